@@ -1,0 +1,39 @@
+# make repro   the whole pipeline: environment, corpus, features, training, report
+# make test    format, lint, types and tests
+# Both make the environment they need in .venv, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: repro test clean help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+repro: $(VENV)/.repro
+	dvc repro
+	@echo "Open results/report.html in a browser."
+
+test: $(VENV)/.test
+	ruff format --check .
+	ruff check .
+	mypy
+	pytest
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.repro: setup.cfg constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.repro
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

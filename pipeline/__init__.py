@@ -1,0 +1,1 @@
+"""Raw IEMOCAP recordings to a trained and evaluated three-modality emotion classifier."""

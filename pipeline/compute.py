@@ -1,0 +1,33 @@
+"""Where work runs: the device and the number of processes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device(name: str) -> torch.device:
+    """The torch device of `name`: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    RuntimeError
+        If CUDA is asked for and there is none.
+    """
+    import torch  # noqa: PLC0415  stages that need no torch do not load it
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise RuntimeError(
+            "compute.device is cuda, but torch finds no CUDA device; set compute.device to auto or "
+            "cpu, or install a CUDA build of torch"
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def processes(workers: int) -> int:
+    """The number of processes for `workers`, where 0 means one for each core this process may use."""
+    return workers or len(os.sched_getaffinity(0))

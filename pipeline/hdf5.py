@@ -1,0 +1,34 @@
+"""How this project writes HDF5: whole files only, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+SCHEMA_VERSION = 1  # of the feature store and of each modality's file
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to fill, seen under `path` only once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
+    """Write strings with one fixed length, since HDF5's variable ones are not reproducible."""
+    encoded = [str(value).encode() for value in values]
+    longest = max((len(value) for value in encoded), default=0)
+    dtype = h5py.string_dtype("utf-8", length=max(longest, 1))
+    file[name] = np.array(encoded, dtype=dtype)

@@ -1,0 +1,1 @@
+"""Emotion classifiers over sequences of several modalities."""

@@ -1,0 +1,267 @@
+"""Typed, validated parameters: the only reader of ``params.yaml``.
+
+Each stage calls :func:`load` once, before any work, so that a bad value in any group stops a run
+at its first stage and not after hours of extraction. The rest of :mod:`pipeline` receives the
+typed groups and reads no configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Modality = Literal["audio", "text", "video"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+EMBEDDED = "embedded"
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ParamsError(ValueError):
+    """A parameter file that cannot be used; the message names the key and what is allowed."""
+
+
+class Group(BaseModel):
+    """A group of parameters: no unknown keys, no silent conversion, unchangeable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PerModality(Group):
+    """One value for each modality."""
+
+    def __getitem__(self, modality: str) -> Any:
+        return getattr(self, modality)
+
+
+class Embedded(Group):
+    """How the embedded corpus is made."""
+
+    dialogs_per_session: Annotated[int, Field(ge=1, le=28)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Corpus(Group):
+    """Which corpus, and where it lies."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    root: Annotated[str, Field(min_length=1)]
+    embedded: Embedded
+
+
+class Audio(Group):
+    """MFCC and prosody; seconds and hertz."""
+
+    sampling_rate: Annotated[int, Field(ge=4000)]
+    mfcc: Annotated[int, Field(ge=1, le=128)]
+    window: Positive
+    step: Positive
+
+    @model_validator(mode="after")
+    def _step_fits_window(self) -> Audio:
+        if self.step > self.window:
+            raise ValueError(f"step ({self.step}) must not exceed window ({self.window})")
+        return self
+
+
+class Text(Group):
+    """GloVe vectors and BERT states."""
+
+    glove: Annotated[str, Field(min_length=1)]
+    bert: Annotated[str, Field(min_length=1)]
+    bert_layer: int
+    marks: Literal["word", "drop"]
+    batch_size: Count
+
+
+class Visual(Group):
+    """Frames of the speaker's half and the network that embeds them."""
+
+    network: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    weights: Annotated[str, Field(min_length=1)]
+    frames_per_second: Positive
+    max_frames: Count
+    crop: Annotated[int, Field(ge=32, le=360)]
+    marked_actor: Literal["left", "right"]
+    batch_size: Count
+
+
+class Labels(Group):
+    """The label scheme: a known name, or the user's mapping from the release's codes."""
+
+    scheme: Literal["seven", "six", "four"] | Annotated[dict[str, str], Field(min_length=1)]
+
+
+class Split(Group):
+    """Which utterances train, develop and test a fold."""
+
+    protocol: Literal["session", "random"]
+    folds: Annotated[int, Field(ge=3)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Streams(PerModality):
+    """The feature-store stream that feeds each modality."""
+
+    audio: str
+    text: str
+    video: str
+
+
+class Hidden(PerModality):
+    """GRU state sizes."""
+
+    audio: Count
+    text: Count
+    video: Count
+
+
+class Dropout(PerModality):
+    """Share of each input that is dropped in training."""
+
+    audio: Share
+    text: Share
+    video: Share
+
+
+class MaxSteps(PerModality):
+    """The most sequence steps that a model reads."""
+
+    audio: Count
+    text: Count
+    video: Count
+
+
+class Model(Group):
+    """The classifier."""
+
+    name: Literal["amh"]
+    modalities: Annotated[list[Modality], Field(min_length=1)]
+    streams: Streams
+    hops: Count
+    share_hops: bool
+    hidden: Hidden
+    dropout: Dropout
+    tune_embeddings: bool
+
+    @model_validator(mode="after")
+    def _modalities_once(self) -> Model:
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ValueError(f"modalities names one twice: {self.modalities}")
+        return self
+
+
+class Train(Group):
+    """Optimisation of one fold."""
+
+    seed: Annotated[int, Field(ge=0)]
+    batch_size: Count
+    epochs: Count
+    patience: Count
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    clip_norm: Positive
+    max_steps: MaxSteps
+
+
+class Compute(Group):
+    """Where and how wide to run; never changes a result's meaning."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    workers: Annotated[int, Field(ge=0)]
+
+
+class Params(Group):
+    """The whole of ``params.yaml``."""
+
+    corpus: Corpus
+    audio: Audio
+    text: Text
+    visual: Visual
+    labels: Labels
+    split: Split
+    model: Model
+    train: Train
+    compute: Compute
+
+    @model_validator(mode="after")
+    def _random_weights_only_embedded(self) -> Params:
+        if self.visual.weights == "random" and self.corpus.name != EMBEDDED:
+            raise ValueError(
+                f"visual.weights is random, which only the {EMBEDDED} corpus allows; for corpus "
+                f"{self.corpus.name} set visual.weights to a torchvision weight name such as "
+                "IMAGENET1K_V2 or to a state-dict file"
+            )
+        return self
+
+    def features(self) -> dict[str, Any]:
+        """The parameters that decide feature values; files by name, without their folder."""
+        groups = self.model_dump(include={"audio", "text", "visual"}, exclude=_SPEED_ONLY)
+        for group, key in (("text", "glove"), ("text", "bert"), ("visual", "weights")):
+            if Path(groups[group][key]).is_absolute():
+                groups[group][key] = Path(groups[group][key]).name
+        return groups
+
+
+_SPEED_ONLY: Any = {"text": {"batch_size"}, "visual": {"batch_size"}}
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and validate a parameter file.
+
+    Raises
+    ------
+    ParamsError
+        One line for each fault: the key, what is wrong, what is allowed.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: is not valid YAML: {error}") from error
+    return parse(raw, str(path))
+
+
+def parse(raw: Any, source: str = "params.yaml") -> Params:
+    """Validate parameters that are already read; `source` names them in errors."""
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{source}: must be a mapping of parameter groups, is {raw!r}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_describe(dict(fault))}" for fault in error.errors())
+        raise ParamsError(f"{source}:\n{faults}") from error
+
+
+def _describe(fault: dict[str, Any]) -> str:
+    """One fault of a pydantic report as a line: key, fault, what is allowed."""
+    # pydantic adds the tried member of a union, such as dict[str,str], to the location
+    location = [part for part in fault["loc"] if "[" not in str(part)]
+    key = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        known = _keys_of(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"{key}: no such key{hint}; known here: {', '.join(known)}"
+    if fault["type"] == "missing":
+        return f"{key}: is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
+    return f"{key + ': ' if key else ''}{message}{given}"
+
+
+def _keys_of(location: list[Any]) -> list[str]:
+    """The keys that the group at `location` knows."""
+    group: type[BaseModel] = Params
+    for part in location:
+        group = group.model_fields[part].annotation  # type: ignore[assignment]
+    return list(group.model_fields)

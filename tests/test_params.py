@@ -1,0 +1,98 @@
+"""The parameter file: every fault is an error that names the key and what is allowed."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import params
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The default parameters with one key set."""
+    raw = copy.deepcopy(DEFAULT)
+    group = raw
+    *path, last = key.split(".")
+    for part in path:
+        group = group[part]
+    group[last] = value
+    return raw
+
+
+def test_the_default_file_is_valid() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    assert settings.model_dump() == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.hops", 0, "model.hops: Input should be greater than or equal to 1, got 0"),
+        ("model.hop", 3, r"model.hop: no such key \(did you mean hops\?\); known here: name, "),
+        ("train.batch_size", "abc", "train.batch_size: Input should be a valid integer, got 'abc'"),
+        ("train.batch_size", 2.5, "train.batch_size: Input should be a valid integer"),
+        ("train.batch_size", True, "train.batch_size: Input should be a valid integer"),
+        ("model.dropout.text", 1.0, "model.dropout.text: Input should be less than 1"),
+        ("model.modalities", ["audio", "smell"], "'audio', 'text' or 'video', got 'smell'"),
+        ("model.modalities", ["audio", "audio"], "model: modalities names one twice"),
+        ("model.modalities", [], "model.modalities: List should have at least 1 item"),
+        ("labels.scheme", "eight", "labels.scheme: Input should be 'seven', 'six' or 'four'"),
+        ("audio.step", 0.5, r"audio: step \(0.5\) must not exceed window"),
+        ("corpus.name", "../elsewhere", "corpus.name: String should match pattern"),
+        ("extra", {}, "extra: no such key.*known here: corpus, audio, text"),
+    ],
+)
+def test_a_bad_value_names_its_key(key: str, value: Any, message: str) -> None:
+    with pytest.raises(params.ParamsError, match=message):
+        params.parse(changed(key, value))
+
+
+def test_a_missing_key_is_named() -> None:
+    raw = copy.deepcopy(DEFAULT)
+    del raw["train"]["patience"]
+    with pytest.raises(params.ParamsError, match="train.patience: is missing"):
+        params.parse(raw)
+
+
+def test_every_fault_is_reported_at_once() -> None:
+    raw = changed("model.hops", 0)
+    raw["train"]["epochs"] = 0
+    with pytest.raises(params.ParamsError, match=r"(?s)model.hops.*train.epochs"):
+        params.parse(raw)
+
+
+def test_random_weights_are_for_the_embedded_corpus_only() -> None:
+    with pytest.raises(params.ParamsError, match=r"visual.weights is random.*IMAGENET1K_V2"):
+        params.parse(changed("corpus.name", "iemocap"))
+
+
+def test_an_own_label_mapping_is_accepted() -> None:
+    mapping = {"ang": "negative", "sad": "negative", "hap": "positive"}
+    assert params.parse(changed("labels.scheme", mapping)).labels.scheme == mapping
+
+
+def test_feature_parameters_carry_no_folders_and_no_batch_sizes() -> None:
+    raw = changed("text.glove", "/somewhere/glove.840B.300d.txt")
+    groups = params.parse(raw).features()
+    assert groups["text"]["glove"] == "glove.840B.300d.txt"
+    assert "batch_size" not in groups["text"] and "batch_size" not in groups["visual"]
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "key: [unclosed"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(params.ParamsError, match="params.yaml"):
+        params.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(params.ParamsError, match="absent.yaml: cannot be read"):
+        params.load(tmp_path / "absent.yaml")
