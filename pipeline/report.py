@@ -76,7 +76,8 @@ def write(
     folds.round(6).to_csv(plots / "folds.csv", index=False)
     by_class.to_csv(plots / "classes.csv", index=False)
     lines.round(6).to_csv(plots / "curves.csv", index=False)
-    predictions[["true", "predicted"]].to_csv(plots / "confusion.csv", index=False)
+    pairs = predictions[["true", "predicted"]].rename(columns={"true": "actual"})
+    pairs.to_csv(plots / "confusion.csv", index=False)
     _save(_curves_figure(lines), plots / "curves.png")
     _save(_confusion_figure(matrix, classes), plots / "confusion.png")
 

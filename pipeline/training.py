@@ -6,6 +6,7 @@ training folds side by side.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from pipeline import params
 from pipeline.batches import Examples
-from pipeline.corpus.splits import Fold
+from pipeline.corpus import labels, splits
 from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore
@@ -37,7 +38,7 @@ class Job:
         The feature store.
     fold
         Its utterances for training, development and testing, by id; the last are not touched.
-    labels
+    targets
         [N] class of each utterance of the store, -1 for none.
     classes
         The classes' names.
@@ -50,8 +51,8 @@ class Job:
     """
 
     store: Path
-    fold: Fold
-    labels: np.ndarray
+    fold: splits.Fold
+    targets: np.ndarray
     classes: list[str]
     model: params.Model
     train: params.Train
@@ -60,8 +61,58 @@ class Job:
     device: str
 
 
+def plan(
+    store: Path, settings: params.Params, *, models: Path, curves: Path, device: str
+) -> list[Job]:
+    """Divide a store into folds; a job each.
+
+    Writes ``folds.csv`` (utterance, fold, part, emotion: the class) and ``parameters.json`` into
+    `models`, so that evaluation and report need neither the split nor the parameter file.
+
+    Raises
+    ------
+    ValueError
+        If the store's utterances cannot be divided as the parameters ask.
+    """
+    with FeatureStore(store) as opened:
+        table = opened.utterances
+    scheme = labels.scheme(settings.labels.scheme)
+    classes = scheme.apply(table["emotion"])
+    folds = splits.folds(table, classes, settings.split)
+
+    models.mkdir(parents=True, exist_ok=True)
+    assignments = splits.assignments(folds)
+    names = dict(zip(table["utterance"], classes, strict=True))
+    assignments["emotion"] = [scheme.classes[names[name]] for name in assignments["utterance"]]
+    assignments.to_csv(models / "folds.csv", index=False, lineterminator="\n")
+    parameters = settings.model_dump(include={"labels", "split", "model", "train"})
+    parameters["classes"] = list(scheme.classes)
+    text = json.dumps(parameters, indent=2) + "\n"
+    (models / "parameters.json").write_text(text, encoding="utf-8")
+
+    return [
+        Job(
+            store=store,
+            fold=fold,
+            targets=classes,
+            classes=list(scheme.classes),
+            model=settings.model,
+            train=settings.train,
+            weights=models / f"fold-{fold.number}.safetensors",
+            curves=curves / f"fold-{fold.number}",
+            device=device,
+        )
+        for fold in folds
+    ]
+
+
 def train_folds(jobs: list[Job], workers: int) -> None:
-    """Train all folds, `workers` at a time; each in a process of its own with a progress bar."""
+    """Train all folds, `workers` at a time; each in a process of its own with a progress bar.
+
+    A GPU is used by one fold at a time.
+    """
+    if jobs[0].device != "cpu":
+        workers = 1
     context = get_context("spawn")
     tqdm.set_lock(context.RLock())
     pool = ProcessPoolExecutor(
@@ -82,7 +133,6 @@ def _start(lock: object) -> None:
 
 def train_fold(job: Job) -> None:
     """Train one fold and write its best model and its curves."""
-    job.weights.parent.mkdir(parents=True, exist_ok=True)
     with FeatureStore(job.store) as store:
         examples = Examples(store, job.model, job.train.max_steps)
         index = {name: row for row, name in enumerate(store.utterances["utterance"])}
@@ -105,7 +155,7 @@ def train_fold(job: Job) -> None:
             fit(
                 classifier,
                 examples,
-                job.labels,
+                job.targets,
                 train,
                 development,
                 settings=job.train,
@@ -140,7 +190,7 @@ def build(
 def fit(
     classifier: Classifier,
     examples: Examples,
-    labels: np.ndarray,
+    targets: np.ndarray,
     train: np.ndarray,
     development: np.ndarray,
     *,
@@ -159,7 +209,7 @@ def fit(
         Trained in place; ends on the CPU with its best weights.
     examples
         The store's utterances.
-    labels
+    targets
         [N] class of each utterance of the store, -1 for none.
     train, development
         Indices into the store.
@@ -185,8 +235,10 @@ def fit(
         loss_sum = 0.0
         for indices in examples.shuffled(train, settings.batch_size, random):
             batch = examples.batch(indices).to(device)
-            targets = torch.from_numpy(labels[indices]).to(device)
-            loss = nn.functional.cross_entropy(classifier(batch.sequences, batch.lengths), targets)
+            logits = classifier(batch.sequences, batch.lengths)
+            loss = nn.functional.cross_entropy(
+                logits, torch.from_numpy(targets[indices]).to(device)
+            )
             optimiser.zero_grad()
             loss.backward()
             for parameter in trained:
@@ -195,7 +247,7 @@ def fit(
             loss_sum += loss.item() * len(indices)
 
         probabilities = predict(classifier, examples, development, settings.batch_size, device)
-        truth, predicted = labels[development], probabilities.argmax(axis=1)
+        truth, predicted = targets[development], probabilities.argmax(axis=1)
         chosen = probabilities[np.arange(len(truth)), truth]
         figures = {
             "train/loss": loss_sum / len(train),

@@ -1,0 +1,25 @@
+"""Stage `train`: one model a fold, with the folds and parameters it was made of."""
+
+from pathlib import Path
+
+from pipeline import compute, params, training
+
+MODELS = Path("models")
+CURVES = Path("results/training")
+
+
+def main() -> None:
+    """Run the stage in the repository's root."""
+    settings = params.load()
+    jobs = training.plan(
+        Path(f"data/features/{settings.corpus.name}.h5"),
+        settings,
+        models=MODELS,
+        curves=CURVES,
+        device=compute.device(settings.compute.device).type,
+    )
+    training.train_folds(jobs, compute.processes(settings.compute.workers))
+
+
+if __name__ == "__main__":
+    main()

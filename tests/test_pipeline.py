@@ -1,0 +1,154 @@
+"""The real `dvc repro` on a small embedded corpus, as its reader would run it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import store
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("embed_corpus", "parse", "audio", "text", "visual", "store", "train", "evaluate")
+# small enough for a test; every stage runs as it does by default
+SMALL = {
+    "corpus.embedded.dialogs_per_session": 1,
+    "model.hops": 2,
+    "train.epochs": 3,
+}
+
+pytestmark = pytest.mark.slow
+
+
+class Clone:
+    """A clone of the working tree with small parameters, committed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        ).stdout.decode()
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        path = folder / "params.yaml"
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key, value in SMALL.items():
+            *groups, last = key.split(".")
+            group = raw
+            for part in groups:
+                group = group[part]
+            group[last] = value
+        path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+        for command in ("init -q", "add -A", "commit -qm start"):
+            self.run("git", *command.split())
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command in the clone; what it printed."""
+        who = {
+            f"GIT_{who}_{what}": "test@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **who, "PATH": search, "PYTHONPATH": ""},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert (result.returncode != 0) == fails, result.stdout
+        return result.stdout
+
+    def hashes(self) -> dict[str, str]:
+        """The hash of each output in dvc.lock."""
+        lock = yaml.safe_load((self.folder / "dvc.lock").read_text(encoding="utf-8"))
+        return {
+            out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]
+        }
+
+
+def stages_run(printed: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", printed)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which everything has been rebuilt and committed."""
+    clone = Clone(tmp_path_factory.mktemp("first"))
+    assert sorted(stages_run(clone.run("dvc", "repro"))) == sorted(STAGES)
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "results")
+    return clone
+
+
+def test_everything_is_written_and_nothing_left_to_do(clone: Clone) -> None:
+    results = clone.folder / "results"
+    metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    assert {"weighted_accuracy", "unweighted_accuracy", "f1_macro"} <= set(metrics)
+    with (results / "predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    right = {fold: [] for fold in {row["fold"] for row in rows}}
+    for row in rows:
+        right[row["fold"]].append(row["true"] == row["predicted"])
+    mean = sum(sum(fold) / len(fold) for fold in right.values()) / len(right)
+    assert metrics["weighted_accuracy"]["mean"] == pytest.approx(mean, abs=1e-6)
+    assert len({row["utterance"] for row in rows}) == len(rows)
+    assert store.verify(clone.folder / "data/features/embedded.h5") == []
+    assert "up to date" in clone.run("dvc", "repro")
+
+
+def test_the_report_is_self_contained_and_shows_what_was_looked_at(clone: Clone) -> None:
+    page = (clone.folder / "results/report.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert str(clone.folder) not in page
+    assert "What the model looked at" in page and page.count("<h3>") >= 5
+    assert (clone.folder / "results/plots/confusion.png").stat().st_size > 1000
+
+
+def test_outputs_do_not_depend_on_where_and_when(clone: Clone, tmp_path: Path) -> None:
+    second = Clone(tmp_path)
+    second.run("dvc", "repro")
+    assert second.hashes() == clone.hashes()
+
+
+def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
+    printed = clone.run("dvc", "exp", "run", "-S", "model.hops=3", "-n", "three")
+    assert stages_run(printed) == ["train", "evaluate"]
+    table = clone.run("dvc", "exp", "show", "--csv", "--no-pager")
+    rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(table))}
+    for name in ("", "three"):
+        for metric in ("weighted_accuracy.mean", "unweighted_accuracy.mean"):
+            assert 0 <= float(rows[name][metric]) <= 1
+    printed = clone.run("dvc", "exp", "run", "-S", "visual.frames_per_second=2")
+    assert stages_run(printed) == ["visual", "store", "train", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.hops=0", "model.hops: Input should be greater than or equal to 1, got 0"),
+        ("train.batch_size=abc", "train.batch_size: Input should be a valid integer, got 'abc'"),
+        ("+model.hop=3", r"model.hop: no such key \(did you mean hops\?\); known here: name"),
+        ("model.hop=3", "Could not override 'model.hop'"),
+    ],
+)
+def test_a_bad_parameter_stops_with_its_key(clone: Clone, change: str, message: str) -> None:
+    assert re.search(message, clone.run("dvc", "exp", "run", "-S", change, fails=True))
+    clone.run("git", "checkout", "--", ".")
