@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline import params, store
-from pipeline.corpus import iemocap
+from pipeline.corpus.table import read_table
 
 INTERIM = Path("data/interim")
 
@@ -13,7 +13,7 @@ def main() -> None:
     settings = params.load()
     output = Path("data/features") / f"{settings.corpus.name}.h5"
     store.assemble(
-        iemocap.read_table(INTERIM / "utterances.csv"),
+        read_table(INTERIM / "utterances.csv"),
         [INTERIM / f"{name}.h5" for name in ("audio", "text", "visual")],
         output,
         corpus=settings.corpus.name,

@@ -1,0 +1,99 @@
+"""The folders and files of a copy of the release, whole or partial."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.corpus import formats
+from pipeline.corpus.findings import Item, Reason
+from pipeline.corpus.table import CorpusError
+
+SESSIONS = range(1, 6)
+_EXCERPT = 160  # characters of a detail, such as a line that the report quotes
+
+
+def find_sessions(root: Path) -> list[int]:
+    """Return the sessions of the copy at `root`.
+
+    Raises
+    ------
+    CorpusError
+        If there are none; with a hint where the sessions lie just above or below.
+    """
+    remedy = "set corpus.root to the folder that holds them"
+    if not root.is_dir():
+        fault = "is no folder" if root.exists() else "does not exist"
+        raise CorpusError(f"{root}: {fault}; looked for Session1 to Session5 in it; {remedy}")
+    present = _sessions_in(root)
+    if present:
+        return present
+    children = sorted(child for child in root.iterdir() if child.is_dir())
+    parents = root.resolve().parents[:4]  # up to the root from SessionN/dialog/avi/DivX
+    near = next((folder for folder in [*children, *parents] if _sessions_in(folder)), None)
+    remedy = f"{near} holds them; set corpus.root to it" if near else remedy
+    raise CorpusError(
+        f"{root}: is no copy of IEMOCAP; looked for the folders Session1 to Session5 in it and "
+        f"found none; {remedy}"
+    )
+
+
+def _sessions_in(folder: Path) -> list[int]:
+    return [session for session in SESSIONS if (folder / f"Session{session}").is_dir()]
+
+
+class Copy:
+    """Access to a copy that keeps account of what it meets; paths are relative to its root.
+
+    Attributes
+    ----------
+    items
+        All that was recorded with :meth:`add`.
+    hidden
+        How many hidden files were passed over.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.items: list[Item] = []
+        self.hidden = 0
+
+    def add(self, reason: Reason, file: str, line: int | None = None, detail: str = "") -> None:
+        """Record a finding; names that are not UTF-8 on disk are made so."""
+        file = file.encode(errors="replace").decode()
+        self.items.append(Item(reason, file, line, detail[:_EXCERPT]))
+
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names in a folder; hidden ones are only counted."""
+        try:
+            names = sorted(os.listdir(self.root / folder))  # noqa: PTH208  names only, no stat
+        except (FileNotFoundError, NotADirectoryError):
+            self.add(Reason.NO_FOLDER, folder)
+            return []
+        shown = [name for name in names if not name.startswith(".")]
+        self.hidden += len(names) - len(shown)
+        return shown
+
+    def files(self, folder: str, suffix: str) -> dict[str, str]:
+        """Return the files of a folder by stem; `suffix` is in lower case, theirs in any."""
+        names = [name for name in self.names(folder) if name.lower().endswith(suffix)]
+        return {name[: len(name) - len(suffix)]: f"{folder}/{name}" for name in names}
+
+    def dialogs(self, session: int, folder: str, suffix: str = "") -> dict[formats.Dialog, str]:
+        """Return what is in a session's folder by dialog; other names are recorded."""
+        found = {}
+        for name, path in self.files(f"Session{session}/{folder}", suffix).items():
+            dialog = formats.dialog(name)
+            if dialog and dialog.session == session:
+                found[dialog] = path
+            else:
+                self.add(Reason.NO_DIALOG, path)
+        return found
+
+    def lines(self, file: str) -> list[tuple[int, str]]:
+        """Return the lines of a text file that are not blank, stripped, numbered from 1."""
+        lines, windows = formats.decode((self.root / file).read_bytes())
+        if windows:
+            self.add(Reason.WINDOWS_1252, file)
+        numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
+        return [(number, line) for number, line in numbered if line]
