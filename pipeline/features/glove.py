@@ -1,0 +1,159 @@
+"""GloVe vectors of the words that a corpus uses.
+
+Pennington, Socher and Manning, "GloVe: Global vectors for word representation", EMNLP 2014. The
+published files are text, a word and its values a line, of up to 5.6 GB; here they are read as a
+stream.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Container, Iterable
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.features.words import TextError
+
+PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors
+
+_HEADER = re.compile(rb"\d+ \d+")
+
+
+def find(token: str, known: Container[str]) -> list[str]:
+    """Words of `known` that stand for a token.
+
+    The token as it is, else in lower case, else the parts of a hyphenated word where at least one
+    is known (``ha-ha``), else the unknown word.
+    """
+    for form in (token, token.lower()):
+        if form in known:
+            return [form]
+    parts = token.split("-")
+    found = [word for part in parts if part not in ("", token) for word in find(part, known)]
+    return found if any(word != UNKNOWN for word in found) else [UNKNOWN]
+
+
+def forms(tokens: Iterable[str]) -> set[str]:
+    """Every word that :func:`find` may look up for `tokens`."""
+    parts = {part for token in tokens for part in (token, *token.split("-")) if part}
+    return parts | {part.lower() for part in parts}
+
+
+def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """Read the vectors of `words` from a GloVe text file of any size, as a stream.
+
+    Only the lines of these words are parsed. A first line with the numbers of words and values
+    (word2vec's text format) is skipped. A word that itself holds spaces, as some of
+    ``glove.840B.300d.txt`` do, is none of `words`. Of a word that stands there twice the first
+    counts.
+
+    Returns
+    -------
+    tuple
+        The words found, sorted, and their vectors [words, D] float32. ``<unk>`` is among them
+        where the file has a vector for it.
+
+    Raises
+    ------
+    TextError
+        If the file is missing, or a line has another number of values than the first, or values
+        that are no finite numbers.
+    """
+    wanted = {word.encode() for word in words} | {UNKNOWN.encode()}
+    vectors: dict[str, np.ndarray] = {}
+    size = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(map(bytes.rstrip, file), 1):
+                if number == 1:
+                    size = _vector_size(line, path)
+                    if _HEADER.fullmatch(line):
+                        continue
+                spaces = line.count(b" ")
+                if spaces < size and line:
+                    raise _damaged(path, number, f"{spaces} values, expected {size}")
+                word, _, rest = line.partition(b" ")
+                if word in wanted and (spaces == size or _is_number(rest.partition(b" ")[0])):
+                    vectors.setdefault(word.decode(), _vector(rest, size, path, number))
+    except OSError as error:
+        raise TextError(
+            f"text.glove: {path} cannot be read ({error.strerror}); it must be a GloVe text file, "
+            "such as glove.840B.300d.txt (5.6 GB; from glove.840B.300d.zip, 2.2 GB, of "
+            "https://nlp.stanford.edu/projects/glove)"
+        ) from error
+    found = sorted(vectors)
+    return found, np.array([vectors[word] for word in found], np.float32).reshape(-1, max(size, 1))
+
+
+def _vector_size(line: bytes, path: Path) -> int:
+    """Count the values of a file's first line; its word may hold spaces."""
+    fields = line.split(b" ")
+    if _HEADER.fullmatch(line):
+        return int(fields[1])
+    size = sum(1 for _ in takewhile(_is_number, reversed(fields[1:])))
+    if not size:
+        raise _damaged(path, 1, "no word with values, so this is no GloVe text file")
+    return size
+
+
+def _vector(values: bytes, size: int, path: Path, number: int) -> np.ndarray:
+    """Parse the values of one line."""
+    fields = values.split(b" ")
+    if len(fields) != size:
+        raise _damaged(path, number, f"{len(fields)} values, expected {size}")
+    if not all(map(_is_number, fields)):
+        raise _damaged(path, number, "values that are no finite numbers")
+    return np.array([float(field) for field in fields], np.float32)
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        return math.isfinite(float(field))
+    except ValueError:
+        return False
+
+
+def _damaged(path: Path, number: int, fault: str) -> TextError:
+    return TextError(
+        f"text.glove: {path}, line {number}: has {fault}; unpack or fetch the file again"
+    )
+
+
+def select(path: Path, tokens: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """Make the vocabulary of a corpus and its vectors.
+
+    Parameters
+    ----------
+    path
+        As for :func:`read_glove`.
+    tokens
+        All tokens of the corpus.
+
+    Returns
+    -------
+    tuple
+        The words that :func:`find` gives for `tokens`, sorted, after ``<pad>`` and ``<unk>``; and
+        their vectors [V, D] float32. Padding is zeros; unknown words have the file's own vector
+        of ``<unk>``, or, where it has none, the mean of the corpus's vectors.
+
+    Raises
+    ------
+    TextError
+        If the file cannot be used, or has none of the words.
+    """
+    tokens = set(tokens)
+    words, vectors = read_glove(path, forms(tokens))
+    if tokens and not set(words) - {UNKNOWN}:
+        raise TextError(
+            f"text.glove: {path} has none of the corpus's words; give vectors of its language"
+        )
+    row = {word: index for index, word in enumerate(words)}
+    used = sorted({word for token in tokens for word in find(token, row)} - {UNKNOWN})
+    kept = vectors[[row[word] for word in used]]
+    padding = np.zeros(vectors.shape[1], np.float32)
+    average = kept.mean(axis=0) if used else padding
+    unknown = vectors[row[UNKNOWN]] if UNKNOWN in row else average
+    return [PADDING, UNKNOWN, *used], np.vstack([padding, unknown, kept])
