@@ -17,7 +17,7 @@ def device(name: str) -> torch.device:
     RuntimeError
         If CUDA is asked for and there is none.
     """
-    import torch  # noqa: PLC0415  stages that need no torch do not load it
+    import torch  # stages that need no torch do not load it
 
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
@@ -29,5 +29,5 @@ def device(name: str) -> torch.device:
 
 
 def processes(workers: int) -> int:
-    """The number of processes for `workers`, where 0 means one for each core this process may use."""
+    """Return the number of processes for `workers`; 0 is one for each core of this process."""
     return workers or len(os.sched_getaffinity(0))

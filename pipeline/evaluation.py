@@ -30,7 +30,6 @@ from sklearn.metrics import (
     precision_score,
     recall_score,
 )
-
 from tqdm import tqdm
 
 from pipeline.batches import Examples

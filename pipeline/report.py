@@ -247,7 +247,8 @@ def _chosen(predictions: pd.DataFrame, classes: list[str]) -> list[dict[str, Any
         rows = predictions[predictions["true"] == name]
         if len(rows):
             ordered = rows.sort_values([f"p_{name}", "utterance"], kind="stable")
-            chosen.append(ordered.iloc[len(ordered) // 2].to_dict())
+            middle = ordered.iloc[len(ordered) // 2]
+            chosen.append({str(column): value for column, value in middle.items()})
     return chosen
 
 
@@ -342,7 +343,7 @@ def _attention_figure(
                 color=COLOURS[name],
                 alpha=shade,
                 label=f"hop {number}",
-                **style,  # type: ignore[arg-type]
+                **style,
             )
         axes.set_ylabel(name)
         axes.set_ylim(bottom=0)

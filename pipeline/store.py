@@ -345,7 +345,8 @@ def _describe_stream(stream: Stream) -> str:
     if not stream.is_sequence:
         return f"{row}{'one row an utterance':>44}{size:>8.1f}"
     n = stream.lengths
-    return f"{row}{n.sum():>10}{n.min():>10}{n.mean():>8.1f}{n.max():>9}{(n == 0).sum():>7}{size:>8.1f}"
+    row += f"{n.sum():>10}{n.min():>10}{n.mean():>8.1f}{n.max():>9}"
+    return f"{row}{(n == 0).sum():>7}{size:>8.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -110,7 +110,11 @@ class Words:
 def make_store(folder: Path, utterances: pd.DataFrame | None = None) -> Path:
     """A store with the streams mfcc (4 values), resnet (5 values) and glove (9 tokens)."""
     utterances = table() if utterances is None else utterances
-    extractors = {"audio": Noise("mfcc", 4), "visual": Noise("resnet", 5), "text": Words()}
+    extractors: dict[str, extraction.Extractor] = {
+        "audio": Noise("mfcc", 4),
+        "visual": Noise("resnet", 5),
+        "text": Words(),
+    }
     for name, extractor in extractors.items():
         extraction.extract(
             extractor,

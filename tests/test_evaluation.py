@@ -16,6 +16,7 @@ pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 
 @given(pairs)
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
 def test_figures_agree_with_scikit_learns_report(rows: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(rows).T
     report = classification_report(truth, predicted, output_dict=True, zero_division=0)

@@ -104,7 +104,7 @@ def test_everything_is_written_and_nothing_left_to_do(clone: Clone) -> None:
     assert {"weighted_accuracy", "unweighted_accuracy", "f1_macro"} <= set(metrics)
     with (results / "predictions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    right = {fold: [] for fold in {row["fold"] for row in rows}}
+    right: dict[str, list[bool]] = {fold: [] for fold in {row["fold"] for row in rows}}
     for row in rows:
         right[row["fold"]].append(row["true"] == row["predicted"])
     mean = sum(sum(fold) / len(fold) for fold in right.values()) / len(right)

@@ -41,7 +41,7 @@ def test_everything_comes_back(path: Path) -> None:
             for index, values in zip(
                 rows.index, np.split(arrays["mfcc/values"], cuts), strict=True
             ):
-                np.testing.assert_array_equal(mfcc[index], values), dialog
+                np.testing.assert_array_equal(mfcc[index], values, err_msg=str(dialog))
         glove = opened.stream("glove")
         assert glove.has_tokens and glove.width == 6
         assert glove.words(0) == [utterances["emotion"][0]] * 3

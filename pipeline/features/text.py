@@ -60,11 +60,12 @@ class TextExtractor:
         """All that decides the values: parameters, libraries, vectors, the model's files."""
         vectors = hashlib.sha256("\n".join(self.words).encode())
         vectors.update(self.vectors.tobytes())
+        pieces = hashlib.sha256("\n".join(self.pieces).encode())  # token ids are indices into them
         return {
             "parameters": self.settings.model_dump(include={"bert_layer", "marks", "batch_size"}),
             "versions": {name: version(name) for name in ("tokenizers", "torch", "transformers")},
             "glove": vectors.hexdigest(),
-            "bert": self.bert.identity(),
+            "bert": {**self.bert.identity(), "vocabulary": pieces.hexdigest()},
         }
 
     def sources(self, rows: pd.DataFrame) -> list[Path]:

@@ -111,7 +111,7 @@ class Classifier(nn.Module):
         """A model that :meth:`save` wrote, on the CPU, ready to classify."""
         with safe_open(path, "pt") as file:
             config = json.loads(file.metadata()["config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         classifier = cls(
             params.Model.model_validate(config["model"]),
             config["widths"],

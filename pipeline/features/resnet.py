@@ -1,0 +1,248 @@
+"""ResNets without their last layer, and where their weights come from.
+
+The networks are torchvision's [1]_.
+
+References
+----------
+.. [1] K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from pipeline.torchvision_shim import torchvision_operators
+
+RANDOM = "random"
+
+# of the images that torchvision's ResNets are trained on; red, green, blue
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_RANDOM_SEED = 0
+_FILE_ENDINGS = (".safetensors", ".pth", ".pt")
+_STATE_DICT = "a state dict as torch.save(network.state_dict(), ...) writes it"
+
+State = Mapping[str, torch.Tensor]
+
+
+class WeightsError(ValueError):
+    """Weights that do not exist or do not fit; the message says which parameter to set."""
+
+
+class Embedder:
+    """A ResNet without its last layer, on one device.
+
+    Parameters
+    ----------
+    network
+        ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101`` or ``resnet152``.
+    weights
+        A torchvision weight name, a state-dict file (``.pth``, ``.pt``, ``.safetensors``), or
+        ``random``: seeded, the same on each run.
+    device
+        Where it runs.
+
+    Attributes
+    ----------
+    size : int
+        Values of an embedding, D: 512 or 2,048.
+    mean, std : tuple of float
+        What images are normalised by; red, green, blue.
+    identity : dict
+        What decides the embeddings of given images, as JSON: names, digest of the weights,
+        normalisation, versions.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had or do not fit the network.
+    """
+
+    def __init__(self, network: str, weights: str, device: torch.device | str) -> None:
+        model, self.size = _headless(network)
+        self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
+        if weights == RANDOM:
+            _damp_residuals(model)
+        elif _is_file(weights):
+            _fill(model, _read_state(Path(weights)), weights)
+        else:
+            entry = _catalogue_entry(network, weights)
+            _fill(model, _fetch_state(entry), weights)
+            transforms = entry.transforms()
+            self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
+        self.identity = {
+            "network": network,
+            "weights": Path(weights).name if _is_file(weights) else weights,
+            "weights_sha256": _digest(model.state_dict()),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "torch": torch.__version__,
+            "torchvision": _torchvision().__version__,
+        }
+        self._device = torch.device(device)
+        # channels last is the layout of the frames and the faster one for convolutions
+        self._model = model.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean, self._std = (
+            torch.tensor(values, device=self._device).view(1, 3, 1, 1)
+            for values in (self.mean, self.std)
+        )
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Embed images.
+
+        Parameters
+        ----------
+        images
+            [B, height, width, 3] uint8; red, green, blue.
+
+        Returns
+        -------
+        embeddings
+            [B, D] float32.
+        """
+        # full float32 and fixed algorithms, so that a GPU's values agree with a CPU's
+        flags = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with torch.inference_mode(), flags:
+            batch = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
+            batch = batch.float().div_(255.0).sub_(self._mean).div_(self._std)
+            return self._model(batch).cpu().numpy()
+
+
+def _torchvision() -> Any:
+    """Import torchvision, which a CPU build of torch may need help for."""
+    torchvision_operators()
+    import torchvision  # only after the declarations
+
+    return torchvision
+
+
+def _headless(network: str) -> tuple[nn.Module, int]:
+    """Build a ResNet without its last layer, seeded, and its number of outputs."""
+    models = _torchvision().models
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_RANDOM_SEED)
+        model = models.get_model(network, weights=None)
+    size = model.fc.in_features
+    model.fc = nn.Identity()
+    return model, size
+
+
+def _damp_residuals(model: nn.Module) -> None:
+    """Scale the residual branches of an untrained network by one over the root of their number.
+
+    Each block adds its branch to its input, so without statistics from training the variance
+    doubles from block to block, by 2^50 in a ResNet-152; so scaled it stays of order one [1]_.
+
+    References
+    ----------
+    .. [1] S. Hayou et al. Stable ResNet. AISTATS 2021.
+    """
+    blocks: list[Any] = [module for module in model.modules() if hasattr(module, "bn2")]
+    for block in blocks:
+        last = block.bn3 if hasattr(block, "bn3") else block.bn2
+        nn.init.constant_(last.weight, len(blocks) ** -0.5)
+
+
+def _is_file(weights: str) -> bool:
+    """Tell a state-dict file from a torchvision weight name."""
+    return weights.endswith(_FILE_ENDINGS)
+
+
+def _catalogue_entry(network: str, name: str) -> Any:
+    """Look up torchvision's entry of weights by name."""
+    entries = _torchvision().models.get_model_weights(network)
+    known = [entry.name for entry in entries]
+    if name not in known:
+        raise WeightsError(
+            f"visual.weights: torchvision has no {name!r} for {network}; allowed are "
+            f"{', '.join(known)}, a state-dict file ({', '.join(_FILE_ENDINGS)}) and, for the "
+            f"embedded corpus only, {RANDOM}"
+        )
+    return entries[name]
+
+
+def _fetch_state(entry: Any) -> State:
+    """Read the state dict of a catalogue entry; torch.hub downloads it once."""
+    try:
+        return entry.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        name = entry.url.rsplit("/", 1)[-1]
+        place = Path(torch.hub.get_dir()) / "checkpoints" / name
+        raise WeightsError(
+            f"visual.weights: {name} cannot be had: {error}\n"
+            f"Fetch {entry.url} ({entry.meta['_file_size']:.0f} MiB) by hand and put it at "
+            f"{place} (instead of a damaged copy that may lie there), or anywhere else and set "
+            "visual.weights to its path."
+        ) from error
+
+
+def _read_state(path: Path) -> State:
+    """Read a state-dict file."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load it unsafely
+        raise WeightsError(f"visual.weights: {path} is not {_STATE_DICT}") from error
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        raise WeightsError(f"visual.weights: {path} cannot be read: {error}") from error
+    tensors = isinstance(state, Mapping) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    )
+    if not tensors:
+        raise WeightsError(f"visual.weights: {path} is not {_STATE_DICT}")
+    return state
+
+
+def _fill(model: nn.Module, state: State, source: str) -> None:
+    """Load a state dict, with or without a last layer, that must fit `model` otherwise."""
+    wanted = {name: value.shape for name, value in _deciding(model.state_dict())}
+    given = {name: value.shape for name, value in _deciding(state)}
+    faults = [f"lacks {name}" for name in sorted(wanted.keys() - given.keys())]
+    faults += [f"has an unknown {name}" for name in sorted(given.keys() - wanted.keys())]
+    faults += [
+        f"has {name} of {list(given[name])}, not {list(wanted[name])}"
+        for name in sorted(wanted.keys() & given.keys())
+        if given[name] != wanted[name]
+    ]
+    faults += [
+        f"has values in {name} that are not finite"
+        for name, value in _deciding(state)
+        if not torch.isfinite(value).all()
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise WeightsError(
+            f"visual.weights: {source} does not fit visual.network: {'; '.join(faults[:3])}{more}"
+        )
+    model.load_state_dict(dict(_deciding(state)), strict=False)
+
+
+def _deciding(state: State) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield what decides an embedding: no last layer, no counters; in the order of names."""
+    for name in sorted(state):
+        if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
+            yield name, state[name]
+
+
+def _digest(state: State) -> str:
+    """SHA-256 of names, types, shapes and bytes of what decides an embedding."""
+    digest = hashlib.sha256()
+    for name, value in _deciding(state):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()

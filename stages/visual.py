@@ -1,0 +1,29 @@
+"""Stage `visual`: ResNet embeddings of the frames of each utterance."""
+
+from pathlib import Path
+
+from pipeline import compute, params
+from pipeline.corpus.table import read_table
+from pipeline.features.extraction import extract
+from pipeline.features.visual import VisualExtractor
+
+INTERIM = Path("data/interim")
+
+
+def main() -> None:
+    """Run the stage in the repository's root."""
+    settings = params.load()
+    device = compute.device(settings.compute.device)
+    extract(
+        VisualExtractor(settings.visual, Path(settings.corpus.root), device),
+        read_table(INTERIM / "visual.csv"),
+        parts=INTERIM / "visual.parts",
+        output=INTERIM / "visual.h5",
+        report=INTERIM / "visual.json",
+        workers=1,  # the network uses all cores already, beside one thread that decodes
+        description="visual",
+    )
+
+
+if __name__ == "__main__":
+    main()
