@@ -1,0 +1,1 @@
+"""The corpora: reading the IEMOCAP release, and making the embedded stand-in for it."""

@@ -1,0 +1,215 @@
+"""Who says what, with which emotion, and where it shows: the plan of each embedded dialog.
+
+An utterance's emotion shows in one, two or three of voice, words and face, by chance; where it
+does not, that modality is flat or shows an emotion that is easily taken for the true one. So no
+single modality settles the label and together they settle most of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import zip_longest
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from pipeline.corpus import lines
+
+Speaker = Literal["F", "M"]
+
+SESSIONS = range(1, 6)
+CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad", "sur")
+
+_EACH_CLASS = 2
+# where an emotion shows, one of these a turn: in each modality alone, in each pair, in all
+_SHOWN = (
+    {"audio"}, {"text"}, {"video"},
+    {"audio", "text"}, {"audio", "video"}, {"text", "video"},
+    {"audio", "text"}, {"audio", "video"}, {"text", "video"},
+    {"audio", "text", "video"},
+)  # fmt: skip
+_CONFUSED_SHARE = 0.1
+_TURN_TAKEN_SHARE = 0.85
+_STRENGTH = (0.85, 1.15)
+_CONFUSABLE = {
+    "ang": "fru", "fru": "ang", "hap": "exc", "exc": "hap", "sad": "neu", "sur": "exc",
+    "neu": "sad",
+}  # fmt: skip
+# codes outside the seven classes look like one of them
+_LOOKS_LIKE = {"fea": "sur", "oth": "fru"}
+
+
+class Trap(Enum):
+    """A fault of real copies of the release that a dialog carries."""
+
+    VERY_SHORT_WAV = auto()
+    """An utterance of less than one analysis window."""
+    LABEL_LACKS_UTTERANCE = auto()
+    """The transcript has an utterance that the labels lack."""
+    TRANSCRIPT_LACKS_UTTERANCE = auto()
+    """The labels have an utterance that the transcript lacks."""
+    WAV_IN_OTHER_TAKE = auto()
+    """A wav lies in the folder of another take."""
+    HEADER_OFF = auto()
+    """The AVI's stated frame count and rate are off."""
+    PAST_VIDEO_END = auto()
+    """The last utterance ends after the video stream."""
+    NO_VIDEO = auto()
+    """The dialog has no video file."""
+    WINDOWS_1252 = auto()
+    """Curly apostrophes as the single byte 0x92."""
+    CARRIAGE_RETURNS = auto()
+    """Lines of labels and transcripts end with CR LF."""
+
+
+# carried by the first dialog of each session, so that the smallest corpus has all of them
+_TRAPS = {
+    1: (Trap.VERY_SHORT_WAV, Trap.LABEL_LACKS_UTTERANCE),
+    2: (Trap.WAV_IN_OTHER_TAKE, Trap.WINDOWS_1252),
+    3: (Trap.HEADER_OFF, Trap.CARRIAGE_RETURNS),
+    4: (Trap.PAST_VIDEO_END, Trap.WINDOWS_1252, Trap.CARRIAGE_RETURNS),
+    5: (Trap.NO_VIDEO, Trap.TRANSCRIPT_LACKS_UTTERANCE),
+}
+_RARE = {3: "fea", 4: "oth"}
+
+
+class Cues(NamedTuple):
+    """The emotion that each modality of an utterance shows; one of :data:`CLASSES`."""
+
+    audio: str
+    text: str
+    video: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance: the speaker, the release's emotion code, what shows, and the words."""
+
+    utterance: str
+    speaker: Speaker
+    emotion: str
+    cues: Cues
+    strength: float
+    text: str
+    in_labels: bool = True
+    in_transcript: bool = True
+    very_short: bool = False
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """One dialog: its id, its turns in time order, and the traps that it carries."""
+
+    name: str
+    turns: tuple[Turn, ...]
+    traps: frozenset[Trap]
+
+    @property
+    def session(self) -> int:
+        """The session's number."""
+        return int(self.name[4])
+
+    @property
+    def marked(self) -> Speaker:
+        """The actor who wears the markers."""
+        return "F" if self.name[5] == "F" else "M"
+
+
+def write(dialogs_per_session: int, seed: int) -> list[Dialog]:
+    """Plan the whole corpus, session by session; the first dialog of each carries traps."""
+    return [
+        _dialog(name, position, np.random.default_rng([seed, session, position]))
+        for session in SESSIONS
+        for position, name in enumerate(_names(session)[:dialogs_per_session])
+    ]
+
+
+def _names(session: int) -> list[str]:
+    """Dialog ids of a session: improvised and scripted, either actor marked, in turn.
+
+    Each session starts elsewhere in the round, so that the first dialogs are of every kind.
+    """
+    improvised = [f"impro{number:02d}" for number in range(1, 9)]
+    scripted = [f"script0{script}_{part}" for script, part in
+                ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (3, 2))]  # fmt: skip
+    round_ = [
+        f"{marked}_{scenario}"
+        for scenes in zip_longest(improvised, scripted)
+        for marked, scenario in zip("FMMF", (*scenes, *scenes), strict=True)
+        if scenario
+    ]
+    start = session - 1
+    # takes a and b, as in the release
+    takes = {"M_script01_1": "b", "F_impro02": "a"}
+    return [
+        f"Ses{session:02d}{scene}{takes.get(scene, '')}"
+        for scene in round_[start:] + round_[:start]
+    ]
+
+
+def _dialog(name: str, position: int, rng: np.random.Generator) -> Dialog:
+    session = int(name[4])
+    traps = frozenset(_TRAPS[session] if position == 0 else ())
+    # a dialog without video is short, since it costs the session a modality
+    each = 1 if Trap.NO_VIDEO in traps else _EACH_CLASS
+    emotions = [*(CLASSES * each), ("neu", "fru")[position % 2], "xxx"]
+    if position == 0 and session in _RARE:
+        emotions.append(_RARE[session])
+    rng.shuffle(emotions)
+    shown = [_SHOWN[place] for _ in range(2) for place in rng.permutation(len(_SHOWN))]
+    turns: list[Turn] = []
+    speaker: Speaker = "F"
+    for number, emotion in enumerate(emotions):
+        lacks_text = Trap.TRANSCRIPT_LACKS_UTTERANCE in traps and number == len(emotions) // 2
+        present = set(Cues._fields) - ({"video"} if Trap.NO_VIDEO in traps else set())
+        present -= {"text"} if lacks_text else set()
+        odd = emotion == "xxx" and position == 0
+        cues = _cues(_LOOKS_LIKE.get(emotion, emotion), shown[number] & present or present, rng)
+        turns.append(
+            Turn(
+                _id(name, turns, speaker),
+                speaker,
+                emotion,
+                cues,
+                float(rng.uniform(*_STRENGTH)),
+                lines.ODD[session] if odd else lines.draw(cues.text, rng),
+                in_transcript=not lacks_text,
+            )
+        )
+        if rng.random() < _TURN_TAKEN_SHARE:
+            speaker = "M" if speaker == "F" else "F"
+    return Dialog(name, (*turns, *_extras(name, turns, traps, rng)), traps)
+
+
+def _id(dialog: str, before: list[Turn], speaker: Speaker) -> str:
+    return f"{dialog}_{speaker}{sum(turn.speaker == speaker for turn in before):03d}"
+
+
+def _cues(emotion: str, shown: set[str], rng: np.random.Generator) -> Cues:
+    """Decide what each modality shows of an emotion that shows in those of `shown`."""
+    if emotion == "xxx":
+        return Cues(*(str(cue) for cue in rng.choice(CLASSES, 3, replace=False)))
+    confused = rng.random(len(Cues._fields)) < _CONFUSED_SHARE
+    return Cues(
+        *(
+            emotion if modality in shown else _CONFUSABLE[emotion] if stray else "neu"
+            for modality, stray in zip(Cues._fields, confused, strict=True)
+        )
+    )
+
+
+def _extras(
+    dialog: str, turns: list[Turn], traps: frozenset[Trap], rng: np.random.Generator
+) -> list[Turn]:
+    """Utterances that exist for a trap alone."""
+    turns = list(turns)
+    first = len(turns)
+    neutral = Cues("neu", "neu", "neu")
+    if Trap.VERY_SHORT_WAV in traps:
+        utterance = _id(dialog, turns, "F")
+        turns.append(Turn(utterance, "F", "xxx", neutral, 1.0, "Mm.", very_short=True))
+    if Trap.LABEL_LACKS_UTTERANCE in traps:
+        text = lines.draw("neu", rng)
+        turns.append(Turn(_id(dialog, turns, "M"), "M", "neu", neutral, 1.0, text, in_labels=False))
+    return turns[first:]

@@ -1,0 +1,24 @@
+"""Stage `embed_corpus`: make the embedded corpus and the word vectors of its transcripts."""
+
+from pathlib import Path
+
+from pipeline import compute, params
+from pipeline.corpus import embedded
+
+# not corpus.root, which may be the user's own copy of the release
+FOLDER = Path("data/raw/embedded")
+
+
+def main() -> None:
+    """Run the stage in the repository's root."""
+    settings = params.load()
+    embedded.make(
+        settings.corpus.embedded,
+        FOLDER / "IEMOCAP_full_release",
+        FOLDER / "glove.embedded.300d.txt",
+        workers=compute.processes(settings.compute.workers),
+    )
+
+
+if __name__ == "__main__":
+    main()
