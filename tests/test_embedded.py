@@ -13,12 +13,9 @@ import pytest
 import soundfile
 
 from pipeline import params
-from pipeline.corpus import (
-    embedded,
-    screenplay,
-    textfiles,
-)
-from pipeline.corpus.screenplay import CLASSES, Trap
+from pipeline.corpus import embedded
+from pipeline.corpus.embedded import making, screenplay, textfiles
+from pipeline.corpus.embedded.screenplay import CLASSES, Trap
 from pipeline.features.words import normalise, tokenise
 
 LABEL = re.compile(
@@ -369,14 +366,14 @@ class TestErrors:
             if len(made) == 3:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(embedded, "_produce", produce)
+        monkeypatch.setattr(making, "_produce", produce)
         root, glove = tmp_path / "corpus", tmp_path / "glove.txt"
         with pytest.raises(KeyboardInterrupt):
             embedded.make(SIZE, root, glove)
         assert not root.exists()
         assert not glove.exists()
         (tmp_path / "corpus.partial" / "stale.txt").write_text("x")
-        monkeypatch.setattr(embedded, "_litter", lambda root: None)
+        monkeypatch.setattr(making, "_litter", lambda root: None)
         embedded.make(SIZE, root, glove)
         assert not (root / "stale.txt").exists()
         assert len(list(root.glob("Ses*.txt"))) == 5

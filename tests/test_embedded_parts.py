@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.corpus import espeak, face, film, lines, screenplay, vectors, voice
-from pipeline.corpus.screenplay import CLASSES, Trap
+from pipeline.corpus.embedded import espeak, face, film, lines, screenplay, vectors, voice
+from pipeline.corpus.embedded.screenplay import CLASSES, Trap
 
 
 class TestPlan:

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.corpus import face
-from pipeline.corpus.screenplay import Dialog, Speaker
-from pipeline.corpus.textfiles import TimedTurn
+from pipeline.corpus.embedded import face
+from pipeline.corpus.embedded.screenplay import Dialog, Speaker
+from pipeline.corpus.embedded.textfiles import TimedTurn
 
 FRAMES_PER_SECOND = 29.97
 

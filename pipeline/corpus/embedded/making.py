@@ -1,8 +1,8 @@
 """The embedded corpus: a made-up, byte-reproducible stand-in in IEMOCAP's layout and formats.
 
-Nothing of the release is in it: espeak-ng speaks the lines (:mod:`~pipeline.corpus.voice`),
-OpenCV draws the faces (:mod:`~pipeline.corpus.face`), templates make the words
-(:mod:`~pipeline.corpus.lines`). :mod:`~pipeline.corpus.screenplay` decides which emotion shows
+Nothing of the release is in it: espeak-ng speaks the lines (:mod:`.voice`),
+OpenCV draws the faces (:mod:`.face`), templates make the words
+(:mod:`.lines`). :mod:`.screenplay` decides which emotion shows
 where. Layout, below each ``SessionN``::
 
     dialog/EmoEvaluation/<dialog>.txt      and Categorical/, Attribute/, Self-evaluation/
@@ -13,7 +13,7 @@ where. Layout, below each ``SessionN``::
     sentences/wav/<dialog>/<utterance>.wav
     sentences/ForcedAlignment/<dialog>/<utterance>.wdseg   for utterances whose words are timed
 
-It carries every trap of real copies (:class:`~pipeline.corpus.screenplay.Trap`), and in addition
+It carries every trap of real copies (:class:`.screenplay.Trap`), and in addition
 AppleDouble files and ``.DS_Store`` beside the real ones.
 """
 
@@ -31,8 +31,8 @@ import soundfile
 from tqdm import tqdm
 
 from pipeline import params
-from pipeline.corpus import film, recording, screenplay, textfiles, vectors, voice
-from pipeline.corpus.screenplay import Dialog, Trap
+from pipeline.corpus.embedded import film, recording, screenplay, textfiles, vectors, voice
+from pipeline.corpus.embedded.screenplay import Dialog, Trap
 
 VECTOR_SIZE = 300
 """Values of a word vector, as in ``glove.840B.300d.txt``."""
@@ -122,8 +122,10 @@ def _produce(dialog: Dialog, root: Path, seed: int) -> None:
     _write_sound(dialog, sound, session)
     for path, content in textfiles.files(sound.timed, dialog, rng).items():
         _write(session / "dialog" / path, content)
+    films = session / "dialog" / "avi" / "DivX"
+    films.mkdir(parents=True, exist_ok=True)  # also where there is none: stages depend on it
     if Trap.NO_VIDEO not in dialog.traps:
-        _write_film(dialog, sound, session, rng)
+        _write_film(dialog, sound, films / f"{dialog.name}.avi", rng)
 
 
 def _write_sound(dialog: Dialog, sound: recording.Recording, session: Path) -> None:
@@ -150,10 +152,8 @@ def _other_take(name: str) -> str:
 
 
 def _write_film(
-    dialog: Dialog, sound: recording.Recording, session: Path, rng: np.random.Generator
+    dialog: Dialog, sound: recording.Recording, path: Path, rng: np.random.Generator
 ) -> None:
-    path = session / "dialog" / "avi" / "DivX" / f"{dialog.name}.avi"
-    path.parent.mkdir(parents=True, exist_ok=True)
     rest = _FILM_LACK if Trap.PAST_VIDEO_END in dialog.traps else _FILM_REST
     end = max(t.end for t in sound.timed) + rest
     speakers: tuple[screenplay.Speaker, ...] = ("F", "M")

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.corpus import lines
+from pipeline.corpus.embedded import lines
 
 Speaker = Literal["F", "M"]
 
