@@ -1,1 +1,14 @@
 """One thin file a stage of dvc.yaml: read parameters, call pipeline, write outputs."""
+
+import sys
+from collections.abc import Callable
+
+from pipeline import InputError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage; an error that the user can mend ends it with its message alone."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

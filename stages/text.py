@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pipeline import compute, params
+from pipeline import compute, params, weights
 from pipeline.corpus import table
 from pipeline.features.extraction import extract
 from pipeline.features.text import TextExtractor
+from stages import run
 
 INTERIM = Path("data/interim")
 
@@ -13,6 +14,7 @@ INTERIM = Path("data/interim")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
+    weights.check(INTERIM / "bert-weights.json", weights.bert_identity(settings.text.bert))
     utterances = table.read_table(INTERIM / "text.csv")
     extract(
         TextExtractor(settings.text, utterances, compute.device(settings.compute.device)),
@@ -25,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

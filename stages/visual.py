@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pipeline import compute, params
+from pipeline import compute, params, weights
 from pipeline.corpus.table import read_table
 from pipeline.features.extraction import extract
 from pipeline.features.visual import VisualExtractor
+from stages import run
 
 INTERIM = Path("data/interim")
 
@@ -13,6 +14,8 @@ INTERIM = Path("data/interim")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
+    found = weights.resnet_identity(settings.visual.network, settings.visual.weights)
+    weights.check(INTERIM / "resnet-weights.json", found)
     device = compute.device(settings.compute.device)
     extract(
         VisualExtractor(settings.visual, Path(settings.corpus.root), device),
@@ -26,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

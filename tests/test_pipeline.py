@@ -18,7 +18,7 @@ import yaml
 from pipeline import store
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("embed_corpus", "parse", "audio", "text", "visual", "store", "train", "evaluate")
+STAGES = ("weights", "embed_corpus", "parse", "audio", "text", "visual", "store", "train", "evaluate")
 # small enough for a test; every stage runs as it does by default
 SMALL = {
     "corpus.embedded.dialogs_per_session": 1,

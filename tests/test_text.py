@@ -175,7 +175,9 @@ def test_a_file_of_another_format_is_an_error(tmp_path: Path, content: str) -> N
 
 
 def test_a_missing_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match=r"text\.glove.*nothere\.txt.*840B.*5\.6 GB.*https://"):
+    with pytest.raises(
+        TextError, match=r"text\.glove: .*nothere\.txt.*2\.2 GB.*https://.*5\.6 GB.*data/raw"
+    ):
         glove.read_glove(tmp_path / "nothere.txt", {"a"})
 
 
@@ -272,28 +274,6 @@ def test_the_layer_is_chosen(tiny: Path) -> None:
 def test_a_layer_that_is_not_there_is_an_error(tiny: Path, layer: int) -> None:
     with pytest.raises(TextError, match=rf"text\.bert_layer: is {layer}, .* to 2, or -3 to -1"):
         bert.Bert(str(tiny), layer, 1, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("package:no_such_package/model", "no package no_such_package"),
-        ("package:pipeline/features", "lacks config.json"),
-        ("{empty}", "lacks config.json"),
-        ("{empty}/missing", ""),
-        ("{weightless}", "lacks .*safetensors"),
-    ],
-)
-def test_a_missing_model_is_an_error_with_a_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for folder in ("empty", "weightless"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "weightless/config.json").write_text("{}")
-    name = name.format(empty=tmp_path / "empty", weightless=tmp_path / "weightless")
-    with pytest.raises(TextError, match=rf"text\.bert: .*{reason}.*model\.safetensors.*440 MB"):
-        bert.model_folder(name)
 
 
 def test_the_packaged_model_is_found_and_read() -> None:

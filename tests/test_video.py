@@ -28,7 +28,9 @@ from tests.videos import (
     index_of,
     leave_out,
     state_frames,
+    state_main_rate,
     write_avi,
+    write_b_frames,
 )
 
 FRAMES = 60
@@ -127,6 +129,20 @@ def test_b_frames_come_in_the_order_of_display(tmp_path):
     assert np.all(np.diff([time for _, time, _ in found]) > 0)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_b_frames_of_divx_come_in_the_order_of_display(tmp_path, packed):
+    path = write_b_frames(tmp_path / "b.avi", 39, packed=packed)
+    # one frame late as well, and the last one without a time
+    found = list(displayed(path, (np.arange(39) + 1.4) / RATE))
+    assert [list(picture.wanted) for picture in found] == [[k] for k in range(39)]
+    images = [picture.image.astype(float) for picture in found]
+    assert [index_of(images[k]) for k in range(0, 39, 2)] == list(range(0, 39, 2))
+    means = [(images[k - 1] + images[k + 1]) / 2 for k in range(1, 39, 2)]
+    for number, image in enumerate(images[1::2]):
+        distances = [np.abs(image - mean).mean() for mean in means]
+        assert np.argmin(distances) == number
+
+
 def test_frames_left_out_keep_the_one_before_on_display(tmp_path):
     path = write_avi(tmp_path / "gap.avi", FRAMES, "MJPG")
     leave_out(path, range(20, 40))
@@ -144,6 +160,15 @@ def test_frames_left_out_keep_the_one_before_on_display(tmp_path):
 def test_a_stated_frame_count_does_not_matter(tmp_path, stated):
     path = write_avi(tmp_path / "count.avi", FRAMES)
     state_frames(path, stated)
+    found, ending = shown(path, (np.array([3, 33, 59]) + 0.5) / RATE)
+    assert [index for index, _, _ in found] == [3, 33, 59]
+    assert not ending
+
+
+@pytest.mark.parametrize("rate", [25.0, 30.0, 1000.0])
+def test_the_rate_of_the_main_header_does_not_matter(tmp_path, rate):
+    path = write_avi(tmp_path / "rate.avi", FRAMES)
+    state_main_rate(path, rate)
     found, ending = shown(path, (np.array([3, 33, 59]) + 0.5) / RATE)
     assert [index for index, _, _ in found] == [3, 33, 59]
     assert not ending

@@ -7,8 +7,6 @@ text ([CLS], [SEP]) are left out of the result, so that each step belongs to a w
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,65 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import weights
 from pipeline.features.words import TextError
 from pipeline.torchvision_shim import torchvision_operators
 
 if TYPE_CHECKING:
     import torch
-
-WEIGHTS = ("*.safetensors", "pytorch_model.bin")
-TOKENIZER = ("tokenizer.json", "vocab*")
-SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt")
-HUB_FILES = [*SETTINGS, *TOKENIZER, "*.safetensors"]  # not the same weights twice
-
-
-def model_folder(name: str) -> Path:
-    """Locate the BERT that ``text.bert`` names.
-
-    Parameters
-    ----------
-    name
-        A folder, ``package:<module>/<folder>`` of an installed package, or a name of the Hugging
-        Face hub, which is fetched into its cache unless it is there.
-
-    Raises
-    ------
-    TextError
-        If there is no model; the message says what to fetch and where to put it.
-    """
-    try:
-        folder = _folder(name)
-        for kind in (["config.json"], WEIGHTS, TOKENIZER):
-            if not _matching(folder, kind):
-                raise FileNotFoundError(f"it lacks {' or '.join(kind)}")
-    except (OSError, ValueError, ImportError) as error:
-        raise TextError(
-            f"text.bert: there is no BERT at {name} ({error}). Give a folder that holds "
-            "config.json, model.safetensors and the tokenizer's files (tokenizer.json or vocab.txt,"
-            " tokenizer_config.json), such as the one that `hf download "
-            "google-bert/bert-base-uncased --local-dir data/raw/bert-base-uncased` makes (440 MB);"
-            " or a model name of the Hugging Face hub; or package:<module>/<folder>"
-        ) from error
-    return folder
-
-
-def _folder(name: str) -> Path:
-    if name.startswith("package:"):
-        module, _, inside = name.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.submodule_search_locations:
-            raise ImportError(f"there is no package {module}")
-        return Path(spec.submodule_search_locations[0]) / inside
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, allow_patterns=HUB_FILES))
-
-
-def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Files of a folder that match any of the patterns, by name."""
-    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
 @dataclass(frozen=True)
@@ -98,7 +43,7 @@ class Bert:
     Parameters
     ----------
     name
-        As for :func:`model_folder`.
+        As for :func:`pipeline.weights.bert_folder`.
     layer
         Index into the hidden layers; 0 is the embeddings, -1 the last layer.
     batch_size
@@ -113,7 +58,7 @@ class Bert:
     """
 
     def __init__(self, name: str, layer: int, batch_size: int, device: str) -> None:
-        self.folder = model_folder(name)
+        self.folder = weights.bert_folder(name)
         self.layer = layer
         self.batch_size = batch_size
         self.device = device
@@ -126,14 +71,6 @@ class Bert:
             )
         self.size: int = config.hidden_size
         self.limit = min(self.tokenizer.model_max_length, config.max_position_embeddings)
-
-    def identity(self) -> dict[str, str]:
-        """SHA-256 of each file of the model."""
-        hashes = {}
-        for path in _matching(self.folder, [*SETTINGS, *TOKENIZER, *WEIGHTS]):
-            with path.open("rb") as file:
-                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        return hashes
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Split each text into subword tokens, cut to what the model can read."""

@@ -79,13 +79,32 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
                 if word in wanted and (spaces == size or _is_number(rest.partition(b" ")[0])):
                     vectors.setdefault(word.decode(), _vector(rest, size, path, number))
     except OSError as error:
-        raise TextError(
-            f"text.glove: {path} cannot be read ({error.strerror}); it must be a GloVe text file, "
-            "such as glove.840B.300d.txt (5.6 GB; from glove.840B.300d.zip, 2.2 GB, of "
-            "https://nlp.stanford.edu/projects/glove)"
-        ) from error
+        raise _unreadable(path, error) from error
     found = sorted(vectors)
     return found, np.array([vectors[word] for word in found], np.float32).reshape(-1, max(size, 1))
+
+
+def require(path: Path) -> None:
+    """Raise an error that says how to get the vectors if `path` is no file that can be opened.
+
+    Raises
+    ------
+    TextError
+        As said.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> TextError:
+    return TextError(
+        f"text.glove: {path} cannot be read ({error.strerror}). Fetch glove.840B.300d.zip (2.2 GB) "
+        "from https://nlp.stanford.edu/projects/glove by hand, unpack glove.840B.300d.txt (5.6 GB) "
+        "into a folder such as data/raw and set text.glove to its path; any other GloVe text file "
+        "will do as well"
+    )
 
 
 def _vector_size(line: bytes, path: Path) -> int:

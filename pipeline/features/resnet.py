@@ -22,22 +22,22 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.torchvision_shim import torchvision_operators
-
-RANDOM = "random"
+from pipeline.weights import (
+    RANDOM,
+    WeightsError,
+    catalogue_entry,
+    is_state_dict,
+    resnet_file,
+)
 
 # of the images that torchvision's ResNets are trained on; red, green, blue
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _RANDOM_SEED = 0
-_FILE_ENDINGS = (".safetensors", ".pth", ".pt")
 _STATE_DICT = "a state dict as torch.save(network.state_dict(), ...) writes it"
 
 State = Mapping[str, torch.Tensor]
-
-
-class WeightsError(ValueError):
-    """Weights that do not exist or do not fit; the message says which parameter to set."""
 
 
 class Embedder:
@@ -74,16 +74,14 @@ class Embedder:
         self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         if weights == RANDOM:
             _damp_residuals(model)
-        elif _is_file(weights):
-            _fill(model, _read_state(Path(weights)), weights)
         else:
-            entry = _catalogue_entry(network, weights)
-            _fill(model, _fetch_state(entry), weights)
-            transforms = entry.transforms()
+            _fill(model, _read_state(resnet_file(network, weights)), weights)
+        if not (weights == RANDOM or is_state_dict(weights)):
+            transforms = catalogue_entry(network, weights).transforms()
             self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
         self.identity = {
             "network": network,
-            "weights": Path(weights).name if _is_file(weights) else weights,
+            "weights": Path(weights).name if is_state_dict(weights) else weights,
             "weights_sha256": _digest(model.state_dict()),
             "mean": list(self.mean),
             "std": list(self.std),
@@ -154,39 +152,6 @@ def _damp_residuals(model: nn.Module) -> None:
     for block in blocks:
         last = block.bn3 if hasattr(block, "bn3") else block.bn2
         nn.init.constant_(last.weight, len(blocks) ** -0.5)
-
-
-def _is_file(weights: str) -> bool:
-    """Tell a state-dict file from a torchvision weight name."""
-    return weights.endswith(_FILE_ENDINGS)
-
-
-def _catalogue_entry(network: str, name: str) -> Any:
-    """Look up torchvision's entry of weights by name."""
-    entries = _torchvision().models.get_model_weights(network)
-    known = [entry.name for entry in entries]
-    if name not in known:
-        raise WeightsError(
-            f"visual.weights: torchvision has no {name!r} for {network}; allowed are "
-            f"{', '.join(known)}, a state-dict file ({', '.join(_FILE_ENDINGS)}) and, for the "
-            f"embedded corpus only, {RANDOM}"
-        )
-    return entries[name]
-
-
-def _fetch_state(entry: Any) -> State:
-    """Read the state dict of a catalogue entry; torch.hub downloads it once."""
-    try:
-        return entry.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        name = entry.url.rsplit("/", 1)[-1]
-        place = Path(torch.hub.get_dir()) / "checkpoints" / name
-        raise WeightsError(
-            f"visual.weights: {name} cannot be had: {error}\n"
-            f"Fetch {entry.url} ({entry.meta['_file_size']:.0f} MiB) by hand and put it at "
-            f"{place} (instead of a damaged copy that may lie there), or anywhere else and set "
-            "visual.weights to its path."
-        ) from error
 
 
 def _read_state(path: Path) -> State:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import params
+from pipeline import params, weights
 from pipeline.features import glove
 from pipeline.features.bert import Bert, Encoded
 from pipeline.features.extraction import Problem
@@ -65,7 +65,7 @@ class TextExtractor:
             "parameters": self.settings.model_dump(include={"bert_layer", "marks", "batch_size"}),
             "versions": {name: version(name) for name in ("tokenizers", "torch", "transformers")},
             "glove": vectors.hexdigest(),
-            "bert": {**self.bert.identity(), "vocabulary": pieces.hexdigest()},
+            "bert": {**weights.bert_identity(self.settings.bert), "vocabulary": pieces.hexdigest()},
         }
 
     def sources(self, rows: pd.DataFrame) -> list[Path]:

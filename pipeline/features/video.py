@@ -143,15 +143,19 @@ def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
     VideoError
         If the half is smaller than `size`.
     """
+    top, left = corner(image, side, size)
+    return np.ascontiguousarray(image[top : top + size, left : left + size, ::-1])
+
+
+def corner(image: np.ndarray, side: str, size: int) -> tuple[int, int]:
+    """Top row and left column of what :func:`square` cuts out; parameters and errors as there."""
     height, width = image.shape[0], image.shape[1] // 2
     if size > min(height, width):
         raise VideoError(
             f"has frames of {image.shape[1]} x {height} pixels, whose half does not hold a crop "
             f"of {size} x {size}; set visual.crop to {min(height, width)} or less"
         )
-    top = (height - size) // 2
-    left = (width - size) // 2 + (width if side == "right" else 0)
-    return np.ascontiguousarray(image[top : top + size, left : left + size, ::-1])
+    return (height - size) // 2, (width - size) // 2 + (width if side == "right" else 0)
 
 
 def displayed(path: Path, times: np.ndarray) -> Iterator[Picture]:

@@ -2,25 +2,31 @@
 
 Rate, crop and network are parameters; the authors of the attentive modality hopping model take 3
 frames a second, at most 32, the central 224 x 224 of the speaker's half, and a ResNet-101.
+
+``python -m pipeline.features.visual preview DIALOG`` draws the crops that would be embedded.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
 import pandas as pd
-import torch
 
 from pipeline.features.extraction import Arrays, Problem
-from pipeline.features.resnet import Embedder
 from pipeline.features.video import Clip, Crop, VideoError, crops, wanted_times
 from pipeline.params import Visual
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.features.resnet import Embedder
 
 Item = TypeVar("Item")
 
@@ -50,6 +56,8 @@ class VisualExtractor:
     @cached_property
     def embedder(self) -> Embedder:
         """The network, built on first use."""
+        from pipeline.features.resnet import Embedder  # loads torch, which a preview does without
+
         return Embedder(self._parameters.network, self._parameters.weights, self._device)
 
     def identity(self) -> dict[str, Any]:
@@ -168,3 +176,9 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
         while (item := upcoming.result()) is not None:
             upcoming = thread.submit(next, items, None)
             yield item
+
+
+if __name__ == "__main__":
+    from pipeline.features.preview import main
+
+    sys.exit(main())

@@ -1,0 +1,359 @@
+"""A contact sheet of the crops that would be embedded, to see whether the halves are right.
+
+``python -m pipeline.features.visual preview DIALOG`` writes it as a PNG: at the top a whole frame
+with both crops outlined, then a row an utterance with what it says, who says it, and every crop of
+it with its time. Times, halves and crops are those of :mod:`pipeline.features.visual` itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pipeline import InputError, params
+from pipeline.corpus import formats, iemocap
+from pipeline.corpus.table import CorpusError, read_table
+from pipeline.features.video import Crop, VideoError, corner, crops, displayed
+from pipeline.features.visual import VisualExtractor
+
+TABLE = Path("data/interim/utterances.csv")
+
+# the authors' setting, for a command line without params.yaml
+_DEFAULT = params.Visual(
+    network="resnet101",
+    weights="IMAGENET1K_V2",
+    frames_per_second=3.0,
+    max_frames=32,
+    crop=224,
+    marked_actor="left",
+    batch_size=32,
+)
+
+# pixels
+_THUMB, _GAP, _LABEL, _LINE, _MARGIN = 96, 6, 16, 17, 20
+_HEAD = 330  # width of what stands at a row's left
+_PER_LINE = 12  # thumbnails
+_OVERVIEW = 240  # height of the whole frame
+_DPI = 100
+_FONT, _SMALL = 8.5, 7.0  # points
+_CHARACTERS = 46  # of _FONT in _HEAD
+
+_COLOURS = {"left": (31, 119, 180), "right": (214, 90, 20)}  # red, green, blue
+# not the user's own style
+_STYLE = {
+    name: value
+    for name, value in mpl.rcParamsDefault.items()
+    if name.startswith(("figure.", "font.", "text."))
+}
+_INK, _FAINT = "#1a1a1a", "#666666"
+
+
+class PreviewError(InputError):
+    """A dialog that cannot be drawn; the message says what there is instead."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A piece of text at a place of the sheet, in pixels from the top left."""
+
+    left: int
+    top: int
+    text: str
+    size: float = _FONT
+    colour: str = _INK
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An utterance of the sheet: the lines at its left, its crops, and the side of its speaker."""
+
+    lines: list[str]
+    crops: list[Crop]
+    side: str
+
+    @property
+    def height(self) -> int:
+        """Pixels that it takes."""
+        shelves = max(1, -(-len(self.crops) // _PER_LINE))
+        return max(len(self.lines) * _LINE, shelves * (_THUMB + _LABEL)) + _GAP
+
+
+def sheet(
+    rows: pd.DataFrame, root: Path, visual: params.Visual, utterances: int
+) -> tuple[np.ndarray, list[str]]:
+    """Draw the contact sheet of one dialog.
+
+    Parameters
+    ----------
+    rows
+        All utterances of the dialog, in the columns of the utterance table.
+    root
+        The folder of the corpus.
+    visual
+        The group ``visual``: rate, most frames, crop, and the side of the marked actor.
+    utterances
+        How many to draw: evenly chosen in the order of ids, so of both speakers, and drawn in the
+        order of time.
+
+    Returns
+    -------
+    picture
+        [height, width, 3] uint8; red, green, blue.
+    problems
+        Utterances with fewer frames than wanted, and why.
+
+    Raises
+    ------
+    PreviewError
+        If the dialog has no video, or not one frame of it can be read.
+    """
+    chosen = np.unique(
+        np.linspace(0, len(rows) - 1, min(utterances, len(rows))).round().astype(int)
+    )
+    rows = rows.iloc[chosen].sort_values(["start", "utterance"], kind="stable")
+    video = str(rows["video"].iloc[0])
+    if not video:
+        raise PreviewError(f"{rows['dialog'].iloc[0]}: the corpus has no video of this dialog")
+    path = root / video
+    clips = VisualExtractor(visual, root, "cpu").clips(rows)
+    found: list[list[Crop]] = [[] for _ in clips]
+    ending = ""
+    try:
+        for crop in crops(path, clips, visual.crop):
+            for clip in crop.clips:
+                found[clip].append(crop)
+    except VideoError as error:
+        ending = str(error)
+    if not any(found):
+        raise PreviewError(f"{path}: {ending}")
+
+    wanted = [len(clip.times) for clip in clips]
+    drawn = [
+        _Row(_lines(row, len(taken), count), taken, str(row["side"]))
+        for (_, row), taken, count in zip(rows.iterrows(), found, wanted, strict=True)
+    ]
+    problems = [
+        f"{name}: {len(taken)} of {count} frames: {video} {ending}"
+        for name, taken, count in zip(rows["utterance"], found, wanted, strict=True)
+        if len(taken) < count
+    ]
+    moment = min(crop.time for taken in found for crop in taken)
+    return _draw(drawn, _overview(path, moment, visual.crop), _title(rows, visual)), problems
+
+
+def _lines(row: pd.Series, taken: int, wanted: int) -> list[str]:
+    """Say what stands at the left of an utterance."""
+    marked = formats.dialog(row["dialog"])
+    markers = " (wears the markers)" if marked and marked.marked == row["gender"] else ""
+    words = textwrap.wrap(row["text"], _CHARACTERS) or ["(no transcript)"]
+    return [
+        row["utterance"],
+        f"{row['speaker']}{markers}, {row['side']} half",
+        f"{row['start']:.2f} to {row['end']:.2f} s, {taken} of {wanted} frames",
+        *words,
+    ]
+
+
+def _title(rows: pd.DataFrame, visual: params.Visual) -> list[str]:
+    """Say what the sheet shows and what to look for."""
+    dialog = str(rows["dialog"].iloc[0])
+    known = formats.dialog(dialog)
+    actor = {"F": "the woman", "M": "the man"}.get(known.marked if known else "", "the actor")
+    other = "right" if visual.marked_actor == "left" else "left"
+    return [
+        dialog,
+        str(rows["video"].iloc[0]),
+        f"{visual.crop} x {visual.crop} pixels of the speaker's half, "
+        f"{visual.frames_per_second:g} frames a second, at most {visual.max_frames}",
+        "",
+        f"By its name, {actor} wears the markers in this dialog; that side is taken to be the "
+        f"{visual.marked_actor} (visual.marked_actor).",
+        "Every row should show its own speaker, talking. If the rows show the listener, set "
+        f"visual.marked_actor to {other}.",
+    ]
+
+
+def _overview(path: Path, moment: float, size: int) -> np.ndarray:
+    """Frame of a video at a time, both crops outlined; [_OVERVIEW, width, 3] uint8, RGB."""
+    image = next(displayed(path, np.array([moment]))).image.copy()
+    for side, colour in _COLOURS.items():
+        top, left = corner(image, side, size)
+        cv2.rectangle(image, (left, top), (left + size - 1, top + size - 1), colour[::-1], 4)
+    width = round(image.shape[1] * _OVERVIEW / image.shape[0])
+    return cv2.resize(image, (width, _OVERVIEW), interpolation=cv2.INTER_AREA)[..., ::-1]
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def _draw(rows: Sequence[_Row], overview: np.ndarray, title: Sequence[str]) -> np.ndarray:
+    """Lay out the sheet: the whole frame and the title, then a row an utterance."""
+    width = 2 * _MARGIN + _HEAD + _PER_LINE * (_THUMB + _GAP)
+    first = 2 * _MARGIN + _OVERVIEW
+    tops = np.cumsum([first, *(row.height + _GAP for row in rows)]).tolist()
+    canvas = np.full((tops[-1] + _MARGIN, width, 3), 255, np.uint8)
+    texts: list[_Text] = []
+
+    _paste(canvas, overview, _MARGIN, _MARGIN)
+    left = 2 * _MARGIN + overview.shape[1]
+    for number, line in enumerate(title):
+        bold = number == 0
+        texts.append(_Text(left, _MARGIN + 20 * number, line, _FONT + 2 * bold, bold=bold))
+
+    for row, top in zip(rows, tops, strict=False):
+        canvas[top - _GAP, _MARGIN:-_MARGIN] = 200
+        canvas[top : top + row.height - _GAP, _MARGIN : _MARGIN + 4] = _COLOURS[row.side]
+        for number, line in enumerate(row.lines):
+            colour = _FAINT if number in (1, 2) else _INK
+            place = _MARGIN + 12, top + number * _LINE
+            texts.append(_Text(*place, line, colour=colour, bold=number == 0))
+        for number, crop in enumerate(row.crops):
+            shelf, column = divmod(number, _PER_LINE)
+            across = _MARGIN + _HEAD + column * (_THUMB + _GAP)
+            down = top + shelf * (_THUMB + _LABEL)
+            thumb = cv2.resize(crop.image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
+            _paste(canvas, thumb, across, down)
+            texts.append(_Text(across, down + _THUMB + 1, f"{crop.time:.2f} s", _SMALL, _FAINT))
+    return _write(canvas, texts)
+
+
+def _paste(canvas: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+
+
+def _write(canvas: np.ndarray, texts: Sequence[_Text]) -> np.ndarray:
+    """Write text onto a canvas, pixel by pixel the same wherever it is done."""
+    height, width = canvas.shape[:2]
+    # inches; half a pixel against rounding down
+    size = (width + 0.5) / _DPI, (height + 0.5) / _DPI
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, dpi=_DPI)
+        drawing = FigureCanvasAgg(figure)
+        figure.figimage(canvas, 0, 0, origin="upper")
+        for text in texts:
+            figure.text(
+                text.left / width,
+                1 - text.top / height,
+                text.text,
+                fontsize=text.size,
+                color=text.colour,
+                weight="bold" if text.bold else "normal",
+                family="DejaVu Sans",  # matplotlib's own
+                verticalalignment="top",
+                parse_math=False,  # a transcript may hold dollars
+            )
+        drawing.draw()
+    return np.asarray(drawing.buffer_rgba())[..., :3].copy()
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: ``python -m pipeline.features.visual preview DIALOG``."""
+    options = _options(arguments)
+    try:
+        visual, root = _settings(options)
+        rows = _rows(options.dialog, options.root, root, visual.marked_actor)
+        picture, problems = sheet(rows, root, visual, options.utterances)
+        _save(picture, options.output or Path(f"{options.dialog}.png"))
+    except (PreviewError, CorpusError, params.ParamsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for problem in problems:
+        print(problem)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.features.visual", description="Crops of the speakers' faces."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    preview = commands.add_parser(
+        "preview",
+        help="draw the crops that would be embedded",
+        description="Draw the crops of a dialog that would be embedded, as a PNG. What is not "
+        "given is taken from params.yaml, and the utterances from data/interim/utterances.csv, "
+        "where they exist.",
+    )
+    preview.add_argument("dialog", help="such as Ses01F_impro01")
+    preview.add_argument("--root", type=Path, help="read this copy: it holds Session1 ... Session5")
+    preview.add_argument("--output", type=Path, help="the PNG (default: DIALOG.png)")
+    preview.add_argument("--marked", choices=["left", "right"], help="visual.marked_actor")
+    preview.add_argument("--frames-per-second", type=_rate)
+    preview.add_argument("--utterances", type=_count, default=12, help="(default: 12)")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    """Read a number of utterances."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, is {text}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    """Read a number of frames a second."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, is {text}")
+    return rate
+
+
+def _settings(options: argparse.Namespace) -> tuple[params.Visual, Path]:
+    """Return the group ``visual`` and the corpus's folder: as given, else of params.yaml."""
+    visual, root = _DEFAULT, options.root
+    if Path("params.yaml").is_file():
+        known = params.load()
+        visual, root = known.visual, root or Path(known.corpus.root)
+    if root is None:
+        raise PreviewError("there is no params.yaml here that names the corpus; give --root")
+    given = {"marked_actor": options.marked, "frames_per_second": options.frames_per_second}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return visual.model_copy(update=changes), root
+
+
+def _rows(dialog: str, given: Path | None, root: Path, marked: str) -> pd.DataFrame:
+    """Utterances of a dialog: of the pipeline's table, or of a given copy of the release."""
+    if given is None and TABLE.is_file():
+        table = _seated(read_table(TABLE), marked)
+    else:
+        table = iemocap.parse(root, marked).utterances
+    rows = table[table["dialog"] == dialog]
+    if rows.empty:
+        known = table["dialog"].unique().tolist()
+        close = difflib.get_close_matches(dialog, known, n=5, cutoff=0.5) or known[:5]
+        raise PreviewError(f"{dialog}: no such dialog of {len(known)}; close: {', '.join(close)}")
+    return rows
+
+
+def _seated(table: pd.DataFrame, marked: str) -> pd.DataFrame:
+    """Return the table with each speaker's half for `marked`, whatever it was parsed with."""
+    letters = table["dialog"].str[len("Ses01")]
+    other = {"left": "right", "right": "left"}[marked]
+    return table.assign(side=np.where(table["gender"] == letters, marked, other))
+
+
+def _save(picture: np.ndarray, path: Path) -> None:
+    """Write a PNG without dates or names of programs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() != ".png" or not cv2.imwrite(str(path), picture[..., ::-1]):
+        raise PreviewError(f"{path}: cannot be written as a PNG")
+    print(path)

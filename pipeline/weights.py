@@ -1,0 +1,309 @@
+"""Pretrained weights as inputs with an identity: found or downloaded, hashed, recorded, checked.
+
+The stage `weights` records the SHA-256 of every file in a small JSON file a model, which the stage
+that loads it depends on and checks it against. So the lock of each names the weights exactly, though
+a catalogue's name or a file's path stays the same when the content behind it changes.
+
+Nothing here loads torch, unless a ResNet comes from torchvision's catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline import InputError, params
+from pipeline.features import glove
+from pipeline.features.words import TextError
+
+RANDOM = "random"
+STATE_DICT_ENDINGS = (".safetensors", ".pth", ".pt")
+
+_BERT_WEIGHTS = ("*.safetensors", "pytorch_model.bin")
+_TOKENIZER = ("tokenizer.json", "vocab*")
+_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt")
+_HUB_FILES = [*_SETTINGS, *_TOKENIZER, "*.safetensors"]  # not the same weights twice
+
+_PATIENCE = 20.0  # seconds for a server to answer
+
+
+class WeightsError(InputError):
+    """Weights that do not exist or do not fit; the message says which parameter to set."""
+
+
+def record(text: params.Text, visual: params.Visual, vectors: Path | None, folder: Path) -> None:
+    """Find, or download, all that the extractors load, and write its identity into `folder`.
+
+    ``bert-weights.json`` and ``resnet-weights.json`` hold the SHA-256 of each file by name; of
+    random weights the network's name with ``random``. They are two files, so that another ResNet
+    leaves the text alone. GloVe vectors are only looked for: their file is a dependency of the
+    stage `text` itself.
+
+    Parameters
+    ----------
+    text, visual
+        The groups of parameters.
+    vectors
+        A GloVe file that must be there; None where the pipeline itself makes it.
+
+    Raises
+    ------
+    WeightsError
+        If anything is missing; the message names all of it, and how to fetch each.
+    """
+    lookups: dict[str, Callable[[], dict[str, str]]] = {
+        "bert": partial(bert_identity, text.bert),
+        "resnet": partial(resnet_identity, visual.network, visual.weights),
+    }
+    found, faults = {}, []
+    for name, lookup in lookups.items():
+        try:
+            found[name] = lookup()
+        except WeightsError as error:
+            faults.append(str(error))
+    try:
+        if vectors is not None:
+            glove.require(vectors)
+    except TextError as error:
+        faults.append(str(error))
+    if faults:
+        raise WeightsError("\n".join(faults))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, identity in found.items():
+        content = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+        (folder / f"{name}-weights.json").write_text(content, encoding="utf-8", newline="\n")
+
+
+def check(path: Path, found: dict[str, str]) -> None:
+    """Compare weights with what :func:`record` wrote about them.
+
+    Parameters
+    ----------
+    path
+        The model's file that :func:`record` wrote.
+    found
+        What :func:`bert_identity` or :func:`resnet_identity` gives now.
+
+    Raises
+    ------
+    WeightsError
+        If they are not the same files; the message names the first that differs.
+    """
+    remedy = "`dvc repro --force --single-item weights` records the present ones"
+    try:
+        recorded = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
+    for file in sorted(found.keys() | recorded.keys()):
+        before, now = recorded.get(file, "missing"), found.get(file, "missing")
+        if before != now:
+            raise WeightsError(
+                f"{path}: the weights are not those recorded: {file} was {before[:12]}, is "
+                f"{now[:12]}. If that is meant, {remedy}; else put the recorded file back"
+            )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- BERT ----------------------------------------------------------------------------------------
+
+
+def bert_identity(name: str) -> dict[str, str]:
+    """SHA-256 of each file, by name, of the BERT that ``text.bert`` names.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`bert_folder`.
+    """
+    files = _matching(bert_folder(name), [*_SETTINGS, *_TOKENIZER, *_BERT_WEIGHTS])
+    return {path.name: sha256(path) for path in files}
+
+
+def bert_folder(name: str) -> Path:
+    """Locate the BERT that ``text.bert`` names.
+
+    Parameters
+    ----------
+    name
+        A folder, ``package:<module>/<folder>`` of an installed package, or a name of the Hugging
+        Face hub, which is fetched into its cache unless it is there.
+
+    Raises
+    ------
+    WeightsError
+        If there is no model; the message says what to fetch and where to put it.
+    """
+    try:
+        if name.startswith("package:"):
+            return _complete(_package_folder(name.removeprefix("package:")))
+        if Path(name).is_dir():
+            return _complete(Path(name))
+        return _hub_folder(name)
+    except (OSError, ValueError, ImportError) as error:
+        is_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
+        model = name if is_name else "google-bert/bert-base-uncased"
+        local = f"data/raw/{Path(model).name}"
+        raise WeightsError(
+            f"text.bert: there is no BERT at {name}: {error}\n"
+            f"Fetch config.json, model.safetensors (440 MB for a base model, 1.3 GB for a large "
+            f"one), tokenizer.json or vocab.txt, and tokenizer_config.json of "
+            f"https://huggingface.co/{model} by hand (with a network: hf download {model} "
+            f"--local-dir {local}), put them into a folder such as {local} and set text.bert to "
+            "it. It may also be a model name of the hub, or package:<module>/<folder>."
+        ) from error
+
+
+def _package_folder(name: str) -> Path:
+    module, _, inside = name.partition("/")
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"there is no package {module}")
+    return Path(spec.submodule_search_locations[0]) / inside
+
+
+def _hub_folder(name: str) -> Path:
+    """Folder of a hub's model in its cache; what is there is used as it is, not updated."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    fetch = partial(snapshot_download, name, allow_patterns=_HUB_FILES)
+    try:
+        return _complete(Path(fetch(local_files_only=True)))
+    except HFValidationError as error:
+        raise ValueError("no such folder, and no name of the Hugging Face hub") from error
+    except OSError:
+        pass  # not there, or not all of it
+    try:
+        # the download itself waits without end, and repeats itself
+        HfApi().model_info(name, timeout=_PATIENCE)
+        return _complete(Path(fetch()))
+    except Exception as error:  # of the hub or of the HTTP library that its version uses
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise OSError(f"the Hugging Face hub does not give it ({reason[0]})") from error
+
+
+def _complete(folder: Path) -> Path:
+    """Return `folder` if it holds a model."""
+    for kind in (["config.json"], _BERT_WEIGHTS, _TOKENIZER):
+        if not _matching(folder, kind):
+            raise FileNotFoundError(f"it lacks {' or '.join(kind)}")
+    return folder
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """Files of a folder that match any of the patterns, by name."""
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+# --- ResNet --------------------------------------------------------------------------------------
+
+
+def resnet_identity(network: str, weights: str) -> dict[str, str]:
+    """SHA-256 of the file, by name, that ``visual.weights`` names.
+
+    Of random weights it is the network with ``random``: torch's version and a fixed seed decide
+    them.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`resnet_file`.
+    """
+    if weights == RANDOM:
+        return {network: RANDOM}
+    path = resnet_file(network, weights)
+    return {path.name: sha256(path)}
+
+
+def resnet_file(network: str, weights: str) -> Path:
+    """Locate a state-dict file, or torchvision's file of a weight name, downloading it once.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be had, or torchvision's file is not the one that its name says; the message
+        says what to fetch and where to put it.
+    """
+    if is_state_dict(weights):
+        if not Path(weights).is_file():
+            raise WeightsError(
+                f"visual.weights: {weights} is missing; put a state dict of {network} there, or "
+                "set visual.weights to its path or to a torchvision weight name"
+            )
+        return Path(weights)
+    entry = catalogue_entry(network, weights)
+    import torch
+
+    name = entry.url.rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    prefix = name.rsplit(".", 1)[0].rsplit("-", 1)[-1]  # resnet101-cd907fc2.pth
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _patience():
+                torch.hub.download_url_to_file(entry.url, str(path), hash_prefix=prefix)
+        if not sha256(path).startswith(prefix):
+            raise OSError(
+                f"the file at {path} is damaged: its SHA-256 does not begin with {prefix}"
+            )
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"visual.weights: {name} cannot be had: {error}\n"
+            f"Fetch {entry.url} ({entry.meta['_file_size']:.0f} MiB) by hand and put it at "
+            f"{path} (instead of a damaged copy that may lie there), or anywhere else and set "
+            "visual.weights to its path."
+        ) from error
+    return path
+
+
+def is_state_dict(weights: str) -> bool:
+    """Tell a state-dict file from a torchvision weight name."""
+    return weights.endswith(STATE_DICT_ENDINGS)
+
+
+def catalogue_entry(network: str, name: str) -> Any:
+    """Look up torchvision's entry of weights by name; it imports torchvision.
+
+    Raises
+    ------
+    WeightsError
+        If there is none; the message lists those that there are.
+    """
+    from pipeline.torchvision_shim import torchvision_operators
+
+    torchvision_operators()
+    from torchvision import models
+
+    entries = models.get_model_weights(network)
+    known = [entry.name for entry in entries]
+    if name not in known:
+        raise WeightsError(
+            f"visual.weights: torchvision has no {name!r} for {network}; allowed are "
+            f"{', '.join(known)}, a state-dict file ({', '.join(STATE_DICT_ENDINGS)}) and, for the "
+            f"embedded corpus only, {RANDOM}"
+        )
+    return entries[name]
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Let a server that does not answer be an error; torch itself would wait without end."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

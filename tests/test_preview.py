@@ -1,0 +1,214 @@
+"""The contact sheet of a dialog's crops: what it draws, from which table, and its errors."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.corpus.iemocap import parse
+from pipeline.corpus.table import write_table
+from pipeline.features import preview
+from tests import release
+from tests.videos import SQUARE, code, write_avi
+
+DIALOG = "Ses01F_impro01"
+FRAMES = 120  # four seconds; the last utterance ends past it
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Make a copy of the release with one session, whose videos say which half they show."""
+    root = release.make(tmp_path_factory.mktemp("release"), [1])
+    for dialog in (DIALOG, "Ses01M_script01_1b"):
+        turns = [
+            release.Utterance(turn.name, start, start + 0.9, text=f"Words of {turn.name}, $1 & $2.")
+            for start, turn in enumerate(release.turns(dialog))
+        ]
+        release.add_dialog(root, dialog, [*turns[:3], release.Utterance(turns[3].name, 3.5, 5.0)])
+        write_avi(release.video_file(root, dialog), FRAMES)
+    release.add_dialog(root, "Ses01F_impro02", release.turns("Ses01F_impro02"))
+    release.video_file(root, "Ses01F_impro02").unlink()
+    return root
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments) -> int:
+    return preview.main(["preview", *map(str, arguments)])
+
+
+def halves(picture: np.ndarray) -> list[list[str]]:
+    """Tell which half each thumbnail of each row shows; read from the drawn pixels."""
+    rows = []
+    left = preview._MARGIN + preview._HEAD
+    bars = (picture == 200).all(axis=2)[:, preview._MARGIN : -preview._MARGIN].all(axis=1)
+    for top in np.flatnonzero(bars) + preview._GAP:
+        found = []
+        for column in range(preview._PER_LINE):
+            across = left + column * (preview._THUMB + preview._GAP)
+            thumb = picture[top : top + preview._THUMB, across : across + preview._THUMB]
+            if (thumb == 255).all():
+                break
+            # the right half carries the complement of a frame's number, below 128 in all
+            drawn = code(cv2.resize(thumb, (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST))
+            found.append("left" if drawn < 64 else "right")
+        rows.append(found)
+    return rows
+
+
+def rows_of(root: Path, dialog: str = DIALOG, marked: str = "left") -> pd.DataFrame:
+    table = parse(root, marked).utterances
+    return table[table["dialog"] == dialog]
+
+
+VISUAL = preview._DEFAULT
+
+
+@pytest.mark.parametrize("dialog", [DIALOG, "Ses01M_script01_1b"])
+@pytest.mark.parametrize("marked", ["left", "right"])
+def test_each_row_shows_its_speakers_half(root, dialog, marked):
+    rows = rows_of(root, dialog, marked)
+    early = rows[rows["end"] < 2.0]  # below frame 64, whose code tells the halves apart
+    picture, problems = preview.sheet(early, root, VISUAL, 9)
+    assert not problems
+    # F speaks first, then M; the letter of the dialog's name is on the marked side
+    expected = [marked, {"left": "right", "right": "left"}[marked]]
+    if dialog.startswith("Ses01M"):
+        expected.reverse()
+    assert halves(picture) == [[side] * 3 for side in expected]
+
+
+def test_the_sheet_reports_frames_that_are_not_there(root):
+    _, problems = preview.sheet(rows_of(root), root, VISUAL, 9)
+    (problem,) = problems
+    assert problem.startswith(f"{DIALOG}_M001: 2 of 4 frames: Session1/")
+    assert problem.endswith("ends at 4.00 s")
+
+
+def test_utterances_are_chosen_of_both_speakers_and_drawn_in_time(root):
+    rows = rows_of(root)
+    picture, _ = preview.sheet(rows[rows["end"] < 2.0], root, VISUAL, 2)
+    assert len(halves(picture)) == 2
+    picture, _ = preview.sheet(rows, root, VISUAL, 1)
+    assert len(halves(picture)) == 1
+
+
+def test_more_frames_than_fit_a_line_go_on_the_next(root):
+    rows = rows_of(root).iloc[:1]
+    low, _ = preview.sheet(rows, root, VISUAL, 1)
+    high, _ = preview.sheet(rows, root, VISUAL.model_copy(update={"frames_per_second": 15.0}), 1)
+    assert high.shape[0] > low.shape[0]
+    assert high.shape[1] == low.shape[1]
+
+
+def test_all_words_fit_a_row(root):
+    rows = rows_of(root).iloc[:1]
+    few, _ = preview.sheet(rows, root, VISUAL, 1)
+    many, _ = preview.sheet(rows.assign(text="many words " * 100), root, VISUAL, 1)
+    assert many.shape[0] - few.shape[0] > 100
+
+
+def test_the_command_line_writes_the_same_bytes_each_time(root, here, capsys):
+    assert run(DIALOG, "--root", root) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{DIALOG}.png"
+    assert run(DIALOG, "--root", root, "--output", "other/again.png") == 0
+    first, again = Path(f"{DIALOG}.png"), Path("other/again.png")
+    assert first.read_bytes() == again.read_bytes()
+    assert str(root).encode() not in first.read_bytes()
+    picture, _ = preview.sheet(rows_of(root), root, VISUAL, 12)
+    np.testing.assert_array_equal(cv2.imread(str(first)), picture[..., ::-1])
+
+
+def test_the_command_runs_as_a_module_without_torch(root, here):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv[1:] = ['preview', {DIALOG!r}, '--root', {str(root)!r}]\n"
+        "try:\n"
+        "    runpy.run_module('pipeline.features.visual', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, 'torch' in sys.modules)\n"
+    )
+    environment = {"PYTHONPATH": str(PARAMS.parent), "PATH": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert run.stdout.splitlines()[-1] == "0 False"
+    assert not run.stderr
+
+
+def test_the_pipelines_own_table_and_parameters_are_used(root, here, monkeypatch):
+    content = PARAMS.read_text()
+    embedded = "data/raw/embedded/IEMOCAP_full_release"
+    (here / "params.yaml").write_text(content.replace(embedded, str(root)))
+    Path("data/interim").mkdir(parents=True)
+    table = parse(root, "left").utterances
+    write_table(table, preview.TABLE)
+    seen = []
+
+    def sheet(rows, folder, visual, utterances):
+        seen.append((rows["side"].tolist(), folder, visual, utterances))
+        return np.zeros((4, 4, 3), np.uint8), []
+
+    monkeypatch.setattr(preview, "sheet", sheet)
+    options = ("--marked", "right", "--frames-per-second", "1.5", "--utterances", "3")
+    assert run(DIALOG) == run(DIALOG, *options) == 0
+    (sides, folder, visual, count), (turned, _, changed, fewer) = seen
+    assert sides == table[table["dialog"] == DIALOG]["side"].tolist()
+    assert folder == root
+    assert visual.network == "resnet18"
+    assert count == 12
+    assert turned == [{"left": "right", "right": "left"}[side] for side in sides]
+    assert (changed.marked_actor, changed.frames_per_second, fewer) == ("right", 1.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("dialog", "message"),
+    [
+        ("Ses01F_impro1", f"Ses01F_impro1: no such dialog of 3; close: {DIALOG}"),
+        ("nonsense", "nonsense: no such dialog of 3; close: Ses01F_impro01, Ses01F_impro02"),
+        ("Ses01F_impro02", "Ses01F_impro02: the corpus has no video of this dialog"),
+    ],
+)
+def test_a_dialog_that_cannot_be_drawn(root, here, capsys, dialog, message):
+    assert run(dialog, "--root", root) == 2
+    assert message in capsys.readouterr().err
+    assert not list(here.iterdir())
+
+
+def test_a_video_that_cannot_be_read_is_named(root, here, capsys):
+    copy = here / "copy"
+    shutil.copytree(root, copy)
+    release.video_file(copy, DIALOG).write_bytes(b"no video")
+    assert run(DIALOG, "--root", copy) == 2
+    assert f"{DIALOG}.avi: cannot be opened as a video (8 bytes)" in capsys.readouterr().err
+
+
+def test_without_a_corpus_the_error_says_what_to_give(here, capsys):
+    assert run(DIALOG) == 2
+    assert "give --root" in capsys.readouterr().err
+    assert run(DIALOG, "--root", here / "gone") == 2
+    assert "gone" in capsys.readouterr().err
+
+
+def test_a_file_of_another_kind_is_refused(root, here, capsys):
+    assert run(DIALOG, "--root", root, "--output", "sheet.txt") == 2
+    assert "sheet.txt: cannot be written as a PNG" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--frames-per-second", "--utterances"])
+@pytest.mark.parametrize("value", ["0", "-1", "x", "nan"])
+def test_impossible_numbers_are_refused(here, capsys, option, value):
+    with pytest.raises(SystemExit):
+        run(DIALOG, option, value)
+    assert "above 0" in capsys.readouterr().err
