@@ -1,4 +1,4 @@
-"""A tiny release tree, hand-made in the corpus's own layout and formats."""
+"""Release trees in the corpus's own layout and formats: a tiny one, and one of full size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile
 
+from pipeline.corpus import iemocap, totals
+from pipeline.corpus.findings import Reason
 from pipeline.corpus.labels import EMOTIONS
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
@@ -116,3 +119,111 @@ def make(root: Path, sessions: Iterable[int] = range(1, 6), count: int = 4) -> P
         for dialog in (f"Ses0{number}F_impro01", f"Ses0{number}M_script01_1b"):
             add_dialog(root, dialog, turns(dialog, count))
     return root
+
+
+# --- what a test says of a copy -------------------------------------------------------------------
+
+
+def found(root: Path, reason: Reason) -> list[tuple[str, int | None, str]]:
+    """Return place and detail of the items with a reason."""
+    items = iemocap.parse(root, "left").items
+    return [(item.file, item.line, item.detail) for item in items if item.reason is reason]
+
+
+def rows(root: Path) -> pd.DataFrame:
+    """Return a copy's utterance table, indexed by id."""
+    return iemocap.parse(root, "left").utterances.set_index("utterance")
+
+
+def relative(path: Path, root: Path) -> str:
+    """Return a path as the tables and the report have it."""
+    return path.relative_to(root).as_posix()
+
+
+def append(path: Path, *lines: str) -> int:
+    """Add lines to a file; return the number of the first of them."""
+    content = path.read_text()
+    path.write_text(content + "".join(f"{line}\n" for line in lines))
+    return content.count("\n") + 1
+
+
+# --- full size -----------------------------------------------------------------------------------
+
+_PLAYED = (
+    *(f"impro{number:02d}" for number in range(1, 8)),
+    *("script01_1", "script01_2", "script01_3", "script02_1", "script02_2"),
+    *("script03_1", "script03_2"),
+)
+_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # beyond 28 dialogs a session
+_RATED = {
+    **{"ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness"},
+    **{"fru": "Frustration", "fea": "Fear", "sur": "Surprise", "neu": "Neutral state"},
+    **{"dis": "Disgust", "oth": "Other", "xxx": "Neutral state; Frustration"},
+}
+_WORDS = ("well", "what", "you're", "talking", "about", "is", "[LAUGHTER]", "really", "--", "okay")
+_WORDS_A_SECOND = 2.7
+
+
+def full_dialogs(session: int) -> list[str]:
+    """Return the dialogs of a session of the full-size tree."""
+    names = [f"{actor}_{played}" for actor in "FM" for played in _PLAYED]
+    names += _TAKES[: totals.DIALOGS_BY_SESSION[str(session)] - len(names)]
+    return sorted(f"Ses0{session}{name}" for name in names)
+
+
+def make_full(root: Path) -> Path:
+    """Write a tree with the release's known totals, seeded; return `root`.
+
+    151 dialogs and 10,039 utterances, each session and emotion with its own count; text files with
+    seven raters' lines an utterance; lengths of 0.5 to 34 s, 4.5 s on average. Media are empty.
+    """
+    rng = np.random.default_rng(0)
+    codes = [code for code, count in totals.BY_EMOTION.items() for _ in range(count)]
+    shuffled = iter(rng.permutation(codes).tolist())
+    for number in range(1, 6):
+        dialogs = full_dialogs(number)
+        counts = [
+            len(part)
+            for part in np.array_split(range(totals.BY_SESSION[str(number)]), len(dialogs))
+        ]
+        for dialog, count in zip(dialogs, counts, strict=True):
+            turns = _full_turns(dialog, list(islice(shuffled, count)), rng)
+            _write_full_dialog(root, dialog, turns)
+    return root
+
+
+def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list[Utterance]:
+    lengths = np.clip(rng.lognormal(1.2, 0.77, len(codes)), 0.5, 34)
+    gaps = rng.uniform(-0.3, 0.8, len(codes))  # below 0 both speak
+    starts = 6 + np.cumsum(lengths + gaps) - lengths
+    scores = rng.integers(1, 6, (len(codes), 9))
+    turns = []
+    for i, code in enumerate(codes):
+        actor = "FM"[i % 2]
+        count = max(1, min(100, round(_WORDS_A_SECOND * lengths[i])))
+        votes = (
+            *(f"C-{rater}:\t{_RATED[code]};\t()" for rater in ("E2", "E3", "E4", f"{actor}1")),
+            *(
+                f"A-{rater}:\tval {v}; act {a}; dom  {d};\t()"
+                for rater, (v, a, d) in zip(
+                    ("E3", "E4", f"{actor}1"), scores[i].reshape(3, 3), strict=True
+                )
+            ),
+        )
+        name = f"{dialog}_{actor}{i // 2:03d}"
+        text = " ".join(islice(cycle(_WORDS), i, i + count))
+        turns.append(Utterance(name, starts[i], starts[i] + lengths[i], code, text, votes))
+    return turns
+
+
+def _write_full_dialog(root: Path, dialog: str, turns: list[Utterance]) -> None:
+    for path, content in (
+        (labels_file(root, dialog), label_text(turns)),
+        (transcript_file(root, dialog), transcript_text(turns)),
+        (video_file(root, dialog), ""),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    wav_file(root, turns[0].name).parent.mkdir(parents=True)
+    for turn in turns:
+        wav_file(root, turn.name).touch()

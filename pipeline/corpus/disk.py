@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from pipeline.corpus import formats
@@ -10,6 +11,13 @@ from pipeline.corpus.findings import Item, Reason
 from pipeline.corpus.table import CorpusError
 
 SESSIONS = range(1, 6)
+LABELS = "dialog/EmoEvaluation"
+TRANSCRIPTS = "dialog/transcriptions"
+VIDEO = "dialog/avi/DivX"
+AUDIO = "sentences/wav"
+FOLDERS = (LABELS, TRANSCRIPTS, VIDEO, AUDIO)
+"""The folders of a session that are read, below ``SessionN``."""
+
 _EXCERPT = 160  # characters of a detail, such as a line that the report quotes
 
 
@@ -42,6 +50,25 @@ def _sessions_in(folder: Path) -> list[int]:
     return [session for session in SESSIONS if (folder / f"Session{session}").is_dir()]
 
 
+def missing_folders(root: Path) -> str:
+    """Return the commands that make the folders a partial copy lacks; empty if it lacks none.
+
+    DVC stops where a dependency of a stage does not exist; an empty folder will do.
+    """
+    missing = {
+        session: [
+            shlex.quote(str(folder))
+            for below in FOLDERS
+            if not (folder := root / f"Session{session}" / below).is_dir()
+        ]
+        for session in SESSIONS
+    }
+    commands = [f"mkdir -p {' '.join(folders)}" for folders in missing.values() if folders]
+    if not commands:
+        return ""
+    return "\n".join(["`dvc repro` needs these folders to exist, empty ones will do:", *commands])
+
+
 class Copy:
     """Access to a copy that keeps account of what it meets; paths are relative to its root.
 
@@ -70,6 +97,9 @@ class Copy:
         except (FileNotFoundError, NotADirectoryError):
             self.add(Reason.NO_FOLDER, folder)
             return []
+        except OSError as error:
+            self.add(Reason.UNREADABLE, folder, detail=error.strerror or "")
+            return []
         shown = [name for name in names if not name.startswith(".")]
         self.hidden += len(names) - len(shown)
         return shown
@@ -92,8 +122,16 @@ class Copy:
 
     def lines(self, file: str) -> list[tuple[int, str]]:
         """Return the lines of a text file that are not blank, stripped, numbered from 1."""
-        lines, windows = formats.decode((self.root / file).read_bytes())
+        try:
+            content = (self.root / file).read_bytes()
+        except OSError as error:  # such as a bad sector, or no permission
+            self.add(Reason.UNREADABLE, file, detail=error.strerror or "")
+            return []
+        lines, windows = formats.decode(content)
         if windows:
             self.add(Reason.WINDOWS_1252, file)
         numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
-        return [(number, line) for number, line in numbered if line]
+        filled = [(number, line) for number, line in numbered if line]
+        if not filled:
+            self.add(Reason.EMPTY, file)
+        return filled

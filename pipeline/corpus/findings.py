@@ -18,6 +18,8 @@ class Reason(Enum):
     NO_SESSION = "session missing", "skipped"
     NO_FOLDER = "folder missing", "skipped"
     NO_DIALOG = "not named for a dialog of its session", "skipped"
+    UNREADABLE = "cannot be read from the disk", "skipped"
+    EMPTY = "empty text file", "skipped"
     BAD_LABEL = "malformed label line", "skipped"
     BAD_TIMES = "label does not end after its start", "skipped"
     UNKNOWN_EMOTION = "unknown emotion code", "skipped"
@@ -34,6 +36,9 @@ class Reason(Enum):
     WAV_MOVED = "wav in the folder of another dialog", "kept"
     NO_AUDIO = "wav missing", "kept"
     NO_VIDEO = "video missing", "kept"
+    NO_ALIGNMENT = "word alignment missing", "kept"
+    BAD_ALIGNMENT = "malformed word alignment", "skipped"
+    ALIGNMENT_NO_LABEL = "word alignment without a label", "skipped"
     WINDOWS_1252 = "not UTF-8, read as Windows-1252", "kept"
 
     def __init__(self, text: str, outcome: str) -> None:
@@ -71,7 +76,6 @@ def report(
         }
         for column in ("text", "audio", "video")
     }
-    counts = Counter(item.reason for item in items)
     return {
         "utterances": len(utterances),
         "dialogs": int(utterances["dialog"].nunique()),
@@ -82,11 +86,7 @@ def report(
         "by_emotion_and_session": by_emotion_and_session,
         "media": media,
         "hidden_files": hidden,
-        "reasons": {
-            reason.text: {"count": counts[reason], "outcome": reason.outcome}
-            for reason in Reason
-            if counts[reason]
-        },
+        "reasons": count(items),
         "items": [
             {
                 "reason": item.reason.text,
@@ -100,7 +100,33 @@ def report(
 
 
 def summary(content: dict[str, Any]) -> str:
-    """Return the counts of a report as tables for the terminal."""
+    """Return the counts of a report as tables for the terminal: emotions, then reasons."""
+    tables = [_emotions(content), reasons(content["reasons"])]
+    return "\n\n".join(table for table in tables if table)
+
+
+def reasons(content: dict[str, dict[str, Any]]) -> str:
+    """Return the ``reasons`` of a report as a table for the terminal; empty if there are none."""
+    if not content:
+        return ""
+    lines = [f"{'found in the copy':<45}{'count':>6}  outcome"]
+    lines += [
+        f"{reason:<45}{entry['count']:>6}  {entry['outcome']}" for reason, entry in content.items()
+    ]
+    return "\n".join(lines)
+
+
+def count(items: list[Item]) -> dict[str, dict[str, Any]]:
+    """Return an entry for each reason that occurs in `items`: its count and its outcome."""
+    counts = Counter(item.reason for item in items)
+    return {
+        reason.text: {"count": counts[reason], "outcome": reason.outcome}
+        for reason in Reason
+        if counts[reason]
+    }
+
+
+def _emotions(content: dict[str, Any]) -> str:
     sessions = list(content["by_session"])
     rows = content["by_emotion_and_session"] | {"all": content["by_session"]}
     totals = content["by_emotion"] | {"all": content["utterances"]}
@@ -110,10 +136,4 @@ def summary(content: dict[str, Any]) -> str:
         if totals[name]:
             row = "".join(f"{counts[s]:>8}" for s in sessions)
             lines.append(f"{name:<9}{row}{totals[name]:>8}")
-    if content["reasons"]:
-        lines += ["", f"{'found in the copy':<45}{'count':>6}  outcome"]
-        lines += [
-            f"{reason:<45}{entry['count']:>6}  {entry['outcome']}"
-            for reason, entry in content["reasons"].items()
-        ]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
-_DIALOG = r"Ses0([1-5])([FM])_(impro|script)[0-9]+[a-z]*(?:_[0-9]+[a-z]*)?"
+_DIALOG = r"Ses0([1-5])([FM])_(impro|script)([0-9]+)([a-z]*)(?:_([0-9]+)([a-z]*))?"
 _NUMBER = r"([0-9]{1,6}(?:\.[0-9]{1,9})?)"
 _SCORE = r"\s*([0-9]{1,3}(?:\.[0-9]{1,9})?)?\s*"
 
@@ -39,12 +39,21 @@ class Dialog:
         Which actor wore the motion-capture markers: ``F`` or ``M``.
     scenario
         ``improvised`` or ``scripted``.
+    script
+        The number of the script, or of the improvisation, as in the id: ``01``.
+    part
+        The part of a script: ``1`` in ``script01_1b``; empty where the id has none.
+    take
+        The take: ``b`` in ``script01_1b``, ``a`` in ``impro05a``; empty where the id has none.
     """
 
     name: str
     session: int
     marked: str
     scenario: str
+    script: str
+    part: str
+    take: str
 
 
 def dialog(name: str) -> Dialog | None:
@@ -52,9 +61,9 @@ def dialog(name: str) -> Dialog | None:
     match = _DIALOG_ID.fullmatch(name)
     if not match:
         return None
-    session, marked, scenario = match.groups()
+    session, marked, scenario, script, take, part, part_take = match.groups(default="")
     scenario = "improvised" if scenario == "impro" else "scripted"
-    return Dialog(name, int(session), marked, scenario)
+    return Dialog(name, int(session), marked, scenario, script, part, take + part_take)
 
 
 def is_turn(name: str, dialog: Dialog) -> bool:

@@ -19,7 +19,8 @@ Partial and damaged copies are read as far as they go. All that is skipped, miss
 :class:`~pipeline.corpus.findings.Item` of the report, with file, line and reason; hidden files
 (``._*``, ``.DS_Store``) are only counted. Media are never opened: each folder is listed once.
 
-``python -m pipeline.corpus.iemocap check ROOT`` compares a copy with the full release.
+``python -m pipeline.corpus.iemocap check ROOT`` compares a copy with the full release,
+``... words ROOT OUTPUT.csv`` writes a table of its word alignments.
 """
 
 from __future__ import annotations
@@ -28,26 +29,20 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from pipeline.corpus import findings, formats, totals
-from pipeline.corpus.disk import SESSIONS, Copy, find_sessions
+from pipeline.corpus import alignment, findings, formats, totals
+from pipeline.corpus.disk import LABELS, SESSIONS, Copy, find_sessions, missing_folders
 from pipeline.corpus.findings import Item, Reason
-from pipeline.corpus.labels import EMOTIONS
+from pipeline.corpus.session import read_session
 from pipeline.corpus.table import TABLES, CorpusError, read_table, write_table
 
 __all__ = ["CorpusError", "Parsed", "parse", "read_table", "write"]
-
-_LABELS = "dialog/EmoEvaluation"
-_TRANSCRIPTS = "dialog/transcriptions"
-_VIDEO = "dialog/avi/DivX"
-_AUDIO = "sentences/wav"
-_OPPOSITE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,8 @@ class Parsed:
     votes
         Every rater's line of these utterances, sorted by id, in the label file's order;
         columns of ``TABLES["votes"]``.
+    dialogs
+        One row a dialog, sorted by id; columns of ``TABLES["dialogs"]``.
     items
         All that is skipped, missing or odd, by file and line.
     report
@@ -69,6 +66,7 @@ class Parsed:
 
     utterances: pd.DataFrame
     votes: pd.DataFrame
+    dialogs: pd.DataFrame
     items: list[Item]
     report: dict[str, Any]
 
@@ -97,24 +95,25 @@ def parse(root: str | Path, marked_actor: str) -> Parsed:
         if session not in present:
             copy.add(Reason.NO_SESSION, f"Session{session}")
             continue
-        for row, row_votes in _read_session(copy, session, marked_actor):
+        for row, row_votes in read_session(copy, session, marked_actor):
             rows.append(row)
             votes += row_votes
     items = sorted(copy.items, key=lambda item: (item.file, item.line or 0))
     if not rows:
-        raise CorpusError(_nothing_read(root, items))
+        where = f"label lines in SessionN/{LABELS}/<dialog>.txt"
+        raise _nothing_read(root, "utterance", where, items)
     utterances = _frame(rows, "utterances")
     votes_table = _frame(votes, "votes")
     report = findings.report(utterances, votes_table, items, copy.hidden)
-    return Parsed(utterances, votes_table, items, report)
+    return Parsed(utterances, votes_table, _dialogs(utterances), items, report)
 
 
 def write(parsed: Parsed, folder: Path) -> None:
-    """Write ``utterances.csv``, ``votes.csv``, a table for each modality, and ``parse.json``."""
+    """Write the :data:`~pipeline.corpus.table.TABLES` as CSV, and ``parse.json``."""
     folder.mkdir(parents=True, exist_ok=True)
+    others = {"votes": parsed.votes, "dialogs": parsed.dialogs}
     for name in TABLES:
-        table = parsed.votes if name == "votes" else parsed.utterances
-        write_table(table, folder / f"{name}.csv")
+        write_table(others.get(name, parsed.utterances), folder / f"{name}.csv")
     content = json.dumps(parsed.report, indent=2, ensure_ascii=False) + "\n"
     (folder / "parse.json").write_text(content, encoding="utf-8", newline="\n")
 
@@ -126,189 +125,31 @@ def _frame(rows: list[dict[str, Any]], name: str) -> pd.DataFrame:
     return frame.sort_values("utterance", kind="stable", ignore_index=True)
 
 
-def _nothing_read(root: Path, items: list[Item]) -> str:
+def _dialogs(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Make the table of dialogs: what their ids say, and what the utterances have of them."""
+    rows = []
+    for name, group in utterances.groupby("dialog"):
+        dialog = formats.dialog(str(name))
+        assert dialog  # the names come from files that were taken for a dialog's
+        found = {"dialog": name, "utterances": len(group), "video": group["video"].iloc[0]}
+        rows.append(asdict(dialog) | found)
+    columns = TABLES["dialogs"]
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def _nothing_read(root: Path, what: str, where: str, items: list[Item]) -> CorpusError:
     counts = Counter(item.reason.text for item in items)
     found = ", ".join(f"{reason} ({count})" for reason, count in counts.most_common())
-    return (
-        f"{root}: not one utterance could be read; looked for label lines in "
-        f"SessionN/{_LABELS}/<dialog>.txt; found: {found or 'no file'}"
+    return CorpusError(
+        f"{root}: not one {what} could be read; looked for {where}; found: {found or 'no file'}"
     )
-
-
-# --- a session -----------------------------------------------------------------------------------
-
-
-class _Labelled(NamedTuple):
-    """A label line and the raters' lines below it."""
-
-    line: int
-    label: formats.Label
-    votes: list[formats.Vote]
-
-
-def _read_session(
-    copy: Copy, session: int, marked_actor: str
-) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Return a row of the utterance table and its rows of the votes, for each utterance."""
-    labels = copy.dialogs(session, _LABELS, ".txt")
-    transcripts = copy.dialogs(session, _TRANSCRIPTS, ".txt")
-    videos = copy.dialogs(session, _VIDEO, ".avi")
-    recordings = _Recordings(copy, copy.dialogs(session, _AUDIO))
-    for dialog in videos.keys() - labels.keys():
-        copy.add(Reason.VIDEO_NO_LABEL, videos[dialog])
-    rows = []
-    for dialog in sorted(labels.keys() | transcripts.keys()):
-        labelled, seen = _read_labels(copy, dialog, labels.get(dialog))
-        texts = _read_transcript(copy, dialog, transcripts.get(dialog), seen)
-        video = videos.get(dialog, "")
-        if labelled and not video:
-            expected = f"Session{session}/{_VIDEO}/{dialog.name}.avi"
-            copy.add(Reason.NO_VIDEO, expected, detail=f"{len(labelled)} utterances")
-        for line, label, votes in labelled:
-            name = label.utterance
-            if name not in texts:
-                copy.add(Reason.NO_TEXT, labels[dialog], line, name)
-            audio = recordings.take(name)
-            if not audio:
-                expected = f"Session{session}/{_AUDIO}/{dialog.name}/{name}.wav"
-                copy.add(Reason.NO_AUDIO, expected)
-            found = {"text": texts.get(name, ""), "audio": audio, "video": video}
-            row = asdict(label) | _who(dialog, name, marked_actor) | found
-            rows.append((row, [{"utterance": name} | asdict(vote) for vote in votes]))
-        recordings.drop(seen)
-    recordings.report_rest()
-    return rows
-
-
-def _who(dialog: formats.Dialog, utterance: str, marked_actor: str) -> dict[str, Any]:
-    """Return what the ids of a dialog and of its utterance say, as columns."""
-    speaker = utterance.removeprefix(f"{dialog.name}_")[0]
-    return {
-        "session": dialog.session,
-        "dialog": dialog.name,
-        "scenario": dialog.scenario,
-        "speaker": f"Ses{dialog.session:02d}{speaker}",
-        "gender": speaker,
-        "side": marked_actor if speaker == dialog.marked else _OPPOSITE[marked_actor],
-    }
-
-
-def _read_labels(
-    copy: Copy, dialog: formats.Dialog, file: str | None
-) -> tuple[list[_Labelled], set[str]]:
-    """Return the utterances of a label file, and all ids in it, skipped ones included."""
-    labelled: list[_Labelled] = []
-    seen: set[str] = set()
-    votes: list[formats.Vote] = []  # of the label line above; of a skipped one they go nowhere
-    for number, line in copy.lines(file) if file else []:
-        if line.startswith("%"):
-            continue
-        if line.startswith(("C-", "A-")):
-            vote = formats.vote_line(line)
-            if vote:
-                votes.append(vote)
-            else:
-                copy.add(Reason.BAD_VOTE, str(file), number, line)
-            continue
-        votes = []
-        label = formats.label_line(line)
-        fault = _label_fault(dialog, label, line, seen)
-        if label:
-            seen.add(label.utterance)
-        if fault:
-            copy.add(fault[0], str(file), number, fault[1])
-        elif label:
-            labelled.append(_Labelled(number, label, votes))
-    return labelled, seen
-
-
-def _label_fault(
-    dialog: formats.Dialog, label: formats.Label | None, line: str, seen: set[str]
-) -> tuple[Reason, str] | None:
-    """Return why a label line is skipped, with a detail; None for a good one."""
-    if not label:
-        return Reason.BAD_LABEL, line
-    fault = _id_fault(dialog, label.utterance, seen)
-    if fault:
-        return fault, label.utterance
-    if label.emotion not in EMOTIONS:
-        known = ", ".join(EMOTIONS)
-        detail = f"{label.utterance}: {label.emotion[:20]!r} is none of {known}"
-        return Reason.UNKNOWN_EMOTION, detail
-    if label.start >= label.end:
-        return Reason.BAD_TIMES, f"{label.utterance}: {label.start} to {label.end}"
-    return None
-
-
-def _id_fault(dialog: formats.Dialog, name: str, seen: Container[str]) -> Reason | None:
-    """Return why an id in a file of `dialog` is none to use; None for a good one."""
-    if formats.is_unnumbered(name):
-        return Reason.UNNUMBERED
-    if not formats.is_turn(name, dialog):
-        return Reason.OTHER_DIALOG
-    return Reason.DUPLICATE if name in seen else None
-
-
-def _read_transcript(
-    copy: Copy, dialog: formats.Dialog, file: str | None, labelled: set[str]
-) -> dict[str, str]:
-    """Return the texts of a transcript by utterance; lines without a label are skipped."""
-    texts: dict[str, str] = {}
-    for number, line in copy.lines(file) if file else []:
-        read = formats.transcript_line(line)
-        fault = _id_fault(dialog, read[0], texts) if read else Reason.NO_ID
-        if not fault and read and read[0] not in labelled:
-            fault = Reason.NO_LABEL
-        if fault:
-            copy.add(fault, str(file), number, line)
-        elif read:
-            texts[read[0]] = read[1]
-    return texts
-
-
-class _Recordings:
-    """The wav files of a session; an utterance's own folder comes before any other.
-
-    A file in the folder of another dialog, such as another take, is the utterance that its name
-    says: ids are unique in the release.
-    """
-
-    def __init__(self, copy: Copy, folders: dict[formats.Dialog, str]) -> None:
-        self._copy = copy
-        self._own: dict[str, str] = {}
-        self._moved: dict[str, str] = {}
-        for dialog, folder in folders.items():
-            for name, path in copy.files(folder, ".wav").items():
-                own = formats.is_turn(name, dialog) or formats.is_unnumbered(name)
-                (self._own if own else self._moved).setdefault(name, path)
-
-    def take(self, utterance: str) -> str:
-        """Return the path of an utterance's recording; empty if there is none."""
-        if utterance in self._own:
-            return self._own.pop(utterance)
-        path = self._moved.pop(utterance, "")
-        if path:
-            self._copy.add(Reason.WAV_MOVED, path)
-        return path
-
-    def drop(self, utterances: set[str]) -> None:
-        """Pass over utterances whose labels were skipped, for reasons that are recorded."""
-        for utterance in utterances:
-            self._own.pop(utterance, None)
-
-    def report_rest(self) -> None:
-        """Record every file that was not taken."""
-        for path in self._own.values():
-            self._copy.add(Reason.WAV_NO_LABEL, path)
-        for path in self._moved.values():
-            self._copy.add(Reason.WAV_OTHER_DIALOG, path)
 
 
 # --- command line --------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: ``python -m pipeline.corpus.iemocap check ROOT``."""
+    """Command line: ``python -m pipeline.corpus.iemocap check|words ROOT``."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.corpus.iemocap", description="Copies of the IEMOCAP release."
     )
@@ -316,25 +157,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = commands.add_parser(
         "check",
         help="compare a copy with the full release",
-        description="Compare a copy with the full release. Exit code: 0 the totals are those of "
-        "the full release, 1 they differ, 2 this is no copy of it.",
+        description="Compare a copy with the full release; no media file is opened. Exit code: "
+        "0 the totals are those of the full release, 1 they differ, 2 this is no copy of it.",
     )
-    check.add_argument("root", type=Path, help="the folder that holds Session1 to Session5")
-    check.add_argument("--items", action="store_true", help="print each item found as well")
+    words = commands.add_parser(
+        "words",
+        help="write the word alignments of a copy as one table",
+        description="Write utterance, word, start and end (seconds in the dialog) of each aligned "
+        "word. Exit code: 0 the table is written, 2 there is none to write.",
+    )
+    for command in (check, words):
+        command.add_argument("root", type=Path, help="the folder that holds Session1 to Session5")
+        command.add_argument("--items", action="store_true", help="print each item found as well")
+    words.add_argument("output", type=Path, help="the CSV file to write")
     options = parser.parse_args(arguments)
     try:
         parsed = parse(options.root, "left")  # the side is not looked at here
-    except CorpusError as error:
+        if options.command == "check":
+            return _check(options.root, parsed, options.items)
+        return _words(options.root, parsed, options.output, options.items)
+    except (CorpusError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    compared = totals.compare(parsed.report)
-    print(totals.table(compared), findings.summary(parsed.report), sep="\n\n")
-    if options.items:
-        print()
-        for item in parsed.items:
-            place = item.file if item.line is None else f"{item.file}:{item.line}"
-            print(f"{place}: {item.reason.text}{': ' if item.detail else ''}{item.detail}")
-    return int(any(total.found != total.expected for total in compared))
+
+
+def _check(root: Path, parsed: Parsed, verbose: bool) -> int:
+    compared = totals.compare(parsed.utterances)
+    parts = [totals.table(compared), findings.reasons(parsed.report["reasons"])]
+    parts += [totals.missing_sessions(compared), missing_folders(root), totals.verdict(compared)]
+    print("\n\n".join(part for part in parts if part))
+    if verbose:
+        _print_items(parsed.items)
+    return int(any(total.differs for total in compared))
+
+
+def _words(root: Path, parsed: Parsed, output: Path, verbose: bool) -> int:
+    table, items = alignment.read_copy(root, parsed.utterances)
+    if table.empty:
+        where = f"SessionN/{alignment.FOLDER}/<dialog>/<utterance>.wdseg"
+        raise _nothing_read(root, "word alignment", where, items)
+    table.to_csv(output, index=False, lineterminator="\n", encoding="utf-8")
+    print(f"{len(table)} words of {table['utterance'].nunique()} utterances: {output}")
+    print(findings.reasons(findings.count(items)))
+    if verbose:
+        _print_items(items)
+    return 0
+
+
+def _print_items(items: list[Item]) -> None:
+    print()
+    for item in items:
+        place = item.file if item.line is None else f"{item.file}:{item.line}"
+        print(f"{place}: {item.reason.text}{': ' if item.detail else ''}{item.detail}")
 
 
 if __name__ == "__main__":

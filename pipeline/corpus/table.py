@@ -25,6 +25,18 @@ TABLES: dict[str, dict[str, str]] = {
         "video": "str",
         "side": "str",  # the speaker's half of the video: left or right
     },
+    # one row a dialog with at least one utterance
+    "dialogs": {
+        "dialog": "str",  # Ses01F_script01_1b
+        "session": "int64",
+        "marked": "str",  # who wore the markers: F or M
+        "scenario": "str",
+        "script": "str",  # number of the script or the improvisation: 01
+        "part": "str",  # of a script: 1; else empty
+        "take": "str",  # b; empty for most
+        "utterances": "int64",  # how many
+        "video": "str",
+    },
     # what each modality reads of it, so that a change elsewhere in the table recomputes nothing
     "audio": {"utterance": "str", "dialog": "str", "audio": "str"},
     "text": {"utterance": "str", "dialog": "str", "text": "str"},

@@ -1,0 +1,1 @@
+"""Measurements that the documentation cites; each is a command of its own."""

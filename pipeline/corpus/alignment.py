@@ -1,0 +1,139 @@
+"""Word alignments: the ``.wdseg`` files of the release, made with CMU Sphinx's aligner.
+
+A file is of one utterance, with times in frames of 10 ms from its start, the last one included::
+
+        SFrm  EFrm    SegAScr Word
+           0    12     -32011 <s>
+          13    41    -120433 EXCUSE
+          42    60     -99410 ME(2)
+          61    75     -40311 </s>
+     Total score:     -292165
+
+They lie in ``SessionN/sentences/ForcedAlignment/<dialog>/<utterance>.wdseg``. Copies without them
+are whole for the pipeline: no stage reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.corpus import formats
+from pipeline.corpus.disk import SESSIONS, Copy
+from pipeline.corpus.findings import Item, Reason
+from pipeline.corpus.table import CorpusError
+
+FOLDER = "sentences/ForcedAlignment"
+COLUMNS = ("utterance", "word", "start", "end")
+"""The columns of the table of words."""
+
+_FRAMES_PER_SECOND = 100
+_DECIMALS = 4  # of the release's times
+_HEADER = ["SFrm", "EFrm", "SegAScr", "Word"]
+_ROW = re.compile(r"([0-9]{1,7})\s+([0-9]{1,7})\s+-?[0-9]{1,15}\s+(\S+)")
+_PRONUNCIATION = re.compile(r"(?<=.)\([0-9]+\)$")
+
+
+class AlignmentError(CorpusError):
+    """A malformed file; the message names file and line."""
+
+    def __init__(self, path: Path, line: int, fault: str) -> None:
+        super().__init__(f"{path}:{line}: {fault}")
+        self.line = line
+        self.fault = fault
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and its place in the utterance.
+
+    Attributes
+    ----------
+    text
+        As the aligner has it, in capitals, without the number of a pronunciation: ``ME`` of
+        ``ME(2)``. Silence and noises are words too: ``<s>``, ``<sil>``, ``++LAUGHTER++``.
+    start, end
+        Seconds from the utterance's start, multiples of 10 ms.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
+def read(path: str | Path) -> list[Word]:
+    """Read a ``.wdseg`` file.
+
+    Raises
+    ------
+    AlignmentError
+        If it lacks the header or its end, or a line is malformed.
+    OSError
+        If it cannot be read.
+    """
+    path = Path(path)
+    lines, _ = formats.decode(path.read_bytes())
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered or numbered[0][1].split() != _HEADER:
+        raise AlignmentError(path, 1, f"does not begin with the header {' '.join(_HEADER)}")
+    last, end = numbered[-1]
+    if not end.startswith("Total score:"):
+        raise AlignmentError(path, last, "does not end with the line 'Total score:'; it is cut off")
+    words = []
+    for number, line in numbered[1:-1]:
+        match = _ROW.fullmatch(line)
+        if not match:
+            raise AlignmentError(path, number, f"malformed line {line[:80]!r}")
+        first, final = int(match[1]), int(match[2])
+        if final < first:
+            raise AlignmentError(path, number, f"the word ends at frame {final}, before {first}")
+        text = _PRONUNCIATION.sub("", match[3])
+        # the last frame is the word's own, so the word ends where the next frame begins
+        words.append(Word(text, first / _FRAMES_PER_SECOND, (final + 1) / _FRAMES_PER_SECOND))
+    return words
+
+
+def read_copy(root: Path, utterances: pd.DataFrame) -> tuple[pd.DataFrame, list[Item]]:
+    """Read the alignments of a copy's utterances.
+
+    Parameters
+    ----------
+    root
+        The copy.
+    utterances
+        Its utterance table; alignments of others are left out, since their place is not known.
+
+    Returns
+    -------
+    tuple
+        The table of `COLUMNS`, in the order of `utterances`, with times in seconds in the dialog;
+        and what is missing, damaged or left out.
+    """
+    copy = Copy(root)
+    files: dict[str, str] = {}
+    for session in sorted(set(SESSIONS) & set(utterances["session"])):
+        for folder in copy.dialogs(session, FOLDER).values():
+            files |= copy.files(folder, ".wdseg")
+    rows: list[tuple[str, str, float, float]] = []
+    for name, offset in zip(utterances["utterance"], utterances["start"], strict=True):
+        path = files.pop(name, "")
+        if not path:
+            copy.add(Reason.NO_ALIGNMENT, name)
+            continue
+        try:
+            words = read(root / path)
+        except AlignmentError as error:
+            copy.add(Reason.BAD_ALIGNMENT, path, error.line, error.fault)
+        except OSError as error:
+            copy.add(Reason.UNREADABLE, path, detail=error.strerror or "")
+        else:
+            rows += [
+                (name, w.text, round(offset + w.start, _DECIMALS), round(offset + w.end, _DECIMALS))
+                for w in words
+            ]
+    for path in files.values():
+        copy.add(Reason.ALIGNMENT_NO_LABEL, path)
+    return pd.DataFrame(rows, columns=list(COLUMNS)), copy.items
