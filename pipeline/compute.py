@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pipeline import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -14,14 +16,14 @@ def device(name: str) -> torch.device:
 
     Raises
     ------
-    RuntimeError
+    InputError
         If CUDA is asked for and there is none.
     """
     import torch  # stages that need no torch do not load it
 
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise RuntimeError(
+        raise InputError(
             "compute.device is cuda, but torch finds no CUDA device; set compute.device to auto or "
             "cpu, or install a CUDA build of torch"
         )

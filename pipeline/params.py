@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from pipeline import InputError
 
 Modality = Literal["audio", "text", "video"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -24,7 +34,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class ParamsError(ValueError):
+class ParamsError(InputError):
     """A parameter file that cannot be used; the message names the key and what is allowed."""
 
 
@@ -102,9 +112,26 @@ class Labels(Group):
 class Split(Group):
     """Which utterances train, develop and test a fold."""
 
-    protocol: Literal["session", "random"]
+    protocol: Literal["session", "speaker", "random", "file"]
+    list: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None
     folds: Annotated[int, Field(ge=3)]
     seed: Annotated[int, Field(ge=0)]
+
+    @field_validator("list")
+    @classmethod
+    def _list_is_of_protocol_file(cls, value: str | None, info: ValidationInfo) -> str | None:
+        protocol = info.data.get("protocol")  # missing where it is itself at fault
+        if protocol == "file" and value is None:
+            raise ValueError(
+                "is null, but split.protocol file needs the name of a list, such as mine for "
+                "splits/mine.csv"
+            )
+        if protocol not in ("file", None) and value is not None:
+            raise ValueError(
+                f"is {value}, but split.protocol {protocol} makes its own folds; set split.list to "
+                "null or split.protocol to file"
+            )
+        return value
 
 
 class Streams(PerModality):
@@ -163,7 +190,9 @@ class Train(Group):
 
     seed: Annotated[int, Field(ge=0)]
     batch_size: Count
+    targets: Literal["majority", "votes"]
     epochs: Count
+    validate_every: Annotated[float, Field(gt=0.0, le=1.0)]
     patience: Count
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0.0)]

@@ -31,7 +31,7 @@ _METADATA = {"Software": None}  # no version string in PNG files
 
 
 def curves(folder: Path) -> pd.DataFrame:
-    """DVCLive's curves of all folds: fold, epoch, and a column a figure."""
+    """DVCLive's curves of all folds: a row a validation; fold, epoch, and a column a figure."""
     tables = []
     for fold in sorted(folder.glob("fold-*"), key=lambda path: int(path.name.split("-")[1])):
         metrics = fold / "plots" / "metrics"
@@ -40,7 +40,7 @@ def curves(folder: Path) -> pd.DataFrame:
             for path in sorted(metrics.rglob("*.tsv"))
         }
         table = pd.DataFrame(columns)
-        table.insert(0, "epoch", np.arange(1, len(table) + 1))
+        table.insert(0, "epoch", table.pop("epoch"))
         table.insert(0, "fold", int(fold.name.split("-")[1]))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -86,7 +86,8 @@ def write(
         corpus=store.file.attrs["corpus"],
         model_name=_model_name(parameters["model"]),
         modalities=" + ".join(parameters["model"]["modalities"]),
-        protocol=_protocol(parameters["split"], len(folds)),
+        protocol=_protocol(parameters["split"], _folds_of(store, models))
+        + _targets(parameters["train"]),
         classes=classes,
         summary=summary,
         definitions=evaluation.METRICS,
@@ -130,10 +131,33 @@ def _model_name(model: dict[str, Any]) -> str:
     return f"{model['name'].upper()}-{model['hops']}"
 
 
-def _protocol(split: dict[str, Any], folds: int) -> str:
-    if split["protocol"] == "session":
-        return f"leave one session out, {folds} folds: no speaker is in two parts of a fold"
-    return f"{folds} random stratified folds: speakers are shared between parts, which flatters"
+def _folds_of(store: FeatureStore, models: Path) -> pd.DataFrame:
+    """Fold, part and speaker of each utterance in each fold."""
+    table = pd.read_csv(models / "folds.csv", keep_default_na=False)
+    return table.merge(store.utterances[["utterance", "speaker"]], on="utterance")
+
+
+def _protocol(split: dict[str, Any], folds: pd.DataFrame) -> str:
+    """How utterances were divided, and whether speakers really are kept apart."""
+    name = {
+        "session": "leave one session out",
+        "speaker": "one speaker tests, the other of the session develops",
+        "random": "random, stratified",
+        "file": f"the list splits/{split['list']}.csv",
+    }[split["protocol"]]
+    shared = (folds.groupby(["fold", "speaker"])["part"].nunique() > 1).any()
+    speakers = (
+        "speakers are shared between parts, which flatters the figures"
+        if shared
+        else "no speaker is in two parts of a fold"
+    )
+    return f"{name}; {folds['fold'].nunique()} folds: {speakers}"
+
+
+def _targets(train: dict[str, Any]) -> str:
+    if train["targets"] == "votes":
+        return " · trained towards the raters' votes, evaluated against their majority"
+    return ""
 
 
 def _majority(predictions: pd.DataFrame) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Layout (schema version 1)::
     /<stream>/times, tokens   [sum of T], aligned with the steps (seconds; ids into vocabulary)
     /<stream>/vocabulary      [V] strings        /<stream>/vectors  [V, D] float32
     /<stream>/values, names   [N, P] float32 and [P] strings: an utterance-level stream
+    /votes/values, names      such a stream: the evaluators' votes for each of the release's codes
     attributes                schema_version, corpus, parameters (JSON), extractors (JSON)
 
 The same inputs, parameters and versions give the same bytes: fixed order, fixed-length strings,
@@ -29,13 +30,15 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from pipeline import InputError
+from pipeline.corpus import votes as raters
 from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
 
 _NUMBERS = ("session", "start", "end", "valence", "activation", "dominance")
 _BLOCK = 1 << 16  # rows checked at a time, so that verifying needs little memory
 
 
-class StoreError(ValueError):
+class StoreError(InputError):
     """A feature store that cannot be used; the message names the file and the remedy."""
 
 
@@ -43,14 +46,22 @@ class StoreError(ValueError):
 
 
 def assemble(
-    table: pd.DataFrame, modalities: Sequence[Path], output: Path, *, corpus: str, parameters: dict
+    table: pd.DataFrame,
+    votes: pd.DataFrame,
+    modalities: Sequence[Path],
+    output: Path,
+    *,
+    corpus: str,
+    parameters: dict,
 ) -> None:
-    """Join the utterance table and each modality's features to one verified store.
+    """Join the utterance table, the votes and each modality's features to one verified store.
 
     Parameters
     ----------
     table
         The utterance table.
+    votes
+        The votes table; kept as numbers, see :mod:`pipeline.corpus.votes`.
     modalities
         The HDF5 files that the extraction stages wrote.
     output
@@ -62,6 +73,8 @@ def assemble(
     ------
     StoreError
         If utterances differ between table and modalities, or a stream is damaged.
+    CorpusError
+        If a vote is for an utterance that the table lacks.
     """
     ids = table["utterance"].tolist()
     extractors = {}
@@ -75,6 +88,8 @@ def assemble(
                 file[f"utterances/{name}"] = table[column].to_numpy()
             else:
                 write_strings(file, f"utterances/{name}", table[column].tolist())
+        file["votes/values"] = raters.count(ids, votes)
+        write_strings(file, "votes/names", raters.CODES)
         for path in modalities:
             with open_checked(path) as source:
                 _same_ids(source, ids, path)
@@ -147,6 +162,11 @@ class Stream:
     def width(self) -> int:
         """Values a step (of a token stream: of its vectors)."""
         return int(self.group["vectors" if self.has_tokens else "values"].shape[1])
+
+    @property
+    def names(self) -> list[str]:
+        """What each value of an utterance-level stream is."""
+        return self.group["names"].asstr()[:].tolist()
 
     @cached_property
     def offsets(self) -> np.ndarray:

@@ -7,10 +7,12 @@ training folds side by side.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from pipeline.batches import Examples
 from pipeline.corpus import labels, splits
 from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
 from pipeline.models.classifier import Classifier, Standardise
-from pipeline.store import FeatureStore
+from pipeline.store import FeatureStore, StoreError
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class Job:
         The feature store.
     fold
         Its utterances for training, development and testing, by id; the last are not touched.
-    targets
+    truth
         [N] class of each utterance of the store, -1 for none.
+    targets
+        What is trained towards: `truth`, or [N, classes] float32 shares of the raters' votes.
     classes
         The classes' names.
     model, train
@@ -52,6 +56,7 @@ class Job:
 
     store: Path
     fold: splits.Fold
+    truth: np.ndarray
     targets: np.ndarray
     classes: list[str]
     model: params.Model
@@ -62,23 +67,39 @@ class Job:
 
 
 def plan(
-    store: Path, settings: params.Params, *, models: Path, curves: Path, device: str
+    store: Path, settings: params.Params, *, lists: Path, models: Path, curves: Path, device: str
 ) -> list[Job]:
     """Divide a store into folds; a job each.
 
     Writes ``folds.csv`` (utterance, fold, part, emotion: the class) and ``parameters.json`` into
     `models`, so that evaluation and report need neither the split nor the parameter file.
 
+    Parameters
+    ----------
+    store
+        The feature store.
+    settings
+        All parameters.
+    lists
+        The folder of fixed splits.
+    models, curves
+        Where models and learning curves go.
+    device
+        A torch device's name.
+
     Raises
     ------
-    ValueError
-        If the store's utterances cannot be divided as the parameters ask.
+    SplitError, LabelError, StoreError
+        If the store's utterances cannot be divided or labelled as the parameters ask.
     """
+    scheme = labels.scheme(settings.labels.scheme)
     with FeatureStore(store) as opened:
         table = opened.utterances
-    scheme = labels.scheme(settings.labels.scheme)
-    classes = scheme.apply(table["emotion"])
-    folds = splits.folds(table, classes, settings.split)
+        classes = scheme.apply(table["emotion"])
+        targets = classes
+        if settings.train.targets == "votes":
+            targets = _shares_of_votes(opened, scheme, classes)
+    folds = splits.folds(table, classes, settings.split, lists)
 
     models.mkdir(parents=True, exist_ok=True)
     assignments = splits.assignments(folds)
@@ -94,7 +115,8 @@ def plan(
         Job(
             store=store,
             fold=fold,
-            targets=classes,
+            truth=classes,
+            targets=targets,
             classes=list(scheme.classes),
             model=settings.model,
             train=settings.train,
@@ -104,6 +126,25 @@ def plan(
         )
         for fold in folds
     ]
+
+
+def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.ndarray) -> np.ndarray:
+    """[N, classes] float32 from the store's votes."""
+    if "votes" not in store.streams:
+        raise StoreError(
+            f"{store.path}: holds no votes, which train.targets votes needs; make it again with "
+            "`dvc repro store`, or set train.targets to majority"
+        )
+    stream = store.stream("votes")
+    return scheme.distribution(stream.group["values"][:], stream.names, classes)
+
+
+def describe(jobs: list[Job]) -> str:
+    """Say how many utterances the folds have, and how many labelled ones are in none."""
+    used = {name for job in jobs for part in splits.PARTS for name in getattr(job.fold, part)}
+    unused = int((jobs[0].truth >= 0).sum()) - len(used)
+    text = f"{len(jobs)} {'folds' if len(jobs) > 1 else 'fold'} of {len(used)} labelled utterances"
+    return f"{text}; {unused} more are not in the list" if unused else text
 
 
 def train_folds(jobs: list[Job], workers: int) -> None:
@@ -143,7 +184,11 @@ def train_fold(job: Job) -> None:
         torch.manual_seed(seed)
         classifier = build(examples, job.model, job.train.max_steps, job.classes, train)
         with Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live:
-            bar = tqdm(total=job.train.epochs, desc=f"fold {job.fold.number}", unit="epoch")
+            bar = tqdm(
+                total=math.ceil(job.train.epochs / job.train.validate_every),
+                desc=f"fold {job.fold.number}",
+                unit="validation",
+            )
 
             def log(figures: dict[str, float]) -> None:
                 for name, value in figures.items():
@@ -155,9 +200,10 @@ def train_fold(job: Job) -> None:
             fit(
                 classifier,
                 examples,
-                job.targets,
                 train,
                 development,
+                truth=job.truth,
+                targets=job.targets,
                 settings=job.train,
                 device=torch.device(job.device),
                 random=np.random.default_rng(seed),
@@ -190,10 +236,11 @@ def build(
 def fit(
     classifier: Classifier,
     examples: Examples,
-    targets: np.ndarray,
     train: np.ndarray,
     development: np.ndarray,
     *,
+    truth: np.ndarray,
+    targets: np.ndarray,
     settings: params.Train,
     device: torch.device,
     random: np.random.Generator,
@@ -201,7 +248,8 @@ def fit(
 ) -> None:
     """Train until the development part no longer gets better; restore the best weights.
 
-    Better is a higher weighted accuracy on the development part, or the same with less loss.
+    Better is a higher weighted accuracy on the development part, or the same with less loss. That
+    part is looked at every `settings.validate_every` epochs, to the nearest batch, and at the end.
 
     Parameters
     ----------
@@ -209,10 +257,13 @@ def fit(
         Trained in place; ends on the CPU with its best weights.
     examples
         The store's utterances.
-    targets
-        [N] class of each utterance of the store, -1 for none.
     train, development
         Indices into the store.
+    truth
+        [N] class of each utterance of the store, -1 for none; the development part is measured
+        against it.
+    targets
+        What is trained towards: `truth`, or [N, classes] float32 shares of the classes.
     settings
         Parameters `train`.
     device
@@ -220,7 +271,8 @@ def fit(
     random
         Source of the batches' order.
     log
-        Called after each epoch with its figures.
+        Called after each validation with its figures: ``epoch``, the epochs trained so far; the
+        mean training loss since the last one; loss and accuracies of the development part.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to repeat itself
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -229,33 +281,36 @@ def fit(
     optimiser = torch.optim.Adam(
         trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    an_epoch = math.ceil(len(train) / settings.batch_size)
+    last = settings.epochs * an_epoch
+    batches = chain.from_iterable(
+        examples.shuffled(train, settings.batch_size, random) for _ in range(settings.epochs)
+    )
     best, best_weights, waited = (-1.0, 0.0), {}, 0
-    for _ in range(settings.epochs):
+    loss_sum, seen, validations = 0.0, 0, 0
+    for step, indices in enumerate(batches, start=1):
         classifier.train()
-        loss_sum = 0.0
-        for indices in examples.shuffled(train, settings.batch_size, random):
-            batch = examples.batch(indices).to(device)
-            logits = classifier(batch.sequences, batch.lengths)
-            loss = nn.functional.cross_entropy(
-                logits, torch.from_numpy(targets[indices]).to(device)
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            for parameter in trained:
-                nn.utils.clip_grad_norm_(parameter, settings.clip_norm)
-            optimiser.step()
-            loss_sum += loss.item() * len(indices)
+        batch = examples.batch(indices).to(device)
+        logits = classifier(batch.sequences, batch.lengths)
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(targets[indices]).to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        for parameter in trained:
+            nn.utils.clip_grad_norm_(parameter, settings.clip_norm)
+        optimiser.step()
+        loss_sum += loss.item() * len(indices)
+        seen += len(indices)
+        if step < min(round((validations + 1) * settings.validate_every * an_epoch), last):
+            continue
 
         probabilities = predict(classifier, examples, development, settings.batch_size, device)
-        truth, predicted = targets[development], probabilities.argmax(axis=1)
-        chosen = probabilities[np.arange(len(truth)), truth]
         figures = {
-            "train/loss": loss_sum / len(train),
-            "development/loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
-            "development/weighted_accuracy": weighted_accuracy(truth, predicted),
-            "development/unweighted_accuracy": unweighted_accuracy(truth, predicted),
+            "epoch": step / an_epoch,
+            "train/loss": loss_sum / seen,
+            **_development(probabilities, truth[development]),
         }
         log(figures)
+        loss_sum, seen, validations = 0.0, 0, validations + 1
         score = (figures["development/weighted_accuracy"], -figures["development/loss"])
         if score > best:
             best, waited = score, 0
@@ -268,3 +323,14 @@ def fit(
             if waited == settings.patience:
                 break
     classifier.cpu().load_state_dict(best_weights)
+
+
+def _development(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Loss and accuracies of [n, classes] probabilities against [n] true classes."""
+    predicted = probabilities.argmax(axis=1)
+    chosen = probabilities[np.arange(len(truth)), truth]
+    return {
+        "development/loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
+        "development/weighted_accuracy": weighted_accuracy(truth, predicted),
+        "development/unweighted_accuracy": unweighted_accuracy(truth, predicted),
+    }

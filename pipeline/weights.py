@@ -1,8 +1,8 @@
 """Pretrained weights as inputs with an identity: found or downloaded, hashed, recorded, checked.
 
 The stage `weights` records the SHA-256 of every file in a small JSON file a model, which the stage
-that loads it depends on and checks it against. So the lock of each names the weights exactly, though
-a catalogue's name or a file's path stays the same when the content behind it changes.
+that loads it depends on and checks it against. So the lock of each names the weights exactly,
+though a catalogue's name or a file's path stays the same when the content behind it changes.
 
 Nothing here loads torch, unless a ResNet comes from torchvision's catalogue.
 """

@@ -6,6 +6,7 @@ from pipeline import compute, params
 from pipeline.corpus import table
 from pipeline.features.audio import AudioExtractor
 from pipeline.features.extraction import extract
+from stages import run
 
 INTERIM = Path("data/interim")
 
@@ -25,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline import compute, params
 from pipeline.corpus import embedded
+from stages import run
 
 # not corpus.root, which may be the user's own copy of the release
 FOLDER = Path("data/raw/embedded")
@@ -21,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

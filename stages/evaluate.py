@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline import compute, evaluation, params, report
 from pipeline.store import FeatureStore
+from stages import run
 
 MODELS = Path("models")
 RESULTS = Path("results")
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

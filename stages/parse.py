@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.corpus import findings, iemocap
+from stages import run
 
 INTERIM = Path("data/interim")
 
@@ -17,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

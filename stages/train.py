@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from pipeline import compute, params, training
+from stages import run
 
 MODELS = Path("models")
 CURVES = Path("results/training")
+LISTS = Path("splits")
 
 
 def main() -> None:
@@ -14,12 +16,14 @@ def main() -> None:
     jobs = training.plan(
         Path(f"data/features/{settings.corpus.name}.h5"),
         settings,
+        lists=LISTS,
         models=MODELS,
         curves=CURVES,
         device=compute.device(settings.compute.device).type,
     )
+    print(training.describe(jobs))
     training.train_folds(jobs, compute.processes(settings.compute.workers))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -44,6 +44,34 @@ def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("utterance", ignore_index=True)
 
 
+WORDS = {
+    **{"ang": "Anger", "exc": "Excited", "hap": "Happiness", "sad": "Sadness"},
+    **{"fru": "Frustration", "sur": "Surprise", "neu": "Neutral state"},
+}
+
+
+def votes(utterances: pd.DataFrame) -> pd.DataFrame:
+    """A votes table: two evaluators for the emotion, one for Other; the actor for Fear."""
+    rows = [
+        {
+            "utterance": utterance,
+            "rater": rater,
+            "kind": "categorical",
+            "votes": word,
+            "valence": np.nan,
+            "activation": np.nan,
+            "dominance": np.nan,
+            "comment": "",
+        }
+        for utterance, code in zip(utterances["utterance"], utterances["emotion"], strict=True)
+        for rater, word in (
+            *(("E1", WORDS[code]), ("E2", WORDS[code])),
+            *(("E4", "Other"), ("F1", "Fear")),
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
 class Noise:
     """An extractor of noise around a mean that the emotion decides; counts its dialogs."""
 
@@ -108,7 +136,7 @@ class Words:
 
 
 def make_store(folder: Path, utterances: pd.DataFrame | None = None) -> Path:
-    """A store with the streams mfcc (4 values), resnet (5 values) and glove (9 tokens)."""
+    """A store with votes and the streams mfcc (4 values), resnet (5) and glove (9 tokens)."""
     utterances = table() if utterances is None else utterances
     extractors: dict[str, extraction.Extractor] = {
         "audio": Noise("mfcc", 4),
@@ -126,6 +154,7 @@ def make_store(folder: Path, utterances: pd.DataFrame | None = None) -> Path:
     output = folder / "store.h5"
     store.assemble(
         utterances,
+        votes(utterances),
         [folder / f"{name}.h5" for name in sorted(extractors)],
         output,
         corpus="synthetic",

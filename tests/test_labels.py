@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus import labels, totals
+from pipeline.corpus import labels, totals, votes
 from pipeline.corpus.labels import EMOTIONS, LabelError
 
 
@@ -74,3 +74,48 @@ def test_schemes_that_cannot_be(setting: str | dict[str, str], message: str) -> 
 def test_code_in_the_data_that_is_none() -> None:
     with pytest.raises(LabelError, match="emotion: 'joy' is no code of the release"):
         labels.scheme("four").apply(["ang", "joy"])
+
+
+@given(st.data())
+def test_distribution_is_the_votes_shares_of_the_classes(data: st.DataObject) -> None:
+    """Against NumPy with a matrix of codes by classes."""
+    own = {"fru": "bad", "hap": "good", "ang": "bad", "neu": "good"}
+    scheme = labels.scheme(
+        data.draw(st.one_of(st.sampled_from(["seven", "six", "four"]), st.just(own)))
+    )
+    rows = data.draw(st.integers(1, 6))
+    halves = st.lists(st.integers(0, 6), min_size=10 * rows, max_size=10 * rows)
+    counts = np.array(data.draw(halves), np.float32).reshape(rows, 10) / 2
+    emotions = data.draw(st.lists(st.sampled_from(list(EMOTIONS)), min_size=rows, max_size=rows))
+    majority = scheme.apply(emotions)
+
+    found = scheme.distribution(counts, votes.CODES, majority)
+
+    belongs = np.array(
+        [[scheme.mapping.get(code) == name for name in scheme.classes] for code in votes.CODES]
+    )
+    summed = counts @ belongs
+    one_hot = np.vstack([np.eye(len(scheme.classes)), np.zeros(len(scheme.classes))])[majority]
+    with np.errstate(invalid="ignore"):
+        shares = summed / summed.sum(axis=1, keepdims=True)
+    expected = np.where(summed.sum(axis=1, keepdims=True) > 0, shares, one_hot)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_distribution_by_hand() -> None:
+    codes = ("neu", "hap", "exc", "fru", "oth")
+    counts = np.array([[1, 1, 0.5, 0.5, 0], [0, 0, 0, 2, 1], [0, 0, 0, 0, 0]], np.float32)
+    scheme = labels.scheme({"hap": "joy", "exc": "joy", "neu": "none"})
+    majority = scheme.apply(["hap", "neu", "fru"])
+    assert scheme.distribution(counts, codes, majority).round(4).tolist() == [
+        pytest.approx([0.6, 0.4]),  # 1.5 of the 2.5 votes for a class
+        [0.0, 1.0],  # no vote for a class: the majority label
+        [0.0, 0.0],  # not labelled either
+    ]
+
+
+def test_distribution_needs_a_vote_for_each_class() -> None:
+    scheme = labels.scheme({"ang": "anger", "xxx": "unclear"})
+    with pytest.raises(LabelError, match="nobody can vote for class unclear; raters choose among"):
+        scheme.distribution(np.ones((1, 10)), votes.CODES, np.array([0]))

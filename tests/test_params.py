@@ -44,6 +44,13 @@ def test_the_default_file_is_valid() -> None:
         ("model.modalities", ["audio", "audio"], "model: modalities names one twice"),
         ("model.modalities", [], "model.modalities: List should have at least 1 item"),
         ("labels.scheme", "eight", "labels.scheme: Input should be 'seven', 'six' or 'four'"),
+        ("split.protocol", "leave", "split.protocol: Input should be 'session', 'speaker', 'rand"),
+        ("split.protocol", "file", "split.list: is null, but split.protocol file needs the name"),
+        ("split.list", "mine", "split.list: is mine, but split.protocol session makes its own"),
+        ("split.list", "../mine", "split.list: String should match pattern"),
+        ("train.targets", "soft", "train.targets: Input should be 'majority' or 'votes'"),
+        ("train.validate_every", 0.0, "train.validate_every: Input should be greater than 0"),
+        ("train.validate_every", 1.5, "train.validate_every: Input should be less than or equal"),
         ("audio.step", 0.5, r"audio: step \(0.5\) must not exceed window"),
         ("corpus.name", "../elsewhere", "corpus.name: String should match pattern"),
         ("extra", {}, "extra: no such key.*known here: corpus, audio, text"),
@@ -52,6 +59,12 @@ def test_the_default_file_is_valid() -> None:
 def test_a_bad_value_names_its_key(key: str, value: Any, message: str) -> None:
     with pytest.raises(params.ParamsError, match=message):
         params.parse(changed(key, value))
+
+
+def test_protocol_file_with_a_list_is_accepted() -> None:
+    raw = changed("split.protocol", "file")
+    raw["split"]["list"] = "mine"
+    assert params.parse(raw).split.list == "mine"
 
 
 def test_a_missing_key_is_named() -> None:

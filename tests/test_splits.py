@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -14,11 +16,17 @@ from pipeline import params
 from pipeline.corpus import splits
 from pipeline.corpus.splits import Fold, SplitError
 
-SESSION = params.Split(protocol="session", folds=10, seed=0)
+SESSION = params.Split(protocol="session", list=None, folds=10, seed=0)
+SPEAKER = params.Split(protocol="speaker", list=None, folds=10, seed=0)
+LISTED = params.Split(protocol="file", list="mine", folds=10, seed=0)
+NOWHERE = Path("nowhere")  # no protocol but file reads lists
+
+
+MIXED = [1 + i // 2 % 5 for i in range(30)]  # five sessions of two speakers each
 
 
 def random(folds: int = 10, seed: int = 0) -> params.Split:
-    return params.Split(protocol="random", folds=folds, seed=seed)
+    return params.Split(protocol="random", list=None, folds=folds, seed=seed)
 
 
 def make_table(sessions: list[int]) -> pd.DataFrame:
@@ -60,9 +68,9 @@ def test_session_keeps_sessions_and_speakers_apart(rows: list[tuple[int, int]]) 
     sessions = sorted(set(labelled["session"]))
     if len(sessions) < 3:
         with pytest.raises(SplitError, match=r"needs labelled utterances of 3 sessions"):
-            splits.folds(table, classes, SESSION)
+            splits.folds(table, classes, SESSION, NOWHERE)
         return
-    folds = splits.folds(table, classes, SESSION)
+    folds = splits.folds(table, classes, SESSION, NOWHERE)
     check(folds, set(labelled["utterance"]))
     assert [fold.number for fold in folds] == sessions
     by_id = labelled.set_index("utterance")
@@ -75,15 +83,50 @@ def test_session_keeps_sessions_and_speakers_apart(rows: list[tuple[int, int]]) 
             assert not (train & development or train & test or development & test)
 
 
+@given(tables)
+def test_speaker_tests_one_and_develops_on_the_other(rows: list[tuple[int, int]]) -> None:
+    table = make_table([session for session, _ in rows])
+    classes = np.array([label for _, label in rows])
+    labelled = table[classes >= 0]
+    speakers = sorted(set(labelled["speaker"]))
+    sessions = set(labelled["session"])
+    if len(sessions) < 2 or len(speakers) != 2 * len(sessions):
+        with pytest.raises(SplitError, match="split.protocol speaker needs"):
+            splits.folds(table, classes, SPEAKER, NOWHERE)
+        return
+    folds = splits.folds(table, classes, SPEAKER, NOWHERE)
+    check(folds, set(labelled["utterance"]))
+    assert [fold.number for fold in folds] == list(range(1, len(speakers) + 1))
+    by_id = labelled.set_index("utterance")
+    for fold, speaker in zip(folds, speakers, strict=True):
+        train, development, test = (set(by_id.loc[list(p), "speaker"]) for p in parts(fold))
+        assert test == {speaker}
+        assert development == {speaker[:-1] + {"F": "M", "M": "F"}[speaker[-1]]}
+        assert train == set(speakers) - test - development
+        sessions_of = [set(by_id.loc[list(p), "session"]) for p in parts(fold)]
+        assert sessions_of[1] == sessions_of[2] and not sessions_of[0] & sessions_of[2]
+
+
+def test_a_session_with_one_labelled_speaker_is_refused() -> None:
+    table = make_table([1, 1, 2, 2, 3, 3])
+    with pytest.raises(SplitError, match=r"labelled utterances in session 2: Ses02F; complete"):
+        splits.folds(table, [0, 0, 0, -1, 0, 0], SPEAKER, NOWHERE)
+
+
+def test_one_session_leaves_none_to_train_on() -> None:
+    with pytest.raises(SplitError, match="needs labelled utterances of 2 sessions or more"):
+        splits.folds(make_table([4, 4]), [0, 0], SPEAKER, NOWHERE)
+
+
 @given(tables, st.integers(3, 12), st.integers(0, 5))
 def test_random_is_stratified(rows: list[tuple[int, int]], k: int, seed: int) -> None:
     table = make_table([session for session, _ in rows])
     classes = np.array([label for _, label in rows])
     if (classes >= 0).sum() < k:
         with pytest.raises(SplitError, match=f"split.folds is {k}, but there are only"):
-            splits.folds(table, classes, random(k, seed))
+            splits.folds(table, classes, random(k, seed), NOWHERE)
         return
-    folds = splits.folds(table, classes, random(k, seed))
+    folds = splits.folds(table, classes, random(k, seed), NOWHERE)
     check(folds, set(table["utterance"][classes >= 0]))
     assert [fold.number for fold in folds] == list(range(1, k + 1))
     for fold, following in zip(folds, folds[1:] + folds[:1], strict=True):
@@ -97,31 +140,35 @@ def test_random_is_stratified(rows: list[tuple[int, int]], k: int, seed: int) ->
 
 
 @settings(max_examples=30)
-@given(tables, st.randoms(use_true_random=False), st.sampled_from(["session", "random"]))
-def test_order_of_rows_changes_nothing(rows, shuffler, protocol) -> None:
+@given(tables, st.randoms(use_true_random=False), st.sampled_from([SESSION, SPEAKER, random(3)]))
+def test_order_of_rows_changes_nothing(rows, shuffler, setting) -> None:
     table = make_table([session for session, _ in rows])
     classes = np.array([label for _, label in rows])
-    assume(len(set(table["session"][classes >= 0])) >= 3)
-    setting = SESSION if protocol == "session" else random(3)
+    labelled = table[classes >= 0]
+    assume(labelled["session"].nunique() >= 3)
+    if setting is SPEAKER:
+        assume(labelled["speaker"].nunique() == 2 * labelled["session"].nunique())
     order = list(range(len(table)))
     shuffler.shuffle(order)
     shuffled = table.iloc[order]
-    assert splits.folds(shuffled, classes[order], setting) == splits.folds(table, classes, setting)
+    assert splits.folds(shuffled, classes[order], setting, NOWHERE) == splits.folds(
+        table, classes, setting, NOWHERE
+    )
 
 
 def test_ten_folds_are_8_1_1_and_follow_the_seed() -> None:
     table = make_table([1 + i % 5 for i in range(200)])
     classes = np.arange(200) % 7
-    folds = splits.folds(table, classes, random())
+    folds = splits.folds(table, classes, random(), NOWHERE)
     assert [tuple(map(len, parts(fold))) for fold in folds] == [(160, 20, 20)] * 10
-    assert folds == splits.folds(table, classes, random())
-    assert folds != splits.folds(table, classes, random(seed=1))
+    assert folds == splits.folds(table, classes, random(), NOWHERE)
+    assert folds != splits.folds(table, classes, random(seed=1), NOWHERE)
 
 
 def test_class_rarer_than_folds() -> None:
     table = make_table([1] * 40)
     classes = np.array([0] * 38 + [1] * 2)
-    folds = splits.folds(table, classes, random())
+    folds = splits.folds(table, classes, random(), NOWHERE)
     rare = set(table["utterance"][classes == 1])
     assert sorted(len(rare & set(fold.test)) for fold in folds) == [0] * 8 + [1] * 2
 
@@ -129,18 +176,18 @@ def test_class_rarer_than_folds() -> None:
 def test_speaker_in_two_sessions_is_refused() -> None:
     table = make_table([1, 2, 3, 4]).assign(speaker=["a", "b", "c", "a"])
     with pytest.raises(SplitError, match="speaker a is in more than one session"):
-        splits.folds(table, [0, 0, 0, 0], SESSION)
+        splits.folds(table, [0, 0, 0, 0], SESSION, NOWHERE)
 
 
 def test_utterance_twice_is_refused() -> None:
     table = make_table([1, 2, 3]).assign(utterance="same")
     with pytest.raises(SplitError, match="utterance same is in the table twice"):
-        splits.folds(table, [0, 0, 0], SESSION)
+        splits.folds(table, [0, 0, 0], SESSION, NOWHERE)
 
 
-@pytest.mark.parametrize("setting", [SESSION, random(4)])
+@pytest.mark.parametrize("setting", [SESSION, SPEAKER, random(4)])
 def test_assignments_come_back(tmp_path: Path, setting: params.Split) -> None:
-    folds = splits.folds(make_table([1 + i % 5 for i in range(30)]), [0] * 30, setting)
+    folds = splits.folds(make_table(MIXED), [0] * 30, setting, NOWHERE)
     table = splits.assignments(folds)
     assert table.columns.tolist() == ["utterance", "fold", "part"]
     assert len(table) == len(folds) * 30
@@ -148,16 +195,82 @@ def test_assignments_come_back(tmp_path: Path, setting: params.Split) -> None:
     assert splits.read(tmp_path / "folds.csv") == folds
 
 
+@pytest.mark.parametrize("setting", [SESSION, SPEAKER, random(4)])
+def test_the_folds_of_a_run_as_a_list_give_them_again(
+    tmp_path: Path, setting: params.Split
+) -> None:
+    table, classes = make_table(MIXED), [0] * 30
+    folds = splits.folds(table, classes, setting, NOWHERE)
+    shuffled = splits.assignments(folds).sample(frac=1, random_state=0)
+    shuffled.to_csv(tmp_path / "mine.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n")
+    assert splits.folds(table, classes, LISTED, tmp_path) == folds
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 1)), min_size=12, max_size=40))
+def test_a_list_divides_what_it_names(rows: list[tuple[int, int]]) -> None:
+    """Two folds; a part for each utterance, or none; utterances without a class are dropped."""
+    table = make_table([1 + i % 5 for i in range(len(rows))])
+    classes = np.array([label for _, label in rows])
+    listed = pd.DataFrame(
+        [
+            (name, fold, splits.PARTS[(part + fold) % 3])
+            for name, (part, _) in zip(table["utterance"][1:], rows[1:], strict=True)
+            for fold in (1, 2)
+        ],
+        columns=["utterance", "fold", "part"],
+    )
+    given_class = set(table["utterance"][1:][classes[1:] >= 0])
+    kept = listed[listed["utterance"].isin(given_class)]
+    assume(all(set(kept["part"][kept["fold"] == fold]) == set(splits.PARTS) for fold in (1, 2)))
+    with TemporaryDirectory() as folder:
+        listed.to_csv(Path(folder) / "mine.csv", index=False)
+        folds = splits.folds(table, classes, LISTED, Path(folder))
+    for fold in folds:
+        train, development, test = parts(fold)
+        assert not (train & development or train & test or development & test)
+        assert train | development | test == given_class
+
+
+GOOD = ["Ses01F_impro01_F000,1,train", "Ses02F_impro01_M001,1,development"]
+TEST = "Ses03F_impro01_F002,1,test"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([*GOOD, TEST, "Ses09F_impro01_F000,1,train"], "fold 1 names utterance Ses09F_impro01_F0"),
+        ([*GOOD, TEST, "Ses03F_impro01_F002,1,train"], "Ses03F_impro01_F002 is in fold 1 twice, "),
+        ([*GOOD, TEST, TEST], "Ses03F_impro01_F002 is in fold 1 twice, in test and test"),
+        (GOOD, "fold 1 has no utterance in part test"),
+        ([*GOOD, "Ses04F_impro01_M003,1,test"], "fold 1 has no labelled utterance in part test"),
+        (
+            [*GOOD, TEST, *(line.replace(",1,", ",2,") for line in (*GOOD, TEST))],
+            "utterance Ses03F_impro01_F002 is tested in folds 1 and 2",
+        ),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(
+    tmp_path: Path, lines: list[str], message: str
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["utterance,fold,part", *lines]) + "\n", encoding="utf-8")
+    with pytest.raises(SplitError, match=rf"^{re.escape(str(path))}: .*{message}"):
+        splits.folds(make_table([1, 2, 3, 4]), [0, 0, 0, -1], LISTED, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; `dvc repro train`"),
+        (None, "cannot be read: No such file.*split.list names a file"),
+        ("", "is no table of folds"),
+        ("utterance,fold,part\n", "holds no utterance"),
         ("utterance,fold\na,1\n", "is no table of folds"),
         ("utterance,fold,part\na,1,exam\n", "part 'exam' is none of train, development, test"),
         ("utterance,fold,part\na,one,test\n", "is no table of folds"),
+        ("utterance,fold,part\na,0,test\n", "fold 0 is not 1 or more"),
     ],
 )
-def test_assignments_that_cannot_be_read(tmp_path: Path, content: str | None, message: str) -> None:
+def test_lists_that_cannot_be_read(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "folds.csv"
     if content is not None:
         path.write_text(content)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from tests.synthetic import Noise, make_store, table
+from pipeline.corpus.table import CorpusError
+from tests.synthetic import Noise, make_store, table, votes
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_everything_comes_back(path: Path) -> None:
     utterances = table()
     with store.FeatureStore(path) as opened:
         assert opened.utterances[utterances.columns.tolist()].equals(utterances)
-        assert opened.streams == ["glove", "mfcc", "resnet"]
+        assert opened.streams == ["glove", "mfcc", "resnet", "votes"]
         mfcc = opened.stream("mfcc")
         for dialog, rows in utterances.groupby("dialog"):
             arrays, _ = Noise("mfcc", 4).dialog(rows)
@@ -45,6 +46,25 @@ def test_everything_comes_back(path: Path) -> None:
         glove = opened.stream("glove")
         assert glove.has_tokens and glove.width == 6
         assert glove.words(0) == [utterances["emotion"][0]] * 3
+
+
+def test_votes_are_kept_as_numbers(path: Path) -> None:
+    with store.FeatureStore(path) as opened:
+        stream = opened.stream("votes")
+        assert not stream.is_sequence and stream.width == 10
+        values = stream.group["values"][:]
+        assert values.dtype == np.float32
+        for row, code in enumerate(table()["emotion"]):
+            given = dict(zip(stream.names, stream[row].tolist(), strict=True))
+            assert {name: n for name, n in given.items() if n} == {code: 2.0, "oth": 1.0}
+
+
+def test_votes_for_an_utterance_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"votes.csv: utterance Ses05F_impro01_F000 is not in"):
+        store.assemble(
+            table(sessions=4), votes(table()), [], tmp_path / "x.h5", corpus="x", parameters={}
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sound_store_verifies_and_describes(path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -109,7 +129,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) 
 def test_an_unknown_stream_names_those_there_are(path: Path) -> None:
     with (
         store.FeatureStore(path) as opened,
-        pytest.raises(store.StoreError, match="no stream bert; it has glove, mfcc, resnet"),
+        pytest.raises(store.StoreError, match="no stream bert; it has glove, mfcc, resnet, votes"),
     ):
         opened.stream("bert")
 
@@ -119,7 +139,12 @@ def test_modalities_of_other_utterances_are_refused_and_nothing_is_written(tmp_p
     output = tmp_path / "other.h5"
     with pytest.raises(store.StoreError, match=r"audio.h5: its utterances differ.*Ses05F"):
         store.assemble(
-            table(sessions=4), [tmp_path / "audio.h5"], output, corpus="x", parameters={}
+            table(sessions=4),
+            votes(table(sessions=4)),
+            [tmp_path / "audio.h5"],
+            output,
+            corpus="x",
+            parameters={},
         )
     assert not list(tmp_path.glob("*other*")) and not list(tmp_path.glob(".*"))
 
@@ -130,6 +155,11 @@ def test_damaged_features_are_not_assembled(tmp_path: Path) -> None:
         file["mfcc/values"][0, 0] = np.nan
     with pytest.raises(store.StoreError, match="not finite in utterance Ses01F_impro01_F000"):
         store.assemble(
-            table(), [tmp_path / "audio.h5"], tmp_path / "x.h5", corpus="x", parameters={}
+            table(),
+            votes(table()),
+            [tmp_path / "audio.h5"],
+            tmp_path / "x.h5",
+            corpus="x",
+            parameters={},
         )
     assert not (tmp_path / "x.h5").exists()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 
-from pipeline import params, training
+from pipeline import params, report, training
 from pipeline.batches import Examples
+from pipeline.corpus import votes
 from pipeline.evaluation import predict
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, StoreError
@@ -42,7 +46,7 @@ def examples(store: FeatureStore) -> Examples:
     return Examples(store, settings().model, settings().train.max_steps)
 
 
-def fitted(examples: Examples, chosen: params.Params, train, development):
+def fitted(examples: Examples, chosen: params.Params, train, development, targets=LABELS):
     torch.manual_seed(0)
     classifier = training.build(
         examples, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
@@ -51,9 +55,10 @@ def fitted(examples: Examples, chosen: params.Params, train, development):
     training.fit(
         classifier,
         examples,
-        LABELS,
         np.asarray(train),
         np.asarray(development),
+        truth=LABELS,
+        targets=targets,
         settings=chosen.train,
         device=CPU,
         random=np.random.default_rng(0),
@@ -166,6 +171,151 @@ def test_a_saved_model_is_the_same_and_has_the_same_bytes(
     )
     assert loaded.max_steps == settings().train.max_steps
     assert loaded.settings == classifier.settings
+
+
+def of(section: str, **values) -> params.Params:
+    """The settings of these tests with some parameters of a group changed."""
+    raw = settings().model_dump()
+    raw[section] |= values
+    return params.parse(raw)
+
+
+@pytest.mark.parametrize("every", [0.3, 0.5, 0.7, 1.0, 0.01])
+def test_validations_are_spread_over_the_epochs(examples: Examples, every: float) -> None:
+    """21 utterances in batches of 2 are 11 batches an epoch."""
+    chosen = of("train", validate_every=every, batch_size=2, epochs=2, patience=1000)
+    _, log = fitted(examples, chosen, np.arange(21), np.arange(21, 28))
+    steps = [figures["epoch"] * 11 for figures in log]
+    due = [round(k * every * 11) for k in range(1, 1000) if 0 < round(k * every * 11) <= 22]
+    assert steps == pytest.approx(sorted({*due, 22}))
+
+
+def test_patience_counts_validations(examples: Examples) -> None:
+    chosen = of(
+        "train", validate_every=0.25, batch_size=2, patience=3, learning_rate=1e-12, epochs=9
+    )
+    _, log = fitted(examples, chosen, np.arange(24), np.arange(24, 31))
+    best = max(
+        range(len(log)),
+        key=lambda k: (log[k]["development/weighted_accuracy"], -log[k]["development/loss"]),
+    )
+    assert len(log) == min(best + 4, 36)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_training_loss_is_the_mean_cross_entropy_since_the_last_validation(
+    examples: Examples, soft: bool
+) -> None:
+    """Against NumPy; the rate is so small that the model stays what it was."""
+    train = np.arange(21)
+    random = np.random.default_rng(0)
+    shares = random.dirichlet(np.ones(len(CODES)), len(LABELS)).astype(np.float32)
+    targets = shares if soft else LABELS
+    chosen = of("train", learning_rate=1e-12, epochs=1, validate_every=0.5, batch_size=4)
+    classifier, log = fitted(examples, chosen, train, np.arange(21, 28), targets)
+    order = np.concatenate(list(examples.shuffled(train, 4, np.random.default_rng(0))))
+    expected = shares if soft else np.eye(len(CODES))[LABELS]
+    sizes = [len(b) for b in examples.shuffled(train, 4, np.random.default_rng(0))]
+    cut = sum(sizes[: round(0.5 * len(sizes))])
+    assert len(log) == 2
+    for figures, rows in zip(log, (order[:cut], order[cut:]), strict=True):
+        logs = np.log(predict(classifier, examples, rows, 4, CPU))
+        assert figures["train/loss"] == pytest.approx(
+            -(expected[rows] * logs).sum(axis=1).mean(), abs=1e-5
+        )
+
+
+def test_it_learns_from_shares_and_is_measured_by_the_majority(examples: Examples) -> None:
+    shares = (0.7 * np.eye(len(CODES)) + 0.3 / len(CODES))[LABELS].astype(np.float32)
+    train, development = np.arange(21), np.arange(21, 28)
+    classifier, log = fitted(examples, settings(), train, development, shares)
+    probabilities = predict(classifier, examples, development, 8, CPU)
+    best = max(figures["development/weighted_accuracy"] for figures in log)
+    assert (probabilities.argmax(axis=1) == LABELS[development]).mean() == best > 0.8
+
+
+def planned(store: Path, folder: Path, chosen: params.Params) -> list[training.Job]:
+    return training.plan(
+        store,
+        chosen,
+        lists=folder / "splits",
+        models=folder / "models",
+        curves=folder / "curves",
+        device="cpu",
+    )
+
+
+def test_targets_are_the_majority_or_the_votes(store: FeatureStore, tmp_path: Path) -> None:
+    for job in planned(store.path, tmp_path, settings()):
+        assert job.targets is job.truth
+    chosen = of("train", targets="votes")
+    for job in planned(store.path, tmp_path, chosen):
+        assert job.truth.tolist() == LABELS.tolist()
+        # two evaluators for the label, one for Other, which is no class
+        np.testing.assert_array_equal(job.targets, np.eye(len(CODES), dtype=np.float32)[LABELS])
+    raw = chosen.model_dump()
+    raw["labels"]["scheme"] = {code: code for code in (*CODES, "oth")}
+    for job in planned(store.path, tmp_path, params.parse(raw)):
+        assert job.targets.sum(axis=1) == pytest.approx(1)
+        assert job.targets[:, -1] == pytest.approx(1 / 3)
+    assert job.classes[-1] == "oth" and "oth" in votes.CODES
+
+
+def test_a_store_without_votes_cannot_give_them(store: FeatureStore, tmp_path: Path) -> None:
+    older = tmp_path / "older.h5"
+    older.write_bytes(store.path.read_bytes())
+    with h5py.File(older, "r+") as file:
+        del file["votes"]
+    with pytest.raises(StoreError, match=r"older.h5: holds no votes.*train.targets to majority"):
+        planned(older, tmp_path, of("train", targets="votes"))
+    assert planned(older, tmp_path, settings())
+
+
+def test_votes_are_no_stream_of_a_model(store: FeatureStore) -> None:
+    chosen = settings(streams={"audio": "votes", "text": "glove", "video": "resnet"})
+    with pytest.raises(StoreError, match="model.streams.audio is votes, which has one row an"):
+        Examples(store, chosen.model, chosen.train.max_steps)
+
+
+def test_labelled_utterances_that_a_list_leaves_out_are_counted(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    (tmp_path / "splits").mkdir()
+    jobs = planned(store.path, tmp_path, settings())
+    assert training.describe(jobs) == "5 folds of 35 labelled utterances"
+    folds = pd.read_csv(tmp_path / "models" / "folds.csv")
+    few = folds[(folds["fold"] == 1) & ~folds["utterance"].str.endswith("000")]
+    few.to_csv(tmp_path / "splits" / "few.csv", index=False)
+    jobs = planned(store.path, tmp_path, of("split", protocol="file", list="few"))
+    assert training.describe(jobs) == (
+        "1 fold of 30 labelled utterances; 5 more are not in the list"
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"protocol": "session"}, "leave one session out; 5 folds: no speaker is in two parts"),
+        ({"protocol": "speaker"}, "one speaker tests, .*; 10 folds: no speaker is in two parts"),
+        ({"protocol": "random"}, "random, stratified; 10 folds: speakers are shared.*flatters"),
+    ],
+)
+def test_the_report_tells_the_protocol_and_whether_speakers_are_shared(
+    store: FeatureStore, tmp_path: Path, split: dict[str, str], words: str
+) -> None:
+    planned(store.path, tmp_path, of("split", **split))
+    folds = report._folds_of(store, tmp_path / "models")
+    assert re.match(words, report._protocol(split | {"list": None}, folds))
+
+
+def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: Path) -> None:
+    chosen = of("train", validate_every=0.5, epochs=2, batch_size=2)
+    training.train_fold(planned(store.path, tmp_path, chosen)[0])
+    lines = report.curves(tmp_path / "curves")
+    assert lines.columns[:2].tolist() == ["fold", "epoch"]
+    assert lines["epoch"].tolist() == pytest.approx([0.5, 1.0, 1.5, 2.0], abs=0.05)
+    assert {"train/loss", "development/loss"} < set(lines.columns)
+    assert (tmp_path / "models" / "fold-1.safetensors").is_file()
 
 
 def test_a_stream_without_steps_is_refused(store: FeatureStore) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from pipeline import InputError
 
 EMOTIONS = {
     "ang": "anger",
@@ -32,7 +34,7 @@ _SCHEMES = {
 }
 
 
-class LabelError(ValueError):
+class LabelError(InputError):
     """A label scheme or a code that cannot be used; the message names what is known."""
 
 
@@ -68,6 +70,46 @@ class Scheme:
         _check_codes(emotions, "emotion")
         index = {code: self.classes.index(name) for code, name in self.mapping.items()}
         return np.array([index.get(code, -1) for code in emotions], dtype=np.int64)
+
+    def distribution(
+        self, votes: np.ndarray, codes: Sequence[str], majority: np.ndarray
+    ) -> np.ndarray:
+        """Return [N, classes] float32: how the votes for each utterance divide over the classes.
+
+        Votes for codes of one class are added, votes for codes without a class are dropped. Where
+        no vote is left, all goes to the class of the majority label; an utterance without that too
+        gets a row of zeros.
+
+        Parameters
+        ----------
+        votes
+            [N, codes] votes of each utterance for each code.
+        codes
+            The codes of the columns.
+        majority
+            [N] class indices, from :meth:`apply`.
+
+        Raises
+        ------
+        LabelError
+            If none of the codes can be a vote for one of the classes.
+        """
+        chances = np.zeros((len(votes), len(self.classes)))
+        for number, name in enumerate(self.classes):
+            columns = [
+                column for column, code in enumerate(codes) if self.mapping.get(code) == name
+            ]
+            if not columns:
+                raise LabelError(
+                    f"labels.scheme: nobody can vote for class {name}; raters choose among "
+                    f"{', '.join(codes)}; change the scheme or set train.targets to majority"
+                )
+            chances[:, number] = votes[:, columns].sum(axis=1, dtype=np.float64)
+        without = chances.sum(axis=1) == 0
+        labelled = without & (majority >= 0)
+        chances[labelled, majority[labelled]] = 1
+        totals = chances.sum(axis=1, keepdims=True)
+        return (chances / np.where(totals == 0, 1, totals)).astype(np.float32)
 
     def left_out(self, emotions: Iterable[str]) -> dict[str, int]:
         """Return how many utterances have each code without a class, in `EMOTIONS`' order."""

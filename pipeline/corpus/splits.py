@@ -4,12 +4,20 @@
     Leave one session out. Fold k tests session k, develops on the next session (after the last
     comes the first) and trains on the rest: no speaker is on two sides, so the figures hold for
     unknown speakers.
+``speaker``
+    Fold k tests speaker k of the sorted speakers, develops on the other speaker of the same session
+    and trains on the other sessions: no speaker is on two sides, nor are the two who talk to each
+    other divided between training and testing.
 ``random``
     k parts of equal size and equal shares of the classes. Fold k tests part k, develops on the next
     and trains on the rest: 8:1:1 with ten folds. The protocol of the AMH paper. All speakers are on
     all sides, which flatters the figures.
+``file``
+    A fixed list: a CSV file with the columns utterance, fold and part (:func:`read`). Utterances
+    that it names and that have no class are left out, so one list serves every label scheme.
 
-With either, each labelled utterance is tested in exactly one fold.
+With each of the first three, each labelled utterance is tested in exactly one fold; with a list in
+at most one.
 """
 
 from __future__ import annotations
@@ -21,12 +29,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import params
+from pipeline import InputError, params
 
 PARTS = ("train", "development", "test")
 
 
-class SplitError(ValueError):
+class SplitError(InputError):
     """A table that the split protocol cannot divide, or folds that cannot be read."""
 
 
@@ -37,7 +45,8 @@ class Fold:
     Attributes
     ----------
     number
-        The session that is tested; of random folds the part that is tested, from 1.
+        The session that is tested; of speakers its place among them all, sorted, and of random
+        folds the part, both from 1; of a list the list's number.
     train, development, test
         Utterance ids.
     """
@@ -49,7 +58,10 @@ class Fold:
 
 
 def folds(
-    table: pd.DataFrame, classes: Sequence[int] | np.ndarray, settings: params.Split
+    table: pd.DataFrame,
+    classes: Sequence[int] | np.ndarray,
+    settings: params.Split,
+    lists: Path,
 ) -> list[Fold]:
     """Divide the labelled utterances of a table; the order of its rows changes nothing.
 
@@ -61,20 +73,84 @@ def folds(
         [N] class index of each row; rows with -1 are in no part of any fold.
     settings
         Parameters `split`.
+    lists
+        The folder of fixed lists, ``<split.list>.csv``; only protocol `file` reads it.
 
     Raises
     ------
     SplitError
-        If an utterance is there twice, or there are too few sessions or utterances.
+        If an utterance is there twice, there are too few sessions, speakers or utterances, or the
+        list is damaged or does not fit the table.
     """
     labelled = table[["utterance", "session", "speaker"]].assign(label=np.asarray(classes))
     labelled = labelled[labelled["label"] >= 0].sort_values("utterance", ignore_index=True)
     twice = labelled["utterance"][labelled["utterance"].duplicated()]
     if len(twice):
         raise SplitError(f"utterance {twice.iloc[0]} is in the table twice")
+    if settings.protocol == "file":
+        return _listed(lists / f"{settings.list}.csv", table, labelled)
+    if settings.protocol == "speaker":
+        return _speakers(labelled)
     if settings.protocol == "session":
         return _rotate(labelled["utterance"], _sessions(labelled))
     return _rotate(labelled["utterance"], _stratified(labelled["label"], settings))
+
+
+def _listed(path: Path, table: pd.DataFrame, labelled: pd.DataFrame) -> list[Fold]:
+    """Return the folds of a list without the utterances that have no class."""
+    known, with_class = set(table["utterance"]), set(labelled["utterance"])
+    result = []
+    for fold in read(path):
+        parts = {}
+        for part in PARTS:
+            utterances = getattr(fold, part)
+            unknown = [name for name in utterances if name not in known]
+            if unknown:
+                raise SplitError(
+                    f"{path}: fold {fold.number} names utterance {unknown[0]}, which the corpus "
+                    "does not have; correct the line or remove it"
+                )
+            parts[part] = tuple(name for name in utterances if name in with_class)
+            if not parts[part]:
+                raise SplitError(
+                    f"{path}: fold {fold.number} has no labelled utterance in part {part}"
+                )
+        result.append(Fold(fold.number, **parts))
+    return result
+
+
+def _speakers(labelled: pd.DataFrame) -> list[Fold]:
+    """Return one fold a speaker."""
+    _one_session_each(labelled, "testing one speaker")
+    utterances, sessions = labelled["utterance"], labelled["session"]
+    if sessions.nunique() < 2:
+        raise SplitError(
+            "split.protocol speaker needs labelled utterances of 2 sessions or more, to train on "
+            f"the others; found {sessions.nunique()}; complete the corpus or set split.protocol "
+            "to random"
+        )
+    for session, rows in labelled.groupby("session"):
+        speakers = sorted(rows["speaker"].unique())
+        if len(speakers) != 2:
+            raise SplitError(
+                "split.protocol speaker needs two speakers a session, one to test and one to "
+                f"develop on; those with labelled utterances in session {session}: "
+                f"{', '.join(speakers)}; complete the corpus or set split.protocol to session or "
+                "random"
+            )
+    result = []
+    for number, speaker in enumerate(sorted(labelled["speaker"].unique()), start=1):
+        tested = labelled["speaker"] == speaker
+        together = sessions == sessions[tested].iloc[0]
+        result.append(
+            Fold(
+                number=number,
+                train=tuple(utterances[~together]),
+                development=tuple(utterances[together & ~tested]),
+                test=tuple(utterances[tested]),
+            )
+        )
+    return result
 
 
 def _sessions(labelled: pd.DataFrame) -> pd.Series:
@@ -86,13 +162,18 @@ def _sessions(labelled: pd.DataFrame) -> pd.Series:
             f"develop and test on; found {len(sessions)}: {sessions}; complete the corpus or set "
             "split.protocol to random"
         )
+    _one_session_each(labelled, "leaving a session out")
+    return labelled["session"]
+
+
+def _one_session_each(labelled: pd.DataFrame, doing: str) -> None:
+    """Raise where a speaker is in two sessions; `doing` is what would go wrong."""
     spread = labelled.groupby("speaker")["session"].nunique()
     if (spread > 1).any():
         raise SplitError(
-            f"speaker {spread.idxmax()} is in more than one session, so leaving a session out "
-            "does not keep speakers apart"
+            f"speaker {spread.idxmax()} is in more than one session, so {doing} does not keep "
+            "speakers apart"
         )
-    return labelled["session"]
 
 
 def _stratified(labels: pd.Series, settings: params.Split) -> pd.Series:
@@ -148,7 +229,8 @@ def read(path: Path) -> list[Fold]:
     Raises
     ------
     SplitError
-        If the file or a column is missing, or a part has another name.
+        If the file or a column is missing, a part has another name or is empty, an utterance is in
+        a fold twice or is tested in two; the message names the file and the utterance.
     """
     try:
         table = pd.read_csv(
@@ -156,16 +238,47 @@ def read(path: Path) -> list[Fold]:
             usecols=["utterance", "fold", "part"],
             dtype={"utterance": "str", "fold": "int64", "part": "str"},
             keep_default_na=False,
+            encoding="utf-8-sig",  # as spreadsheets write it, or plain
         )
-    except FileNotFoundError as error:
-        raise SplitError(f"{path}: no such file; `dvc repro train` makes it") from error
+    except OSError as error:
+        raise SplitError(
+            f"{path}: cannot be read: {error.strerror}; split.list names a file of this folder "
+            "without its .csv"
+        ) from error
     except ValueError as error:
         raise SplitError(f"{path}: is no table of folds: {error}") from error
+    if table.empty:
+        raise SplitError(f"{path}: holds no utterance")
     other = set(table["part"]) - set(PARTS)
     if other:
         raise SplitError(f"{path}: part {min(other)!r} is none of {', '.join(PARTS)}")
+    if (table["fold"] < 1).any():
+        raise SplitError(f"{path}: fold {table['fold'].min()} is not 1 or more")
+    _check_repeats(path, table)
     result = []
     for number, rows in table.groupby("fold"):
         parts = {p: tuple(sorted(rows["utterance"][rows["part"] == p])) for p in PARTS}
+        empty = [part for part in PARTS if not parts[part]]
+        if empty:
+            raise SplitError(f"{path}: fold {number} has no utterance in part {empty[0]}")
         result.append(Fold(number=int(str(number)), **parts))
     return result
+
+
+def _check_repeats(path: Path, table: pd.DataFrame) -> None:
+    """Raise where a fold has an utterance twice, or two folds test the same one."""
+    again = table[table.duplicated(["utterance", "fold"])]
+    if len(again):
+        name, number = again[["utterance", "fold"]].iloc[0]
+        of_it = table[(table["utterance"] == name) & (table["fold"] == number)]
+        parts = " and ".join(of_it["part"])
+        raise SplitError(f"{path}: utterance {name} is in fold {number} twice, in {parts}")
+    tested = table[table["part"] == "test"]
+    again = tested[tested.duplicated("utterance")]
+    if len(again):
+        name = again["utterance"].iloc[0]
+        numbers = " and ".join(map(str, tested["fold"][tested["utterance"] == name]))
+        raise SplitError(
+            f"{path}: utterance {name} is tested in folds {numbers}; figures are over all test "
+            "parts, so each utterance may be in one"
+        )

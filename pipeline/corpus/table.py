@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline import InputError
+
 TABLES: dict[str, dict[str, str]] = {
     "utterances": {
         "utterance": "str",  # Ses01F_impro01_M003
@@ -63,7 +65,7 @@ TABLES: dict[str, dict[str, str]] = {
 """The columns and types of each table, by the stem of its file's name."""
 
 
-class CorpusError(ValueError):
+class CorpusError(InputError):
     """A corpus or a table of it that cannot be used; the message says what was looked for."""
 
 

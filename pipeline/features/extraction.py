@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from pipeline import InputError
 from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
 
 Arrays = dict[str, np.ndarray]
@@ -85,7 +86,7 @@ def extract(
 
     Raises
     ------
-    ValueError
+    InputError
         If the utterances of a dialog are not consecutive in `table`, or there are none.
     """
     dialogs = _dialogs(table)
@@ -112,9 +113,9 @@ def _dialogs(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     dialogs = {str(name): rows for name, rows in table.groupby("dialog", sort=False)}
     joined = [utterance for rows in dialogs.values() for utterance in rows["utterance"]]
     if not joined:
-        raise ValueError("the table has no utterance; check data/interim/parse.json")
+        raise InputError("the table has no utterance; check data/interim/parse.json")
     if joined != table["utterance"].tolist():
-        raise ValueError("the utterances of a dialog are not consecutive; sort the table by id")
+        raise InputError("the utterances of a dialog are not consecutive; sort the table by id")
     return dialogs
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from pipeline import InputError
 
-class TextError(ValueError):
+
+class TextError(InputError):
     """Vectors or a model that cannot be used; the message names the parameter and the remedy."""
 
 
