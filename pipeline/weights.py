@@ -155,7 +155,7 @@ def bert_folder(name: str) -> Path:
     except (OSError, ValueError, ImportError) as error:
         is_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
         model = name if is_name else "google-bert/bert-base-uncased"
-        local = f"data/raw/{Path(model).name}"
+        local = f"data/weights/{Path(model).name}"
         raise WeightsError(
             f"text.bert: there is no BERT at {name}: {error}\n"
             f"Fetch config.json, model.safetensors (440 MB for a base model, 1.3 GB for a large "

@@ -176,7 +176,7 @@ def test_a_file_of_another_format_is_an_error(tmp_path: Path, content: str) -> N
 
 def test_a_missing_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(
-        TextError, match=r"text\.glove: .*nothere\.txt.*2\.2 GB.*https://.*5\.6 GB.*data/raw"
+        TextError, match=r"text\.glove: .*nothere\.txt.*2\.2 GB.*https://.*5\.6 GB.*data/weights"
     ):
         glove.read_glove(tmp_path / "nothere.txt", {"a"})
 

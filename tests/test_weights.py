@@ -203,7 +203,9 @@ def test_the_stage_looks_for_vectors_that_the_pipeline_does_not_make(checkout):
     content = yaml.safe_load((checkout / "params.yaml").read_text())
     content["corpus"]["name"] = "iemocap"
     (checkout / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(WeightsError, match=r"text\.glove: .*2\.2 GB.*data/raw.*set text\.glove"):
+    with pytest.raises(
+        WeightsError, match=r"text\.glove: .*2\.2 GB.*data/weights.*set text\.glove"
+    ):
         stages.weights.main()
 
 
@@ -278,7 +280,7 @@ def test_a_bert_out_of_reach_is_asked_for_once_and_says_how_to_get_it(hub):
         "Name or service not known",
         "https://huggingface.co/acme/tiny-bert by hand",
         "model.safetensors (440 MB",
-        "data/raw/tiny-bert and set text.bert",
+        "data/weights/tiny-bert and set text.bert",
     ):
         assert part in message
     assert "long story" not in message

@@ -102,8 +102,8 @@ def _unreadable(path: Path, error: OSError) -> TextError:
     return TextError(
         f"text.glove: {path} cannot be read ({error.strerror}). Fetch glove.840B.300d.zip (2.2 GB) "
         "from https://nlp.stanford.edu/projects/glove by hand, unpack glove.840B.300d.txt (5.6 GB) "
-        "into a folder such as data/raw and set text.glove to its path; any other GloVe text file "
-        "will do as well"
+        "into a folder such as data/weights and set text.glove to its path; any other GloVe text "
+        "file will do as well"
     )
 
 
