@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,29 +22,50 @@ class Batch:
     Attributes
     ----------
     sequences
-        By modality [B, T, D] float32 or [B, T] int64 token ids; T is at least 1.
+        By stream [B, T, D] float32 or [B, T] int64 token ids; T is at least 1.
     lengths
-        By modality [B] int64.
+        By stream [B] int64; 0 where an utterance has nothing of it.
+    joined
+        By stream [B, P] float32: values of the whole utterance.
     """
 
     sequences: dict[str, Tensor]
     lengths: dict[str, Tensor]
+    joined: dict[str, Tensor]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
         return Batch(
-            {name: tensor.to(device) for name, tensor in self.sequences.items()},
-            {name: tensor.to(device) for name, tensor in self.lengths.items()},
+            *(
+                {name: tensor.to(device) for name, tensor in group.items()}
+                for group in (self.sequences, self.lengths, self.joined)
+            )
         )
+
+    def without(self, streams: Collection[str]) -> Batch:
+        """The batch as if no utterance had anything of some streams."""
+        lengths = {
+            name: torch.zeros_like(n) if name in streams else n for name, n in self.lengths.items()
+        }
+        return Batch(self.sequences, lengths, self.joined)
 
 
 class Examples:
-    """What a model reads of a store: one sequence stream a modality, cut at the most steps.
+    """What a model reads of a store: sequence streams, cut at the most steps, and joined values.
+
+    Attributes
+    ----------
+    streams
+        The sequence streams of the model's modalities, by name.
+    lengths
+        [N] steps of each utterance up to the cut, by stream.
+    joined
+        The utterance-level streams that are joined to a modality, by name.
 
     Raises
     ------
     StoreError
-        If a stream is missing or has no steps; the message names the stream and parameter.
+        If a stream is missing or of the wrong kind; the message names the stream and parameter.
     """
 
     def __init__(
@@ -52,33 +73,41 @@ class Examples:
     ) -> None:
         self.streams: dict[str, Stream] = {}
         self.lengths: dict[str, np.ndarray] = {}
-        for name in settings.modalities:
-            stream = store.stream(settings.streams[name])
-            if not stream.is_sequence:
+        self.joined: dict[str, Stream] = {}
+        for modality in settings.modalities:
+            for name in settings.streams.names(modality):
+                stream = store.stream(name)
+                if not stream.is_sequence:
+                    raise StoreError(
+                        f"{store.path}: model.streams.{modality} is {name}, which has one row an "
+                        "utterance; set it to a stream with steps"
+                    )
+                self.streams[name] = stream
+                self.lengths[name] = np.minimum(stream.lengths, max_steps[modality])
+        if settings.prosody is not None:
+            stream = store.stream(settings.prosody)
+            if stream.is_sequence:
                 raise StoreError(
-                    f"{store.path}: model.streams.{name} is {stream.name}, which has one row an "
-                    "utterance; set it to a stream with steps"
+                    f"{store.path}: model.prosody is {stream.name}, which has steps; set it to a "
+                    "stream with one row an utterance, or to null"
                 )
-            self.streams[name] = stream
-            self.lengths[name] = np.minimum(stream.lengths, max_steps[name])
+            self.joined[stream.name] = stream
 
     @property
     def widths(self) -> dict[str, int]:
-        """Values a step, by modality."""
-        return {name: stream.width for name, stream in self.streams.items()}
+        """Values a step, or of joined streams an utterance, by stream."""
+        return {name: stream.width for name, stream in (self.streams | self.joined).items()}
 
     @property
     def vocabularies(self) -> dict[str, int]:
-        """Vocabulary sizes of the modalities whose stream holds token ids."""
+        """Vocabulary sizes of the streams that hold token ids."""
         return {
-            name: len(stream.vocabulary)
-            for name, stream in self.streams.items()
-            if stream.has_tokens
+            name: len(stream.vectors) for name, stream in self.streams.items() if stream.has_tokens
         }
 
-    def sequence(self, modality: str, index: int) -> np.ndarray:
-        """[T, D] or [T], one utterance's steps up to the cut."""
-        return self.streams[modality][index][: self.lengths[modality][index]]
+    def sequence(self, name: str, index: int) -> np.ndarray:
+        """[T, D] or [T], one utterance's steps of a stream up to the cut."""
+        return self.streams[name][index][: self.lengths[name][index]]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """The utterances at `indices` of the store, padded with zeros."""
@@ -94,10 +123,14 @@ class Examples:
                 padded[row, : n[row]] = self.sequence(name, index)
             sequences[name] = torch.from_numpy(padded)
             lengths[name] = torch.from_numpy(n.astype(np.int64))
-        return Batch(sequences, lengths)
+        joined = {
+            name: torch.from_numpy(np.stack([stream[index] for index in indices]))
+            for name, stream in self.joined.items()
+        }
+        return Batch(sequences, lengths, joined)
 
     def order(self, indices: np.ndarray) -> np.ndarray:
-        """`indices` sorted by the length of the longest modality, ties by index."""
+        """`indices` sorted by the length of the longest stream, ties by index."""
         longest = np.max([n[indices] for n in self.lengths.values()], axis=0)
         return indices[np.lexsort((indices, longest))]
 
@@ -118,18 +151,25 @@ class Examples:
         """Batches of like length, always the same."""
         return _cut(self.order(indices), size)
 
-    def statistics(self, modality: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def statistics(self, name: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [D] over all steps of the utterances at `indices`.
 
-        Two passes in float64, one utterance at a time; a value that never varies gets deviation 1.
+        Of a joined stream over the utterances. Two passes in float64, one utterance at a time; a
+        value that never varies gets deviation 1.
         """
-        steps = max(int(self.lengths[modality][indices].sum()), 1)
-        width = self.streams[modality].width
+
+        def rows(index: int) -> np.ndarray:
+            if name in self.joined:
+                return self.joined[name][index][None]
+            return self.sequence(name, index)
+
+        steps = len(indices) if name in self.joined else int(self.lengths[name][indices].sum())
+        width = self.widths[name]
         mean, square = np.zeros(width), np.zeros(width)
         for index in indices:
-            mean += self.sequence(modality, index).sum(axis=0, dtype=np.float64) / steps
+            mean += rows(index).sum(axis=0, dtype=np.float64) / max(steps, 1)
         for index in indices:
-            square += np.square(self.sequence(modality, index) - mean).sum(axis=0) / steps
+            square += np.square(rows(index) - mean).sum(axis=0) / max(steps, 1)
         deviation = np.sqrt(square)
         return mean, np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
 

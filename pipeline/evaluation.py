@@ -17,8 +17,10 @@ accuracy.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,11 +34,12 @@ from sklearn.metrics import (
 )
 from tqdm import tqdm
 
+from pipeline import InputError
 from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 
-_BATCH = 32  # utterances classified at a time; no result depends on it
+BATCH = 32  # utterances classified at a time; no result depends on it
 
 METRICS = {
     "weighted_accuracy": "share of utterances classified rightly (WA)",
@@ -86,13 +89,18 @@ def predict(
     indices: np.ndarray,
     batch_size: int,
     device: torch.device,
+    *,
+    without: Sequence[str] = (),
 ) -> np.ndarray:
-    """[n, classes] float64 probabilities of the utterances at `indices`, in their order."""
+    """[n, classes] float64 probabilities of the utterances at `indices`, in their order.
+
+    `without` names streams that are taken away from every utterance.
+    """
     classifier.eval()
     found: dict[int, np.ndarray] = {}
     for chosen in examples.in_order(indices, batch_size):
-        batch = examples.batch(chosen).to(device)
-        logits = classifier(batch.sequences, batch.lengths)
+        batch = examples.batch(chosen).to(device).without(without)
+        logits = classifier(batch)
         rows = logits.double().softmax(dim=1).cpu().numpy()
         found.update(zip(chosen.tolist(), rows, strict=True))
     return np.array([found[index] for index in indices.tolist()])
@@ -100,16 +108,19 @@ def predict(
 
 def predictions_table(
     utterances: Sequence[str],
-    fold: int,
     truth: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
+    *,
+    fold: int,
+    seed: int,
 ) -> pd.DataFrame:
-    """One row an utterance: utterance, fold, true, predicted, and a probability a class."""
+    """One row an utterance: utterance, fold, seed, true, predicted, and a probability a class."""
     names = np.array(classes)
     columns = {
         "utterance": list(utterances),
         "fold": fold,
+        "seed": seed,
         "true": names[truth],
         "predicted": names[probabilities.argmax(axis=1)],
     }
@@ -119,27 +130,55 @@ def predictions_table(
 
 
 def by_fold(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The six figures of each fold, one row a fold."""
-    rows = [
-        {
-            "fold": fold,
-            "utterances": len(rows),
-            **metrics(rows["true"].to_numpy(), rows["predicted"].to_numpy()),
-        }
-        for fold, rows in predictions.groupby("fold")
-    ]
+    """The six figures of each model: a row a fold and seed."""
+    return _by(predictions, ["fold", "seed"])
+
+
+def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The six figures over all test parts, by a column of the utterance table.
+
+    Parameters
+    ----------
+    predictions
+        Of all folds' test parts.
+    table
+        The utterance table.
+    column
+        Such as ``speaker`` or ``session``.
+    """
+    values = table.set_index("utterance")[column]
+    return _by(predictions.assign(**{column: predictions["utterance"].map(values)}), [column])
+
+
+def _by(predictions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    rows = []
+    for key, group in predictions.groupby(columns):
+        figures = metrics(group["true"].to_numpy(), group["predicted"].to_numpy())
+        names = dict(zip(columns, key, strict=True))
+        rows.append({**names, "utterances": group["utterance"].nunique(), **figures})
     return pd.DataFrame(rows)
 
 
 def summary(folds: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation over folds of each figure."""
-    return {
-        name: {
+    """Each figure's mean and deviations, from a row a fold and seed.
+
+    ``deviation`` is the sample standard deviation over folds, of their means over seeds; with
+    several seeds ``deviation_seeds`` is that over seeds, of their means over folds.
+    """
+    found = {}
+    for name in METRICS:
+        figure = {
             "mean": round(float(folds[name].mean()), 6),
-            "deviation": round(float(folds[name].std(ddof=1)), 6) if len(folds) > 1 else 0.0,
+            "deviation": _deviation(folds.groupby("fold")[name].mean()),
         }
-        for name in METRICS
-    }
+        if folds["seed"].nunique() > 1:
+            figure["deviation_seeds"] = _deviation(folds.groupby("seed")[name].mean())
+        found[name] = figure
+    return found
+
+
+def _deviation(values: pd.Series) -> float:
+    return round(float(values.std(ddof=1)), 6) if len(values) > 1 else 0.0
 
 
 def by_class(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -163,24 +202,83 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     return confusion_matrix(predictions["true"], predictions["predicted"], labels=list(classes))
 
 
-def models(folder: Path) -> dict[int, Path]:
-    """The trained folds in a folder, by fold number.
+def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """How often predictions of a confidence are right: a row a bin of equal width.
+
+    Confidence is the probability of the predicted class (Guo et al., ICML 2017). Columns: lower and
+    upper edge, the upper one belonging to the bin; utterances; their mean confidence; their
+    accuracy, a share. The last two are empty for a bin without utterances.
+    """
+    columns = [name for name in predictions if name.startswith("p_")]
+    confidence = predictions[columns].max(axis=1).to_numpy()
+    right = (predictions["true"] == predictions["predicted"]).to_numpy()
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(places, confidence, bins) / counts
+        accuracies = np.bincount(places, right, bins) / counts
+    edges = np.linspace(0, 1, bins + 1).round(6)
+    return pd.DataFrame(
+        {
+            "lower": edges[:-1],
+            "upper": edges[1:],
+            "utterances": counts,
+            "confidence": means,
+            "accuracy": accuracies,
+        }
+    )
+
+
+def expected_calibration_error(table: pd.DataFrame) -> float:
+    """Mean distance of confidence and accuracy over the bins, weighted by utterances (ECE)."""
+    distance = (table["confidence"] - table["accuracy"]).abs().fillna(0.0)
+    return float((distance * table["utterances"]).sum() / table["utterances"].sum())
+
+
+def hardest(predictions: pd.DataFrame, number: int) -> list[str]:
+    """The utterances whose true class got the least probability, the mean over seeds; worst first.
+
+    Ties go by id.
+    """
+    columns = [name for name in predictions if name.startswith("p_")]
+    places = [columns.index(f"p_{name}") for name in predictions["true"]]
+    true = predictions[columns].to_numpy()[np.arange(len(predictions)), places]
+    means = predictions.assign(probability=true).groupby("utterance")["probability"].mean()
+    return means.sort_index().sort_values(kind="stable").index[:number].tolist()
+
+
+class Trained(NamedTuple):
+    """One trained model."""
+
+    fold: int
+    seed: int
+    path: Path
+
+
+def models(folder: Path) -> list[Trained]:
+    """The trained models in a folder, by fold and seed.
 
     Raises
     ------
-    FileNotFoundError
+    InputError
         If there are none.
     """
-    found = {
-        int(path.stem.removeprefix("fold-")): path for path in folder.glob("fold-*.safetensors")
-    }
+    found = []
+    for path in folder.glob("fold-*.safetensors"):
+        fold, _, seed = path.stem.removeprefix("fold-").partition("-seed-")
+        if not seed:  # the only one, which is not in the name
+            parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+            (seed,) = parameters["train"]["seeds"]
+        found.append(Trained(int(fold), int(seed), path))
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no fold-*.safetensors; run `dvc repro train`")
-    return dict(sorted(found.items()))
+        raise InputError(f"{folder}: holds no fold-*.safetensors; run `dvc repro train`")
+    return sorted(found)
 
 
-def test_folds(store: FeatureStore, folder: Path, device: torch.device) -> pd.DataFrame:
-    """Predictions of each trained fold on its test part: the one look at it.
+def test_folds(
+    store: FeatureStore, folder: Path, device: torch.device, without: str | None = None
+) -> pd.DataFrame:
+    """Predictions of each trained model on its test part: the one look at it.
 
     Parameters
     ----------
@@ -190,20 +288,39 @@ def test_folds(store: FeatureStore, folder: Path, device: torch.device) -> pd.Da
         What the stage `train` wrote: the models and ``folds.csv``.
     device
         Where to compute.
+    without
+        A modality that is taken away from every test utterance.
     """
     assignments = pd.read_csv(folder / "folds.csv", keep_default_na=False)
     index = {name: row for row, name in enumerate(store.utterances["utterance"])}
     tables = []
-    for fold, path in tqdm(models(folder).items(), desc="evaluate", unit="fold"):
+    description = "evaluate" + (f" without {without}" if without else "")
+    for fold, seed, path in tqdm(models(folder), desc=description, unit="model"):
         classifier = Classifier.load(path).to(device)
         examples = Examples(store, classifier.settings, classifier.max_steps)
         rows = assignments[(assignments["fold"] == fold) & (assignments["part"] == "test")]
         truth = np.array([classifier.classes.index(name) for name in rows["emotion"]])
         indices = np.array([index[utterance] for utterance in rows["utterance"]])
-        probabilities = predict(classifier, examples, indices, _BATCH, device)
+        taken = classifier.settings.streams.names(without) if without else []
+        probabilities = predict(classifier, examples, indices, BATCH, device, without=taken)
+        names = rows["utterance"].tolist()
         tables.append(
-            predictions_table(
-                rows["utterance"].tolist(), fold, truth, probabilities, classifier.classes
-            )
+            predictions_table(names, truth, probabilities, classifier.classes, fold=fold, seed=seed)
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def missing(
+    store: FeatureStore, folder: Path, device: torch.device
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The summary of the test parts with each modality taken away, ``without_audio`` and so on.
+
+    Empty for a model of one modality. Parameters are those of :func:`test_folds`.
+    """
+    modalities = Classifier.load(models(folder)[0].path).settings.modalities
+    if len(modalities) == 1:
+        return {}
+    return {
+        f"without_{name}": summary(by_fold(test_folds(store, folder, device, name)))
+        for name in modalities
+    }

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from pipeline import InputError
+from pipeline.models import MODELS
 
 Modality = Literal["audio", "text", "video"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -134,12 +135,30 @@ class Split(Group):
         return value
 
 
-class Streams(PerModality):
-    """The feature-store stream that feeds each modality."""
+class Store(Group):
+    """How the feature store is written."""
 
-    audio: str
-    text: str
-    video: str
+    include_text: bool
+    dtype: Literal["float32", "float16"]
+    compression: Literal["none", "lzf", "gzip"]
+    chunk: Count  # KiB
+    external: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]]
+
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Streams(PerModality):
+    """The feature-store stream or streams that feed each modality."""
+
+    audio: Name | Annotated[list[Name], Field(min_length=1)]
+    text: Name | Annotated[list[Name], Field(min_length=1)]
+    video: Name | Annotated[list[Name], Field(min_length=1)]
+
+    def names(self, modality: str) -> list[str]:
+        """The streams of a modality, one or several."""
+        value = self[modality]
+        return [value] if isinstance(value, str) else value
 
 
 class Hidden(PerModality):
@@ -169,35 +188,83 @@ class MaxSteps(PerModality):
 class Model(Group):
     """The classifier."""
 
-    name: Literal["amh"]
+    name: str
     modalities: Annotated[list[Modality], Field(min_length=1)]
     streams: Streams
+    prosody: Name | None
     hops: Count
     share_hops: bool
     hidden: Hidden
+    layers: Count
+    bidirectional: bool
     dropout: Dropout
     tune_embeddings: bool
+    options: dict[str, Any]
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_registered(cls, value: str) -> str:
+        if value not in MODELS:
+            raise ValueError(f"no model {value}; there are {', '.join(MODELS)}")
+        return value
 
     @model_validator(mode="after")
-    def _modalities_once(self) -> Model:
+    def _modalities_suit_the_model(self) -> Model:
         if len(set(self.modalities)) != len(self.modalities):
             raise ValueError(f"modalities names one twice: {self.modalities}")
+        allowed = MODELS[self.name].modalities
+        if len(self.modalities) not in allowed:
+            raise ValueError(
+                f"{self.name} is defined for {' or '.join(map(str, allowed))} modalities, and "
+                f"model.modalities names {len(self.modalities)}: {', '.join(self.modalities)}"
+            )
+        used = [name for modality in self.modalities for name in self.streams.names(modality)]
+        if len(set(used)) != len(used):
+            raise ValueError(f"streams names one twice: {', '.join(used)}")
+        if self.prosody is not None and "audio" not in self.modalities:
+            raise ValueError(
+                "prosody joins the audio's states, and model.modalities has no audio; set "
+                "model.prosody to null"
+            )
         return self
+
+    @property
+    def label(self) -> str:
+        """What papers call it: AMH-7, MDRE."""
+        name = self.name.upper()
+        return f"{name}-{self.hops}" if MODELS[self.name].hops else name
 
 
 class Train(Group):
     """Optimisation of one fold."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     batch_size: Count
     targets: Literal["majority", "votes"]
+    balance: Literal["none", "weights", "sampling"]
     epochs: Count
     validate_every: Annotated[float, Field(gt=0.0, le=1.0)]
     patience: Count
     learning_rate: Positive
+    schedule: Literal["constant", "cosine", "plateau"]
+    mixed_precision: bool
     weight_decay: Annotated[float, Field(ge=0.0)]
     clip_norm: Positive
     max_steps: MaxSteps
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"names one twice: {value}")
+        return value
+
+
+class Report(Group):
+    """What the report shows."""
+
+    media: bool
+    hardest: Annotated[int, Field(ge=0)]
 
 
 class Compute(Group):
@@ -214,10 +281,12 @@ class Params(Group):
     audio: Audio
     text: Text
     visual: Visual
+    store: Store
     labels: Labels
     split: Split
     model: Model
     train: Train
+    report: Report
     compute: Compute
 
     @model_validator(mode="after")
@@ -274,7 +343,7 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
 def _describe(fault: dict[str, Any]) -> str:
     """One fault of a pydantic report as a line: key, fault, what is allowed."""
     # pydantic adds the tried member of a union, such as dict[str,str], to the location
-    location = [part for part in fault["loc"] if "[" not in str(part)]
+    location = [part for part in fault["loc"] if "[" not in str(part) and part != "constrained-str"]
     key = ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
         known = _keys_of(location[:-1])

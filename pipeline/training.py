@@ -1,4 +1,4 @@
-"""Training of the folds: one model each, in its own process, on one thread.
+"""Training of the folds: one model a fold and seed, in its own process, on one thread.
 
 One thread, so that a model is the same on a machine of any number of cores; cores are used by
 training folds side by side.
@@ -6,13 +6,12 @@ training folds side by side.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
-from collections.abc import Callable
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,15 +23,16 @@ from tqdm import tqdm
 
 from pipeline import params
 from pipeline.batches import Examples
+from pipeline.checkpoints import Checkpoint, digest
 from pipeline.corpus import labels, splits
-from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
+from pipeline.fitting import fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that trains one fold.
+    """Everything that trains one model.
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class Job:
         The feature store.
     fold
         Its utterances for training, development and testing, by id; the last are not touched.
+    seed
+        One of ``train.seeds``.
     truth
         [N] class of each utterance of the store, -1 for none.
     targets
@@ -50,12 +52,15 @@ class Job:
         Parameters.
     weights, curves
         Where the model (a file) and its learning curves (a folder, DVCLive's) are written.
+    checkpoint
+        What a killed run leaves behind.
     device
         A torch device's name.
     """
 
     store: Path
     fold: splits.Fold
+    seed: int
     truth: np.ndarray
     targets: np.ndarray
     classes: list[str]
@@ -63,16 +68,25 @@ class Job:
     train: params.Train
     weights: Path
     curves: Path
+    checkpoint: Checkpoint
     device: str
 
 
 def plan(
-    store: Path, settings: params.Params, *, lists: Path, models: Path, curves: Path, device: str
+    store: Path,
+    settings: params.Params,
+    *,
+    lists: Path,
+    models: Path,
+    curves: Path,
+    checkpoints: Path,
+    device: str,
 ) -> list[Job]:
-    """Divide a store into folds; a job each.
+    """Divide a store into folds; a job for each fold and seed.
 
     Writes ``folds.csv`` (utterance, fold, part, emotion: the class) and ``parameters.json`` into
-    `models`, so that evaluation and report need neither the split nor the parameter file.
+    `models`, so that evaluation and report need neither the split nor the parameter file. Models
+    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``.
 
     Parameters
     ----------
@@ -84,13 +98,18 @@ def plan(
         The folder of fixed splits.
     models, curves
         Where models and learning curves go.
+    checkpoints
+        Folder of what killed runs leave behind, see :mod:`pipeline.checkpoints`.
     device
         A torch device's name.
 
     Raises
     ------
     SplitError, LabelError, StoreError
-        If the store's utterances cannot be divided or labelled as the parameters ask.
+        If the store's utterances cannot be divided or labelled, or its streams not be read, as the
+        parameters ask.
+    InputError
+        If the model does not take one of ``model.options``.
     """
     scheme = labels.scheme(settings.labels.scheme)
     with FeatureStore(store) as opened:
@@ -99,6 +118,14 @@ def plan(
         targets = classes
         if settings.train.targets == "votes":
             targets = _shares_of_votes(opened, scheme, classes)
+        examples = Examples(opened, settings.model, settings.train.max_steps)
+        counts = Classifier(
+            settings.model,
+            examples.widths,
+            examples.vocabularies,
+            list(scheme.classes),
+            settings.train.max_steps,
+        ).parameter_counts
     folds = splits.folds(table, classes, settings.split, lists)
 
     models.mkdir(parents=True, exist_ok=True)
@@ -107,25 +134,45 @@ def plan(
     assignments["emotion"] = [scheme.classes[names[name]] for name in assignments["utterance"]]
     assignments.to_csv(models / "folds.csv", index=False, lineterminator="\n")
     parameters = settings.model_dump(include={"labels", "split", "model", "train"})
-    parameters["classes"] = list(scheme.classes)
+    parameters |= {"classes": list(scheme.classes), "label": settings.model.label}
+    parameters["parameters"] = counts
     text = json.dumps(parameters, indent=2) + "\n"
     (models / "parameters.json").write_text(text, encoding="utf-8")
 
-    return [
-        Job(
-            store=store,
-            fold=fold,
-            truth=classes,
-            targets=targets,
-            classes=list(scheme.classes),
-            model=settings.model,
-            train=settings.train,
-            weights=models / f"fold-{fold.number}.safetensors",
-            curves=curves / f"fold-{fold.number}",
-            device=device,
-        )
-        for fold in folds
+    with store.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    decisive = [
+        settings.model.model_dump(),
+        settings.train.model_dump(exclude={"seeds"}),
+        list(scheme.classes),
+        content,
+        device,
     ]
+    jobs = []
+    for fold in folds:
+        for seed in settings.train.seeds:
+            name = f"fold-{fold.number}"
+            if len(settings.train.seeds) > 1:
+                name += f"-seed-{seed}"
+            parts = [fold.train, fold.development]
+            key = digest([decisive, fold.number, seed, parts], [targets.tobytes()])
+            jobs.append(
+                Job(
+                    store=store,
+                    fold=fold,
+                    seed=seed,
+                    truth=classes,
+                    targets=targets,
+                    classes=list(scheme.classes),
+                    model=settings.model,
+                    train=settings.train,
+                    weights=models / f"{name}.safetensors",
+                    curves=curves / name,
+                    checkpoint=Checkpoint(checkpoints / f"{name}.pt", key),
+                    device=device,
+                )
+            )
+    return jobs
 
 
 def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.ndarray) -> np.ndarray:
@@ -140,17 +187,24 @@ def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.nda
 
 
 def describe(jobs: list[Job]) -> str:
-    """Say how many utterances the folds have, and how many labelled ones are in none."""
-    used = {name for job in jobs for part in splits.PARTS for name in getattr(job.fold, part)}
+    """Say what is trained on how many utterances, and how many labelled ones are in no fold."""
+    folds = {job.fold.number: job.fold for job in jobs}
+    used = {
+        name for fold in folds.values() for part in splits.PARTS for name in getattr(fold, part)
+    }
     unused = int((jobs[0].truth >= 0).sum()) - len(used)
-    text = f"{len(jobs)} {'folds' if len(jobs) > 1 else 'fold'} of {len(used)} labelled utterances"
+    seeds = len(jobs) // len(folds)
+    text = f"{jobs[0].model.label}: {len(folds)} {'folds' if len(folds) > 1 else 'fold'}"
+    text += f" with {seeds} seeds each" if seeds > 1 else ""
+    text += f" of {len(used)} labelled utterances"
     return f"{text}; {unused} more are not in the list" if unused else text
 
 
 def train_folds(jobs: list[Job], workers: int) -> None:
-    """Train all folds, `workers` at a time; each in a process of its own with a progress bar.
+    """Train all models, `workers` at a time; each in a process of its own with a progress bar.
 
-    A GPU is used by one fold at a time.
+    A GPU is used by one model at a time. A run that was killed goes on from its checkpoints; their
+    folder is removed when all is done.
     """
     if jobs[0].device != "cpu":
         workers = 1
@@ -164,6 +218,7 @@ def train_folds(jobs: list[Job], workers: int) -> None:
             pass
     finally:
         pool.shutdown(cancel_futures=True)
+    shutil.rmtree(jobs[0].checkpoint.path.parent)
 
 
 def _start(lock: object) -> None:
@@ -173,22 +228,25 @@ def _start(lock: object) -> None:
 
 
 def train_fold(job: Job) -> None:
-    """Train one fold and write its best model and its curves."""
+    """Train one model and write it and its curves."""
     with FeatureStore(job.store) as store:
         examples = Examples(store, job.model, job.train.max_steps)
         index = {name: row for row, name in enumerate(store.utterances["utterance"])}
         train = np.array([index[utterance] for utterance in job.fold.train])
         development = np.array([index[utterance] for utterance in job.fold.development])
 
-        seed = job.train.seed + job.fold.number
-        torch.manual_seed(seed)
+        # a seed of its own for each fold, and for both kinds of chance
+        initial, order = np.random.SeedSequence([job.seed, job.fold.number]).generate_state(2)
+        torch.manual_seed(int(initial))
         classifier = build(examples, job.model, job.train.max_steps, job.classes, train)
-        with Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live:
-            bar = tqdm(
+        with (
+            Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live,
+            tqdm(
                 total=math.ceil(job.train.epochs / job.train.validate_every),
-                desc=f"fold {job.fold.number}",
+                desc=job.curves.name.replace("-", " "),
                 unit="validation",
-            )
+            ) as bar,
+        ):
 
             def log(figures: dict[str, float]) -> None:
                 for name, value in figures.items():
@@ -206,10 +264,10 @@ def train_fold(job: Job) -> None:
                 targets=job.targets,
                 settings=job.train,
                 device=torch.device(job.device),
-                random=np.random.default_rng(seed),
+                random=np.random.default_rng(int(order)),
                 log=log,
+                checkpoint=job.checkpoint,
             )
-            bar.close()
     classifier.save(job.weights)
 
 
@@ -222,7 +280,7 @@ def build(
 ) -> Classifier:
     """A fresh classifier whose input layers know the training part's statistics and vectors."""
     classifier = Classifier(settings, examples.widths, examples.vocabularies, classes, max_steps)
-    for name, layer in classifier.inputs.items():
+    for name, layer in classifier.inputs.items():  # by stream
         if isinstance(layer, Standardise):
             mean, deviation = examples.statistics(name, train)
             layer.mean.copy_(torch.from_numpy(mean))
@@ -231,106 +289,3 @@ def build(
             with torch.no_grad():
                 layer.weight.copy_(torch.from_numpy(examples.streams[name].vectors))
     return classifier
-
-
-def fit(
-    classifier: Classifier,
-    examples: Examples,
-    train: np.ndarray,
-    development: np.ndarray,
-    *,
-    truth: np.ndarray,
-    targets: np.ndarray,
-    settings: params.Train,
-    device: torch.device,
-    random: np.random.Generator,
-    log: Callable[[dict[str, float]], None],
-) -> None:
-    """Train until the development part no longer gets better; restore the best weights.
-
-    Better is a higher weighted accuracy on the development part, or the same with less loss. That
-    part is looked at every `settings.validate_every` epochs, to the nearest batch, and at the end.
-
-    Parameters
-    ----------
-    classifier
-        Trained in place; ends on the CPU with its best weights.
-    examples
-        The store's utterances.
-    train, development
-        Indices into the store.
-    truth
-        [N] class of each utterance of the store, -1 for none; the development part is measured
-        against it.
-    targets
-        What is trained towards: `truth`, or [N, classes] float32 shares of the classes.
-    settings
-        Parameters `train`.
-    device
-        Where to compute.
-    random
-        Source of the batches' order.
-    log
-        Called after each validation with its figures: ``epoch``, the epochs trained so far; the
-        mean training loss since the last one; loss and accuracies of the development part.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to repeat itself
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    classifier.to(device)
-    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(
-        trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    an_epoch = math.ceil(len(train) / settings.batch_size)
-    last = settings.epochs * an_epoch
-    batches = chain.from_iterable(
-        examples.shuffled(train, settings.batch_size, random) for _ in range(settings.epochs)
-    )
-    best, best_weights, waited = (-1.0, 0.0), {}, 0
-    loss_sum, seen, validations = 0.0, 0, 0
-    for step, indices in enumerate(batches, start=1):
-        classifier.train()
-        batch = examples.batch(indices).to(device)
-        logits = classifier(batch.sequences, batch.lengths)
-        loss = nn.functional.cross_entropy(logits, torch.from_numpy(targets[indices]).to(device))
-        optimiser.zero_grad()
-        loss.backward()
-        for parameter in trained:
-            nn.utils.clip_grad_norm_(parameter, settings.clip_norm)
-        optimiser.step()
-        loss_sum += loss.item() * len(indices)
-        seen += len(indices)
-        if step < min(round((validations + 1) * settings.validate_every * an_epoch), last):
-            continue
-
-        probabilities = predict(classifier, examples, development, settings.batch_size, device)
-        figures = {
-            "epoch": step / an_epoch,
-            "train/loss": loss_sum / seen,
-            **_development(probabilities, truth[development]),
-        }
-        log(figures)
-        loss_sum, seen, validations = 0.0, 0, validations + 1
-        score = (figures["development/weighted_accuracy"], -figures["development/loss"])
-        if score > best:
-            best, waited = score, 0
-            best_weights = {
-                name: value.detach().cpu().clone()
-                for name, value in classifier.state_dict().items()
-            }
-        else:
-            waited += 1
-            if waited == settings.patience:
-                break
-    classifier.cpu().load_state_dict(best_weights)
-
-
-def _development(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Loss and accuracies of [n, classes] probabilities against [n] true classes."""
-    predicted = probabilities.argmax(axis=1)
-    chosen = probabilities[np.arange(len(truth)), truth]
-    return {
-        "development/loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
-        "development/weighted_accuracy": weighted_accuracy(truth, predicted),
-        "development/unweighted_accuracy": unweighted_accuracy(truth, predicted),
-    }

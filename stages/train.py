@@ -1,4 +1,4 @@
-"""Stage `train`: one model a fold, with the folds and parameters it was made of."""
+"""Stage `train`: one model a fold and seed, with the folds and parameters it was made of."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from stages import run
 MODELS = Path("models")
 CURVES = Path("results/training")
 LISTS = Path("splits")
+CHECKPOINTS = Path("data/interim/train.parts")
 
 
 def main() -> None:
@@ -19,6 +20,7 @@ def main() -> None:
         lists=LISTS,
         models=MODELS,
         curves=CURVES,
+        checkpoints=CHECKPOINTS,
         device=compute.device(settings.compute.device).type,
     )
     print(training.describe(jobs))

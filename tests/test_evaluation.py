@@ -52,17 +52,17 @@ def predictions() -> pd.DataFrame:
     """Two folds of two utterances; fold 1 all right, fold 2 half."""
     probabilities = np.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4], [0.9, 0.1]])
     first = evaluation.predictions_table(
-        ["u1", "u2"], 1, np.array([0, 1]), probabilities[:2], ["ang", "sad"]
+        ["u1", "u2"], np.array([0, 1]), probabilities[:2], ["ang", "sad"], fold=1, seed=0
     )
     second = evaluation.predictions_table(
-        ["u3", "u4"], 2, np.array([0, 1]), probabilities[2:], ["ang", "sad"]
+        ["u3", "u4"], np.array([0, 1]), probabilities[2:], ["ang", "sad"], fold=2, seed=0
     )
     return pd.concat([first, second], ignore_index=True)
 
 
 def test_predictions_name_classes_and_probabilities() -> None:
     assert predictions().columns.tolist() == [
-        *("utterance", "fold", "true", "predicted"),
+        *("utterance", "fold", "seed", "true", "predicted"),
         *("p_ang", "p_sad"),
     ]
     assert predictions()["predicted"].tolist() == ["ang", "sad", "ang", "ang"]

@@ -1,28 +1,57 @@
-"""AMH against an independent float64 NumPy computation of its equations."""
+"""Every model against an independent float64 NumPy computation of its equations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.models import MODELS
 from pipeline.models.amh import AMH
+from pipeline.models.encoders import Encoder, Hopping, reverse
+from pipeline.models.mdre import MDRE
+from pipeline.models.mha import MHA
 
+ORDER = ("audio", "text", "video")
 INPUTS = {"audio": 5, "text": 4, "video": 6}
 HIDDEN = {"audio": 3, "text": 7, "video": 4}
+PROSODY = 2
 CLASSES = 7
+RAGGED = {"audio": [9, 2, 4, 6], "text": [3, 5, 2, 2], "video": [3, 2, 6, 2]}
+SETS = [set(chosen) for size in (1, 2, 3) for chosen in combinations(ORDER, size)]
+# each model with each set of modalities it is defined for
+CASES = [
+    (name, sorted(modalities))
+    for name, registered in MODELS.items()
+    for modalities in SETS
+    if len(modalities) in registered.modalities
+]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"bidirectional": True},
+    {"layers": 2},
+    {"layers": 2, "bidirectional": True},
+    {"joined": True},
+    {"joined": True, "bidirectional": True},
+]
 
 
-def make(hops: int, modalities: tuple[str, ...] = ("audio", "text", "video"), **options) -> AMH:
+def make(name: str, modalities: Sequence[str] = ORDER, hops: int = 3, **options: Any) -> Hopping:
     torch.manual_seed(hops)
-    model = AMH({name: INPUTS[name] for name in modalities}, HIDDEN, CLASSES, hops, **options)
-    return model.eval()
+    if MODELS[name].hops:
+        options["hops"] = hops
+    if options.pop("joined", False) and "audio" in modalities:
+        options["joined"] = {"audio": PROSODY}
+    inputs = {modality: INPUTS[modality] for modality in modalities}
+    return MODELS[name].load()(inputs, HIDDEN, CLASSES, **options).eval()
 
 
 def batch(lengths: dict[str, list[int]], seed: int = 0):
-    """Random ragged sequences; the padding holds garbage on purpose."""
+    """Random ragged sequences and prosody; the padding holds garbage on purpose."""
     random = np.random.default_rng(seed)
     sequences = {
         name: torch.tensor(
@@ -30,21 +59,31 @@ def batch(lengths: dict[str, list[int]], seed: int = 0):
         )
         for name, n in lengths.items()
     }
-    return sequences, {name: torch.tensor(n) for name, n in lengths.items()}
+    counts = {name: torch.tensor(n) for name, n in lengths.items()}
+    size = len(next(iter(lengths.values())))
+    prosody = torch.tensor(random.normal(size=(size, PROSODY)), dtype=torch.float32)
+    return sequences, counts, {"audio": prosody} if "audio" in lengths else {}
 
 
-RAGGED = {"audio": [9, 1, 4, 6], "text": [3, 5, 1, 2], "video": [1, 2, 6, 1]}
+def feed(model: Hopping, lengths: dict[str, list[int]], **options: Any) -> Any:
+    """The model's output on a random batch, with prosody if it was made for that."""
+    sequences, counts, joined = batch({name: lengths[name] for name in model.modalities})
+    takes_prosody = model.classifier.in_features > sum(e.width for e in model.encoders.values())
+    return model(sequences, counts, joined if takes_prosody else None, **options)
+
+
+# --- the independent computation -----------------------------------------------------------------
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def gru(module: Any, x: np.ndarray) -> np.ndarray:
+def one_way(module: Any, x: np.ndarray, suffix: str) -> np.ndarray:
     """[T, D] to the states [T, H], step by step, by the equations of the GRU."""
     w_in, w_state, b_in, b_state = (
-        getattr(module, name).detach().double().numpy()
-        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        getattr(module, f"{name}_{suffix}").detach().double().numpy()
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
     size = w_state.shape[1]
     state, states = np.zeros(size), []
@@ -58,96 +97,224 @@ def gru(module: Any, x: np.ndarray) -> np.ndarray:
     return np.array(states).reshape(len(x), size)
 
 
+def gru(module: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[T, D] to the states [T, H] of all layers and directions, and the last state [H]."""
+    for layer in range(module.num_layers):
+        states = one_way(module, x, f"l{layer}")
+        last = states[-1]
+        if module.bidirectional:
+            backwards = one_way(module, x[::-1], f"l{layer}_reverse")[::-1]
+            last = np.concatenate([last, backwards[0]])
+            states = np.concatenate([states, backwards], axis=1)
+        x = states
+    return x, last
+
+
 def linear(module: Any, x: np.ndarray) -> np.ndarray:
     return module.weight.detach().double().numpy() @ x + module.bias.detach().double().numpy()
 
 
-def reference(model: AMH, utterance: dict[str, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Logits and hop weights of one utterance of three modalities, as design and paper state it."""
-    h = {name: gru(model.encoders[name].gru, x) for name, x in utterance.items()}
-    summary = {name: states[-1] for name, states in h.items()}
+def route(name: str, modalities: list[str], hops: int) -> list[tuple[str, list[str]]]:
+    """Target and context of each hop, as docs/models.md states them."""
+    present = [modality for modality in ORDER if modality in modalities]
+    if name == "mdre":
+        return []
+    if name == "mha":
+        return [
+            ((present[1], [present[0]]), (present[0], [present[1]]))[k % 2] for k in range(hops)
+        ]
+    turns = [modality for modality in ("video", "audio", "text") if modality in present]
+    targets = [turns[k % len(turns)] for k in range(hops)]
+    return [
+        (target, [other for other in present if other != target] or [target]) for target in targets
+    ]
+
+
+def reference(
+    name: str, model: Hopping, utterance: dict[str, np.ndarray], prosody: np.ndarray | None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Logits and hop weights of one utterance; prosody is joined to every state of the audio."""
+    states, summary = {}, {}
+    for modality, x in utterance.items():
+        states[modality], summary[modality] = gru(model.encoders[modality].gru, x)
+        if modality == "audio" and prosody is not None:
+            repeated = np.tile(prosody, (len(x), 1))
+            states[modality] = np.concatenate([states[modality], repeated], axis=1)
+            summary[modality] = np.concatenate([summary[modality], prosody])
     weights = []
-    for number, hop in enumerate(model.hops):
-        target = ("video", "audio", "text")[number % 3]
-        others = [name for name in ("audio", "text", "video") if name != target]
-        query = linear(hop.projection, np.concatenate([summary[name] for name in others]))
-        score = np.exp(h[target] @ query - (h[target] @ query).max())
+    steps = route(name, model.modalities, len(model.hops))
+    for hop, (target, context) in zip(model.hops, steps, strict=True):
+        query = linear(hop.projection, np.concatenate([summary[other] for other in context]))
+        score = states[target][:, : len(query)] @ query
+        score = np.exp(score - score.max())
         weights.append(score / score.sum())
-        summary[target] = weights[-1] @ h[target]
-    joined = np.concatenate([summary[name] for name in ("audio", "text", "video")])
+        summary[target] = weights[-1] @ states[target]
+    joined = np.concatenate([summary[modality] for modality in model.modalities])
     return linear(model.classifier, joined), weights
 
 
-@pytest.mark.parametrize("hops", range(1, 8))
-@pytest.mark.parametrize("share_hops", [False, True])
-def test_forward_equals_the_equations(hops: int, share_hops: bool) -> None:
-    model = make(hops, share_hops=share_hops)
-    sequences, lengths = batch(RAGGED)
+def compare(name: str, model: Hopping, with_prosody: bool = False) -> None:
+    """The model on a ragged batch against the reference on each utterance alone."""
+    sequences, lengths, joined = batch(
+        {modality: RAGGED[modality] for modality in model.modalities}
+    )
+    given = joined if with_prosody and "audio" in model.modalities else None
     with torch.inference_mode():
-        logits, weights = model(sequences, lengths, attention=True)
-    assert len(weights) == hops
+        logits, weights = model(sequences, lengths, given, attention=True)
+    assert len(weights) == len(model.targets) == len(model.hops)
     for row in range(4):
         utterance = {
-            name: sequences[name][row, : lengths[name][row]].double().numpy() for name in sequences
+            modality: x[row, : lengths[modality][row]].double().numpy()
+            for modality, x in sequences.items()
         }
-        expected, expected_weights = reference(model, utterance)
+        prosody = given["audio"][row].double().numpy() if given else None
+        expected, expected_weights = reference(name, model, utterance, prosody)
         np.testing.assert_allclose(logits[row].numpy(), expected, atol=1e-5)
         for found, wanted in zip(weights, expected_weights, strict=True):
             np.testing.assert_allclose(found[row, : len(wanted)].numpy(), wanted, atol=1e-5)
             assert (found[row, len(wanted) :] == 0).all()
 
 
-@pytest.mark.parametrize("hops", [1, 3, 7])
-def test_padding_never_changes_a_result(hops: int) -> None:
-    model = make(hops)
-    sequences, lengths = batch(RAGGED)
+@pytest.mark.parametrize(("name", "modalities"), CASES)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_forward_equals_the_equations(
+    name: str, modalities: list[str], options: dict[str, Any]
+) -> None:
+    compare(name, make(name, modalities, **options), options.get("joined", False))
+
+
+@pytest.mark.parametrize("name", ["amh", "mha"])
+@pytest.mark.parametrize("hops", [1, 2, 4, 7, 9])
+@pytest.mark.parametrize("share_hops", [False, True])
+def test_any_number_of_hops_own_or_shared(name: str, hops: int, share_hops: bool) -> None:
+    modalities = ORDER if name == "amh" else ("audio", "text")
+    compare(name, make(name, modalities, hops, share_hops=share_hops))
+
+
+# --- behaviour -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_two_way_encoder_equals_packed_sequences(layers: int) -> None:
+    """Outputs, last states and gradients, against nn.GRU on packed sequences."""
+    torch.manual_seed(0)
+    encoder = Encoder(5, 4, layers=layers, bidirectional=True)
+    sequence, lengths = torch.randn(4, 7, 5), torch.tensor([7, 3, 1, 5])
+    steps, last = encoder(sequence, lengths)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        sequence, lengths, batch_first=True, enforce_sorted=False
+    )
+    outputs, states = encoder.gru(packed)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
+    valid = (torch.arange(7) < lengths[:, None])[:, :, None]
+    torch.testing.assert_close(steps * valid, expected)
+    torch.testing.assert_close(last, torch.cat([states[-2], states[-1]], dim=1))
+    found = torch.autograd.grad((steps * valid).square().sum() + last.sum(), encoder.parameters())
+    wanted = torch.autograd.grad(expected.square().sum() + states[-2:].sum(), encoder.parameters())
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_reversal_stays_within_the_length() -> None:
+    sequence = torch.arange(10.0).reshape(2, 5, 1)
+    assert reverse(sequence, torch.tensor([3, 0])).squeeze(2).tolist() == [
+        [2, 1, 0, 3, 4],
+        [5, 6, 7, 8, 9],
+    ]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(("name", "modalities"), [("amh", ORDER), ("mha", ("audio", "video"))])
+def test_padding_never_changes_a_result(
+    name: str, modalities: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    model = make(name, modalities, **options)
+    sequences, lengths, joined = batch({modality: RAGGED[modality] for modality in modalities})
+    given = joined if options.get("joined") else {}
     with torch.inference_mode():
-        together = model(sequences, lengths)
+        together = model(sequences, lengths, given)
         for row in range(4):
             alone = model(
-                {name: x[row : row + 1, : lengths[name][row]] for name, x in sequences.items()},
-                {name: n[row : row + 1] for name, n in lengths.items()},
+                {key: x[row : row + 1, : lengths[key][row]] for key, x in sequences.items()},
+                {key: n[row : row + 1] for key, n in lengths.items()},
+                {key: p[row : row + 1] for key, p in given.items()},
             )
             torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=0)
 
 
 def test_shared_hops_have_one_projection_a_target() -> None:
-    model = make(7, share_hops=True)
-    assert len({id(hop.projection) for hop in model.hops}) == 3
-    assert len({id(hop.projection) for hop in make(7).hops}) == 7
+    assert len({id(hop) for hop in make("amh", hops=7, share_hops=True).hops}) == 3
+    assert len({id(hop) for hop in make("amh", hops=7).hops}) == 7
+    assert len({id(hop) for hop in make("mha", ("audio", "text"), 5, share_hops=True).hops}) == 2
 
 
-@pytest.mark.parametrize("missing", ["audio", "text", "video"])
-def test_a_missing_modality_gives_no_nan_and_does_not_depend_on_its_padding(missing: str) -> None:
-    model = make(7)
-    lengths = {**RAGGED, missing: [0, 0, 2, 1]}
-    sequences, counts = batch(lengths)
-    logits, weights = model(sequences, counts, attention=True)
-    logits.sum().backward()
-    assert torch.isfinite(logits).all()
-    assert all(torch.isfinite(weight).all() for weight in weights)
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    sequences[missing][0] += 100.0
-    torch.testing.assert_close(model(sequences, counts)[0], logits[0])
+@pytest.mark.parametrize(("name", "modalities"), CASES)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_missing_modality_is_zeros_whatever_its_padding_and_never_nan(
+    name: str, modalities: list[str], options: dict[str, Any]
+) -> None:
+    """Row 0 lacks one modality, row 1 has nothing at all."""
+    model = make(name, modalities, **options)
+    for missing in modalities:
+        lengths = {key: [n[0], 0, *n[2:]] for key, n in RAGGED.items() if key in modalities}
+        lengths[missing][0] = 0
+        sequences, counts, joined = batch(lengths)
+        given = joined if options.get("joined") else {}
+        logits, weights = model(sequences, counts, given, attention=True)
+        logits.square().sum().backward()
+        assert torch.isfinite(logits).all()
+        for target, weight in zip(model.targets, weights, strict=True):
+            assert torch.isfinite(weight).all()
+            assert (weight[counts[target] == 0] == 0).all()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+        torch.testing.assert_close(logits[1], model.classifier.bias)
+        sequences[missing][0] += 100.0
+        if missing in given:
+            given[missing][0] += 100.0
+        torch.testing.assert_close(model(sequences, counts, given)[0], logits[0])
 
 
-@pytest.mark.parametrize("modalities", [("audio",), ("text", "video"), ("audio", "video")])
-def test_fewer_modalities_hop_among_those(modalities: tuple[str, ...]) -> None:
-    model = make(4, modalities)
-    assert set(model.targets) == set(modalities)
-    sequences, lengths = batch({name: RAGGED[name] for name in modalities})
-    assert model(sequences, lengths).shape == (4, CLASSES)
+@pytest.mark.parametrize(("name", "modalities"), CASES)
+@pytest.mark.parametrize("options", [*OPTIONS, {"share_hops": True}])
+def test_every_parameter_gets_a_gradient(
+    name: str, modalities: list[str], options: dict[str, Any]
+) -> None:
+    if "share_hops" in options and not MODELS[name].hops:
+        options = {}
+    model = make(name, modalities, hops=7, **options)
+    torch.nn.functional.cross_entropy(feed(model, RAGGED), torch.tensor([0, 1, 2, 3])).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None and (parameter.grad != 0).any(), key
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    model = make(7)
-    torch.nn.functional.cross_entropy(model(*batch(RAGGED)), torch.tensor([0, 1, 2, 3])).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+@pytest.mark.parametrize(("name", "modalities"), [case for case in CASES if len(case[1]) > 1])
+def test_each_model_overfits_32_utterances(name: str, modalities: list[str]) -> None:
+    """Noise, so that only memory can bring every one of them home."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    options = {"hops": 3} if MODELS[name].hops else {}
+    inputs = {modality: INPUTS[modality] for modality in modalities}
+    model = MODELS[name].load()(inputs, dict.fromkeys(ORDER, 24), CLASSES, **options)
+    lengths = {modality: random.integers(1, 9, 32).tolist() for modality in modalities}
+    sequences, counts, _ = batch(lengths)
+    truth = torch.tensor(random.integers(0, CLASSES, 32))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(300):
+        logits = model(sequences, counts)
+        if (logits.argmax(dim=1) == truth).all():
+            break
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(logits, truth).backward()
+        optimiser.step()
+    assert (logits.argmax(dim=1) == truth).all()
 
 
 def test_impossible_models_are_refused() -> None:
     with pytest.raises(ValueError, match="hops must be at least 1"):
-        make(0)
+        AMH(INPUTS, HIDDEN, 7, 0)
     with pytest.raises(ValueError, match="modalities must be some of"):
         AMH({"smell": 3}, {"smell": 3}, 7, 1)
+    with pytest.raises(ValueError, match="modalities must be some of"):
+        MDRE({}, {}, 7)
+    with pytest.raises(ValueError, match="MHA is defined for two modalities, not 3"):
+        MHA(INPUTS, HIDDEN, 7, 1)

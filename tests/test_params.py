@@ -48,6 +48,15 @@ def test_the_default_file_is_valid() -> None:
         ("split.protocol", "file", "split.list: is null, but split.protocol file needs the name"),
         ("split.list", "mine", "split.list: is mine, but split.protocol session makes its own"),
         ("split.list", "../mine", "split.list: String should match pattern"),
+        ("model.name", "amx", "model.name: no model amx; there are amh, mdre, mha"),
+        ("model.name", "mha", "model: mha is defined for 2 modalities.* names 3: audio, text"),
+        ("model.streams.text", 3, r"model.streams.text: Input should be a valid string"),
+        ("model.streams.text", ["glove", "glove"], "model: streams names one twice: mfcc, glove"),
+        ("model.streams.video", "mfcc", "model: streams names one twice"),
+        ("train.seeds", [], "train.seeds: List should have at least 1 item"),
+        ("train.seeds", [1, 1], r"train.seeds: names one twice: \[1, 1\]"),
+        ("train.schedule", "step", "train.schedule: Input should be 'constant', 'cosine' or 'plat"),
+        ("store.external", ["../x"], "store.external.0: String should match pattern"),
         ("train.targets", "soft", "train.targets: Input should be 'majority' or 'votes'"),
         ("train.validate_every", 0.0, "train.validate_every: Input should be greater than 0"),
         ("train.validate_every", 1.5, "train.validate_every: Input should be less than or equal"),
@@ -65,6 +74,32 @@ def test_protocol_file_with_a_list_is_accepted() -> None:
     raw = changed("split.protocol", "file")
     raw["split"]["list"] = "mine"
     assert params.parse(raw).split.list == "mine"
+
+
+def test_prosody_needs_audio() -> None:
+    raw = changed("model.prosody", "prosody")
+    assert params.parse(raw).model.prosody == "prosody"
+    raw["model"]["modalities"] = ["text"]
+    with pytest.raises(params.ParamsError, match=r"modalities has no audio; set model.prosody to"):
+        params.parse(raw)
+
+
+def test_a_modality_reads_one_stream_or_several() -> None:
+    streams = params.parse(changed("model.streams.text", ["glove", "bert"])).model.streams
+    assert streams.names("text") == ["glove", "bert"]
+    assert streams.names("audio") == ["mfcc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "modalities", "label"),
+    [("amh", ["audio", "text", "video"], "AMH-7"), ("mdre", ["text"], "MDRE")],
+)
+def test_a_model_has_the_name_that_papers_give_it(
+    name: str, modalities: list[str], label: str
+) -> None:
+    raw = changed("model.name", name)
+    raw["model"]["modalities"] = modalities
+    assert params.parse(raw).model.label == label
 
 
 def test_a_missing_key_is_named() -> None:

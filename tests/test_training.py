@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import yaml
 from pipeline import params, report, training
 from pipeline.batches import Examples
 from pipeline.corpus import votes
-from pipeline.evaluation import predict
+from pipeline.evaluation import models, predict
+from pipeline.fitting import balanced, class_weights, fit, learning_rate
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, StoreError
 from tests.synthetic import CODES, make_store, table
@@ -28,9 +30,9 @@ CPU = torch.device("cpu")
 
 def settings(**model) -> params.Params:
     raw = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
-    raw["model"] |= {"hidden": {"audio": 8, "text": 8, "video": 8}, "hops": 3, **model}
+    raw["model"] |= {"hidden": {"audio": 8, "text": 8, "video": 8}, "hops": 3}
     raw["model"]["streams"]["text"] = "glove"
-    raw["model"]["dropout"] = {"audio": 0.0, "text": 0.0, "video": 0.0}
+    raw["model"] |= {"dropout": {"audio": 0.0, "text": 0.0, "video": 0.0}, **model}
     raw["train"] |= {"batch_size": 8, "epochs": 40, "learning_rate": 0.01}
     return params.parse(raw)
 
@@ -52,7 +54,7 @@ def fitted(examples: Examples, chosen: params.Params, train, development, target
         examples, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
     )
     log: list[dict[str, float]] = []
-    training.fit(
+    fit(
         classifier,
         examples,
         np.asarray(train),
@@ -69,7 +71,7 @@ def fitted(examples: Examples, chosen: params.Params, train, development, target
 
 def test_a_batch_is_padded_with_zeros_and_keeps_lengths(examples: Examples) -> None:
     batch = examples.batch([3, 20, 9])
-    for name, stream in examples.streams.items():
+    for name, stream in examples.streams.items():  # by stream
         assert batch.lengths[name].tolist() == stream.lengths[[3, 20, 9]].tolist()
         for row, index in enumerate([3, 20, 9]):
             n = stream.lengths[index]
@@ -78,19 +80,19 @@ def test_a_batch_is_padded_with_zeros_and_keeps_lengths(examples: Examples) -> N
 
 
 def test_an_utterance_without_steps_is_one_step_of_padding(examples: Examples) -> None:
-    empty = int(np.flatnonzero(examples.lengths["audio"] == 0)[0])
+    empty = int(np.flatnonzero(examples.lengths["mfcc"] == 0)[0])
     batch = examples.batch([empty])
-    assert batch.lengths["audio"].tolist() == [0]
-    assert batch.sequences["audio"].shape == (1, 1, 4)
+    assert batch.lengths["mfcc"].tolist() == [0]
+    assert batch.sequences["mfcc"].shape == (1, 1, 4)
 
 
 def test_sequences_are_cut_at_the_most_steps(store: FeatureStore) -> None:
     cut = Examples(store, settings().model, params.MaxSteps(audio=2, text=1, video=3))
     batch = cut.batch(np.arange(35))
     assert {name: int(n.max()) for name, n in batch.lengths.items()} == {
-        "audio": 2,
-        "text": 1,
-        "video": 3,
+        "mfcc": 2,
+        "glove": 1,
+        "resnet": 3,
     }
 
 
@@ -104,8 +106,8 @@ def test_shuffled_batches_hold_every_utterance_once_and_differ_by_epoch(examples
 
 def test_statistics_come_from_the_training_part_only(examples: Examples) -> None:
     train = np.arange(7, 21)
-    mean, deviation = examples.statistics("video", train)
-    steps = np.concatenate([examples.sequence("video", index) for index in train.tolist()]).astype(
+    mean, deviation = examples.statistics("resnet", train)
+    steps = np.concatenate([examples.sequence("resnet", index) for index in train.tolist()]).astype(
         float
     )
     np.testing.assert_allclose(mean, steps.mean(axis=0), atol=1e-12)
@@ -145,8 +147,8 @@ def test_embeddings_are_tuned_or_kept(examples: Examples, tune: bool) -> None:
     classifier, _ = fitted(
         examples, settings(tune_embeddings=tune), np.arange(21), np.arange(21, 28)
     )
-    vectors = examples.streams["text"].vectors
-    assert np.array_equal(classifier.inputs["text"].weight.detach().numpy(), vectors) != tune
+    vectors = examples.streams["glove"].vectors
+    assert np.array_equal(classifier.inputs["glove"].weight.detach().numpy(), vectors) != tune
 
 
 def test_predictions_do_not_depend_on_the_batch(examples: Examples) -> None:
@@ -241,6 +243,7 @@ def planned(store: Path, folder: Path, chosen: params.Params) -> list[training.J
         lists=folder / "splits",
         models=folder / "models",
         curves=folder / "curves",
+        checkpoints=folder / "parts",
         device="cpu",
     )
 
@@ -282,13 +285,13 @@ def test_labelled_utterances_that_a_list_leaves_out_are_counted(
 ) -> None:
     (tmp_path / "splits").mkdir()
     jobs = planned(store.path, tmp_path, settings())
-    assert training.describe(jobs) == "5 folds of 35 labelled utterances"
+    assert training.describe(jobs) == "AMH-3: 5 folds of 35 labelled utterances"
     folds = pd.read_csv(tmp_path / "models" / "folds.csv")
     few = folds[(folds["fold"] == 1) & ~folds["utterance"].str.endswith("000")]
     few.to_csv(tmp_path / "splits" / "few.csv", index=False)
     jobs = planned(store.path, tmp_path, of("split", protocol="file", list="few"))
     assert training.describe(jobs) == (
-        "1 fold of 30 labelled utterances; 5 more are not in the list"
+        "AMH-3: 1 fold of 30 labelled utterances; 5 more are not in the list"
     )
 
 
@@ -320,5 +323,106 @@ def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: 
 
 def test_a_stream_without_steps_is_refused(store: FeatureStore) -> None:
     chosen = settings(streams={"audio": "prosody", "text": "glove", "video": "resnet"})
-    with pytest.raises(StoreError, match="no stream prosody; it has"):
+    with pytest.raises(
+        StoreError, match="model.streams.audio is prosody, which has one row an utt"
+    ):
         Examples(store, chosen.model, chosen.train.max_steps)
+
+
+# --- balance, schedules, seeds -------------------------------------------------------------------
+
+
+def test_class_weights_by_hand() -> None:
+    """Four of class 0, one of class 2; class 1 does not occur."""
+    weights = class_weights(np.array([0, 0, 2, 0, 0]))
+    assert weights.tolist() == [5 / (2 * 4), 0, 5 / 2]
+
+
+def test_sampling_draws_each_class_alike() -> None:
+    classes = np.repeat([0, 1, 2], [900, 90, 10])
+    drawn = balanced(np.arange(1000) + 7, classes, np.random.default_rng(0))
+    assert len(drawn) == 1000
+    counts = np.bincount(classes[drawn - 7])
+    assert (np.abs(counts - 1000 / 3) < 4 * np.sqrt(1000 * 2 / 9)).all()
+
+
+def test_weights_change_the_loss_as_defined(examples: Examples) -> None:
+    """The logged loss against NumPy; the rate is so small that the model stays what it was."""
+    train = np.concatenate([np.arange(14), np.flatnonzero(LABELS == 0)])
+    chosen = of("train", learning_rate=1e-12, epochs=1, balance="weights")
+    classifier, log = fitted(examples, chosen, train, np.arange(21, 28))
+    probabilities = predict(classifier, examples, np.unique(train), 4, CPU)
+    row = {index: probabilities[k] for k, index in enumerate(np.unique(train))}
+    weights = class_weights(LABELS[train])
+    losses = [-np.log(row[index][LABELS[index]]) * weights[LABELS[index]] for index in train]
+    assert log[0]["train/loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampling"])
+def test_it_learns_with_balance(examples: Examples, balance: str) -> None:
+    chosen = of("train", balance=balance)
+    _, log = fitted(examples, chosen, np.arange(21), np.arange(21, 28))
+    assert max(figures["development/weighted_accuracy"] for figures in log) > 0.8
+
+
+def test_learning_rates_by_hand() -> None:
+    constant, cosine, plateau = (
+        of("train", learning_rate=0.1, schedule=name).train
+        for name in ("constant", "cosine", "plateau")
+    )
+    assert learning_rate(constant, 0.7, 3) == 0.1
+    assert [learning_rate(cosine, done, 3) for done in (0, 0.5, 1)] == pytest.approx([0.1, 0.05, 0])
+    assert [learning_rate(plateau, 0.7, n) for n in (0, 1, 3)] == [0.1, 0.05, 0.0125]
+
+
+def test_the_rate_is_halved_on_a_plateau(examples: Examples) -> None:
+    chosen = of("train", schedule="plateau", patience=6, learning_rate=1e-9)
+    _, log = fitted(examples, chosen, np.arange(21), np.arange(21, 28))
+    rates = [figures["train/learning_rate"] for figures in log]
+    best, waited, expected = (-1.0, 0.0), 0, 1e-9
+    for figures, rate in zip(log, rates, strict=True):
+        assert rate == expected
+        score = (figures["development/weighted_accuracy"], -figures["development/loss"])
+        best, waited = (score, 0) if score > best else (best, waited + 1)
+        if waited and waited % 2 == 0:
+            expected /= 2
+
+
+def test_a_model_a_fold_and_seed(store: FeatureStore, tmp_path: Path) -> None:
+    chosen = of("train", seeds=[3, 5], epochs=1)
+    jobs = planned(store.path, tmp_path, chosen)
+    assert training.describe(jobs) == "AMH-3: 5 folds with 2 seeds each of 35 labelled utterances"
+    assert [job.weights.name for job in jobs[:2]] == [
+        "fold-1-seed-3.safetensors",
+        "fold-1-seed-5.safetensors",
+    ]
+    for job in jobs[:4]:
+        training.train_fold(job)
+    found = models(tmp_path / "models")
+    assert [(model.fold, model.seed) for model in found] == [(1, 3), (1, 5), (2, 3), (2, 5)]
+    first, second, *_ = (model.path.read_bytes() for model in found)
+    assert first != second
+    lines = report.curves(tmp_path / "curves")
+    assert lines[["fold", "seed"]].drop_duplicates().values.tolist() == [
+        [1, 3],
+        [1, 5],
+        [2, 3],
+        [2, 5],
+    ]
+
+
+def test_chances_of_folds_and_seeds_differ(store: FeatureStore, tmp_path: Path) -> None:
+    """Fold 2 of seed 0 must not start like fold 1 of seed 1."""
+    jobs = planned(store.path, tmp_path, of("train", seeds=[0, 1], epochs=1, learning_rate=1e-12))
+    chosen = {(job.fold.number, job.seed): job for job in jobs}
+    for key in ((2, 0), (1, 1)):
+        training.train_fold(chosen[key])
+    one, other = (Classifier.load(chosen[key].weights) for key in ((2, 0), (1, 1)))
+    assert not torch.equal(one.model.classifier.weight, other.model.classifier.weight)
+
+
+def test_parameters_of_the_model_are_counted_and_kept(store: FeatureStore, tmp_path: Path) -> None:
+    planned(store.path, tmp_path, settings(tune_embeddings=False))
+    kept = json.loads((tmp_path / "models" / "parameters.json").read_text(encoding="utf-8"))
+    assert kept["label"] == "AMH-3"
+    assert kept["parameters"]["all"] - kept["parameters"]["trained"] == 9 * 6

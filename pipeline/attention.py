@@ -1,0 +1,211 @@
+"""Attention as data: where each hop looked, in every test utterance.
+
+Layout of the file (an HDF5 file, schema version 1)::
+
+    /utterances/id, emotion, predicted    N strings: the test utterances, sorted by id
+    /utterances/fold                      [N] the fold whose model looked
+    /hop-<n>/values                       [sum of T] float32: the weights of hop n, n from 1
+    /hop-<n>/offsets                      [N + 1] int64, where utterances start and end in values
+    /hop-<n> attributes                   target (the modality), streams (JSON, in reading order)
+    attributes                            schema_version, seed (of the models that looked)
+
+The weights of an utterance sum to one; an utterance that lacks the modality has none. With several
+seeds the models of the first one are asked. A model without hops leaves the utterances only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pipeline import evaluation
+from pipeline.batches import Examples
+from pipeline.hdf5 import write_strings, writing
+from pipeline.models.classifier import Classifier
+from pipeline.store import FeatureStore
+
+SCHEMA = 1
+
+
+def steps(classifier: Classifier, examples: Examples, target: str, index: int) -> int:
+    """Steps of a modality that the model sees of one utterance, over all its streams."""
+    return sum(
+        int(examples.lengths[name][index]) for name in classifier.settings.streams.names(target)
+    )
+
+
+@torch.inference_mode()
+def of_utterance(
+    classifier: Classifier, examples: Examples, index: int
+) -> list[tuple[str, np.ndarray]]:
+    """For each hop its target and its weights [T] over the steps of one utterance."""
+    return _of_batch(classifier, examples, np.array([index]), torch.device("cpu"))[0]
+
+
+def _of_batch(
+    classifier: Classifier, examples: Examples, indices: np.ndarray, device: torch.device
+) -> list[list[tuple[str, np.ndarray]]]:
+    """As :func:`of_utterance`, for each of several utterances."""
+    _, weights = classifier(examples.batch(indices).to(device), attention=True)
+    hops = [hop.float().cpu().numpy() for hop in weights]
+    targets = classifier.model.targets
+    return [
+        [
+            (target, hop[row, : steps(classifier, examples, target, index)])
+            for target, hop in zip(targets, hops, strict=True)
+        ]
+        for row, index in enumerate(indices)
+    ]
+
+
+@torch.inference_mode()
+def write(
+    store: FeatureStore,
+    folder: Path,
+    predictions: pd.DataFrame,
+    output: Path,
+    device: torch.device,
+) -> None:
+    """Write the attention of all hops on all test utterances.
+
+    Parameters
+    ----------
+    store
+        The feature store.
+    folder
+        What the stage `train` wrote.
+    predictions
+        Of all test parts, from :func:`pipeline.evaluation.test_folds`.
+    output
+        An HDF5 file; appears only when it is whole.
+    device
+        Where to compute.
+    """
+    trained = evaluation.models(folder)
+    seed = trained[0].seed
+    # an utterance can be in the test parts of several folds of a list; the first one counts
+    rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
+    rows = rows.sort_values("utterance", ignore_index=True)
+    index = {name: row for row, name in enumerate(store.utterances["utterance"])}
+    places = rows["utterance"].map(index).to_numpy()
+    with writing(output) as file:
+        file.attrs["schema_version"] = SCHEMA
+        file.attrs["seed"] = seed
+        for name, column in (("id", "utterance"), ("emotion", "true"), ("predicted",) * 2):
+            write_strings(file, f"utterances/{name}", rows[column].tolist())
+        file["utterances/fold"] = rows["fold"].to_numpy(np.int64)
+        for model in tqdm([m for m in trained if m.seed == seed], desc="attention", unit="model"):
+            classifier = Classifier.load(model.path).to(device)
+            examples = Examples(store, classifier.settings, classifier.max_steps)
+            if "hop-1" not in file:
+                _create(file, classifier, examples, places)
+            own = np.flatnonzero(rows["fold"] == model.fold)
+            row_of = dict(zip(places[own].tolist(), own.tolist(), strict=True))
+            for chosen in examples.in_order(places[own], evaluation.BATCH):
+                found = _of_batch(classifier, examples, chosen, device)
+                for place, hops in zip(chosen.tolist(), found, strict=True):
+                    for number, (_, weights) in enumerate(hops, start=1):
+                        start = file[f"hop-{number}/offsets"][row_of[place]]
+                        file[f"hop-{number}/values"][start : start + len(weights)] = weights
+
+
+def _create(
+    file: h5py.File, classifier: Classifier, examples: Examples, places: np.ndarray
+) -> None:
+    """Empty datasets for all hops."""
+    for number, target in enumerate(classifier.model.targets, start=1):
+        names = classifier.settings.streams.names(target)
+        lengths = np.sum([examples.lengths[name][places] for name in names], axis=0)
+        group = file.create_group(f"hop-{number}")
+        group.attrs["target"] = target
+        group.attrs["streams"] = json.dumps(names)
+        group["offsets"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        group.create_dataset("values", (int(lengths.sum()),), np.float32)
+
+
+def statistics(path: Path) -> pd.DataFrame:
+    """How sharply and where each hop looks, over the corpus and by emotion.
+
+    Columns: hop; target; emotion (a class, or ``all``); utterances, those of two steps or more;
+    ``entropy``, the mean of H(a) / log T, from 0 (one step) to 1 (all alike); ``position``, the
+    mean of sum_i a_i (i + 0.5) / T, the centre of attention from 0 (start) to 1 (end).
+    """
+    rows = []
+    for hop, target, emotions, weights in _hops(path):
+        figures = pd.DataFrame(
+            [
+                {
+                    "emotion": emotion,
+                    "entropy": -(a * np.log(np.maximum(a, 1e-30))).sum() / np.log(len(a)),
+                    "position": (a * (np.arange(len(a)) + 0.5)).sum() / len(a),
+                }
+                for emotion, a in zip(emotions, weights, strict=True)
+                if len(a) > 1
+            ]
+        )
+        for emotion, group in _groups(figures):
+            rows.append(
+                {
+                    **{"hop": hop, "target": target, "emotion": emotion},
+                    "utterances": len(group),
+                    "entropy": group["entropy"].mean(),
+                    "position": group["position"].mean(),
+                }
+            )
+    columns = ["hop", "target", "emotion", "utterances", "entropy", "position"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def profile(path: Path, bins: int = 10) -> pd.DataFrame:
+    """The share of each hop's attention in each part of the utterance, from start to end.
+
+    Columns: hop; target; emotion (a class, or ``all``); bin, from 0; weight, the mean over the
+    utterances that have the modality. A step counts for the bins it lies in, by the overlap.
+    """
+    rows = []
+    edges = np.linspace(0, 1, bins + 1)
+    for hop, target, emotions, weights in _hops(path):
+        shares = [np.diff(np.interp(edges, *_cumulative(a))) for a in weights if len(a)]
+        present = [emotion for emotion, a in zip(emotions, weights, strict=True) if len(a)]
+        figures = pd.DataFrame(shares).assign(emotion=present)
+        for emotion, group in _groups(figures):
+            for number in range(bins):
+                rows.append(
+                    {
+                        **{"hop": hop, "target": target, "emotion": emotion},
+                        **{"bin": number, "weight": group[number].mean()},
+                    }
+                )
+    return pd.DataFrame(rows, columns=["hop", "target", "emotion", "bin", "weight"])
+
+
+def _cumulative(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Relative times from 0 to 1 and the share of attention before each."""
+    times = np.arange(len(weights) + 1) / len(weights)
+    return times, np.concatenate([[0], np.cumsum(weights, dtype=np.float64)])
+
+
+def _groups(figures: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    if figures.empty:
+        return []
+    by_emotion = [(str(name), group) for name, group in figures.groupby("emotion")]
+    return [("all", figures), *by_emotion]
+
+
+def _hops(path: Path) -> Iterator[tuple[int, str, list[str], list[np.ndarray]]]:
+    """Number, target, emotions and weights of each hop of a file."""
+    with h5py.File(path) as file:
+        emotions = file["utterances/emotion"].asstr()[:].tolist()
+        for number in range(1, len(file)):
+            group = file[f"hop-{number}"]
+            values, offsets = group["values"][:].astype(np.float64), group["offsets"][:]
+            weights = [values[a:b] for a, b in pairwise(offsets)]
+            yield number, str(group.attrs["target"]), emotions, weights

@@ -1,0 +1,63 @@
+"""Checkpoints of training: what a killed run needs to go on and end with the same result.
+
+A checkpoint is written beside its final name and renamed, so that a kill never leaves half of one.
+It carries a key, the digest of all that decides the result; one with another key is ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_CODE = ("models/*.py", "batches.py", "checkpoints.py", "fitting.py", "training.py")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoint of one training run.
+
+    Attributes
+    ----------
+    path
+        Its file; it may not exist yet.
+    key
+        Digest of all that decides the result.
+    """
+
+    path: Path
+    key: str
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace what was kept by `state`: tensors and plain values in dicts and lists."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        torch.save({"key": self.key, **state}, partial)
+        partial.replace(self.path)
+
+    def load(self) -> dict[str, Any] | None:
+        """What was kept; None where there is nothing, or something damaged or of another key."""
+        try:
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
+        except FileNotFoundError:
+            return None
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
+            return None  # not one of ours, or from a disk that lost it: train from the start
+        return state if isinstance(state, dict) and state.get("key") == self.key else None
+
+
+def digest(values: Any, arrays: Iterable[bytes] = ()) -> str:
+    """A key of plain values, of bytes, and of the code and library that train."""
+    found = hashlib.sha256(json.dumps([values, torch.__version__], sort_keys=True).encode())
+    package = Path(__file__).parent
+    code = [path.read_bytes() for pattern in _CODE for path in sorted(package.glob(pattern))]
+    for content in (*arrays, *code):
+        found.update(len(content).to_bytes(8, "little") + content)
+    return found.hexdigest()

@@ -1,0 +1,148 @@
+"""Training that is killed goes on from its last checkpoint and ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import params, report, training
+from pipeline.checkpoints import Checkpoint, digest
+from tests.synthetic import make_store
+from tests.test_training import of
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("checkpoints"))
+
+
+def job(store: Path, folder: Path, **train) -> training.Job:
+    """The job of the first fold: twelve validations, dropout, and all that changes by the way."""
+    chosen = {"batch_size": 4, "epochs": 4, "validate_every": 0.4, "patience": 9, **train}
+    raw = of("train", **chosen).model_dump()
+    raw["model"]["dropout"] = {"audio": 0.3, "text": 0.3, "video": 0.3}
+    (first, *_) = training.plan(
+        store,
+        params.parse(raw),
+        lists=folder / "splits",
+        models=folder / "models",
+        curves=folder / "curves",
+        checkpoints=folder / "parts",
+        device="cpu",
+    )
+    return first
+
+
+def outcome(found: training.Job) -> tuple[bytes, str]:
+    """The model's bytes, and its curves."""
+    return found.weights.read_bytes(), report.curves(found.curves.parent).to_csv()
+
+
+@pytest.mark.parametrize("options", [{}, {"balance": "sampling", "schedule": "plateau"}])
+def test_it_goes_on_after_a_stop_at_any_validation(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    whole = job(store, tmp_path / "whole", **options)
+    training.train_fold(whole)
+    saved = Checkpoint.save
+    stops = 0
+
+    def stop(self: Checkpoint, state: dict) -> None:
+        nonlocal stops
+        saved(self, state)
+        stops += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", stop)
+    broken = job(store, tmp_path / "broken", **options)
+    while not broken.weights.is_file():
+        try:
+            training.train_fold(broken)
+        except KeyboardInterrupt:
+            assert stops < 20
+    assert stops >= 9
+    assert outcome(broken) == outcome(whole)
+
+
+def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> None:
+    """A real process, killed while it trains, at moments drawn from a seed."""
+    options = {"epochs": 80, "validate_every": 1.0, "patience": 80, "learning_rate": 1e-3}
+    whole = job(store, tmp_path / "whole", **options)
+    training.train_fold(whole)
+    broken = job(store, tmp_path / "broken", **options)
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        process = get_context("spawn").Process(target=training.train_fold, args=(broken,))
+        process.start()
+        before = broken.checkpoint.path.stat().st_mtime_ns if broken.checkpoint.path.exists() else 0
+        while process.is_alive() and (
+            not broken.checkpoint.path.exists()
+            or broken.checkpoint.path.stat().st_mtime_ns == before
+        ):
+            process.join(0.005)
+        process.join(float(random.uniform(0, 0.3)))
+        if process.is_alive():
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    training.train_fold(broken)
+    assert outcome(broken) == outcome(whole)
+
+
+def test_a_finished_model_is_not_trained_again(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = job(store, tmp_path)
+    training.train_fold(found)
+    before = outcome(found)
+    found.weights.unlink()
+    monkeypatch.setattr("pipeline.fitting._Run.learn", None)
+    training.train_fold(found)
+    assert outcome(found) == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+def test_a_damaged_or_foreign_checkpoint_is_ignored(
+    store: Path, tmp_path: Path, damage: bytes | None
+) -> None:
+    found = job(store, tmp_path)
+    if damage is None:
+        Checkpoint(found.checkpoint.path, "of other parameters").save({"progress": {}})
+    else:
+        found.checkpoint.path.parent.mkdir()
+        found.checkpoint.path.write_bytes(damage)
+    assert found.checkpoint.load() is None
+    training.train_fold(found)
+    assert found.weights.is_file()
+
+
+def test_a_half_written_checkpoint_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "fold-1.pt", "key")
+    checkpoint.save({"step": 1})
+
+    def full(state: dict, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save({"step": 2})
+    assert checkpoint.load() == {"key": "key", "step": 1}
+
+
+def test_the_key_tells_all_that_decides_apart(store: Path, tmp_path: Path) -> None:
+    keys = {
+        job(store, tmp_path, **options).checkpoint.key
+        for options in ({}, {"seeds": [1]}, {"learning_rate": 0.5}, {"targets": "votes"})
+    }
+    assert len(keys) == 4
+    assert job(store, tmp_path).checkpoint.key in keys
+    assert digest([1], [b"a", b"bc"]) != digest([1], [b"ab", b"c"])
