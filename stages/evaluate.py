@@ -1,9 +1,9 @@
-"""Stage `evaluate`: predictions, figures and report of the folds' test parts."""
+"""Stage `evaluate`: predictions, figures, attention and report of the folds' test parts."""
 
 import json
 from pathlib import Path
 
-from pipeline import compute, evaluation, params, report
+from pipeline import attention, compute, evaluation, params, report
 from pipeline.store import FeatureStore
 from stages import run
 
@@ -14,12 +14,28 @@ RESULTS = Path("results")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
+    looked = RESULTS / "attention.h5"
     with FeatureStore(f"data/features/{settings.corpus.name}.h5") as store:
         device = compute.device(settings.compute.device)
         predictions = evaluation.test_folds(store, MODELS, device)
         predictions.to_csv(RESULTS / "predictions.csv", index=False, lineterminator="\n")
-        summary = report.write(store, MODELS, RESULTS / "training", predictions, RESULTS)
-    (RESULTS / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        missing = evaluation.missing(store, MODELS, device)
+        attention.write(store, MODELS, predictions, looked, device)
+        summary = report.write(
+            store,
+            MODELS,
+            RESULTS / "training",
+            predictions,
+            RESULTS,
+            missing=missing,
+            looked=looked,
+            comparison=RESULTS / "comparison.csv",
+            media=Path(settings.corpus.root) if settings.report.media else None,
+            hardest=settings.report.hardest,
+        )
+    for name, figures in (("metrics", summary), ("missing", missing)):
+        text = json.dumps(figures, indent=2) + "\n"
+        (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
     for name, figure in summary.items():
         print(f"{name:<20} {figure['mean']:.3f} ± {figure['deviation']:.3f}")
 
