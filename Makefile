@@ -1,13 +1,15 @@
 # make repro   the whole pipeline: environment, corpus, features, training, report
+# make table   the comparison of models: results/comparison.md, and in the report
+# make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
 # make test    format, lint, types and tests
-# Both make the environment they need in .venv, once.
+# All make the environment they need in .venv, once.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: repro test clean help
+.PHONY: repro table share test clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -15,6 +17,16 @@ help:
 repro: $(VENV)/.repro
 	dvc repro
 	@echo "Open results/report.html in a browser."
+
+table: $(VENV)/.repro
+	dvc repro comparison/dvc.yaml
+	python -m stages.table
+	dvc repro
+
+share: $(VENV)/.repro
+	@test -n "$(REMOTE)" || { echo "Name a DVC remote: make share REMOTE=ssh://server/path"; exit 1; }
+	dvc remote add --default --force shared "$(REMOTE)"
+	dvc push
 
 test: $(VENV)/.test
 	ruff format --check .

@@ -54,6 +54,7 @@ def _of_batch(
     classifier: Classifier, examples: Examples, indices: np.ndarray, device: torch.device
 ) -> list[list[tuple[str, np.ndarray]]]:
     """As :func:`of_utterance`, for each of several utterances."""
+    classifier.eval()
     _, weights = classifier(examples.batch(indices).to(device), attention=True)
     hops = [hop.float().cpu().numpy() for hop in weights]
     targets = classifier.model.targets
@@ -102,33 +103,38 @@ def write(
         for name, column in (("id", "utterance"), ("emotion", "true"), ("predicted",) * 2):
             write_strings(file, f"utterances/{name}", rows[column].tolist())
         file["utterances/fold"] = rows["fold"].to_numpy(np.int64)
+        hops: list[tuple[h5py.Dataset, np.ndarray]] | None = None
         for model in tqdm([m for m in trained if m.seed == seed], desc="attention", unit="model"):
             classifier = Classifier.load(model.path).to(device)
             examples = Examples(store, classifier.settings, classifier.max_steps)
-            if "hop-1" not in file:
-                _create(file, classifier, examples, places)
+            if hops is None:
+                hops = _create(file, classifier, examples, places)
             own = np.flatnonzero(rows["fold"] == model.fold)
             row_of = dict(zip(places[own].tolist(), own.tolist(), strict=True))
             for chosen in examples.in_order(places[own], evaluation.BATCH):
                 found = _of_batch(classifier, examples, chosen, device)
-                for place, hops in zip(chosen.tolist(), found, strict=True):
-                    for number, (_, weights) in enumerate(hops, start=1):
-                        start = file[f"hop-{number}/offsets"][row_of[place]]
-                        file[f"hop-{number}/values"][start : start + len(weights)] = weights
+                for place, looked in zip(chosen.tolist(), found, strict=True):
+                    for (values, offsets), (_, weights) in zip(hops, looked, strict=True):
+                        start = offsets[row_of[place]]
+                        values[start : start + len(weights)] = weights
 
 
 def _create(
     file: h5py.File, classifier: Classifier, examples: Examples, places: np.ndarray
-) -> None:
-    """Empty datasets for all hops."""
+) -> list[tuple[h5py.Dataset, np.ndarray]]:
+    """Values to be filled and offsets of each hop."""
+    hops = []
     for number, target in enumerate(classifier.model.targets, start=1):
         names = classifier.settings.streams.names(target)
         lengths = np.sum([examples.lengths[name][places] for name in names], axis=0)
         group = file.create_group(f"hop-{number}")
         group.attrs["target"] = target
         group.attrs["streams"] = json.dumps(names)
-        group["offsets"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        group.create_dataset("values", (int(lengths.sum()),), np.float32)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        group["offsets"] = offsets
+        values = group.create_dataset("values", (int(offsets[-1]),), np.float32)
+        hops.append((values, offsets))
+    return hops
 
 
 def statistics(path: Path) -> pd.DataFrame:

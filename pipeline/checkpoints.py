@@ -7,6 +7,7 @@ It carries a key, the digest of all that decides the result; one with another ke
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import zipfile
@@ -17,7 +18,17 @@ from typing import Any
 
 import torch
 
-_CODE = ("models/*.py", "batches.py", "checkpoints.py", "fitting.py", "training.py")
+from pipeline.space import full_disk_reported
+
+# what decides a result; how a store is read does not, since the store's bytes are in the key
+_CODE = (
+    "models/*.py",
+    "batches.py",
+    "checkpoints.py",
+    "evaluation.py",
+    "fitting.py",
+    "training.py",
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +47,20 @@ class Checkpoint:
     key: str
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was kept by `state`: tensors and plain values in dicts and lists."""
+        """Replace what was kept by `state`: tensors and plain values in dicts and lists.
+
+        Raises
+        ------
+        FullDiskError
+            If there is no room for it; what was kept before stays.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # torch hides the reason where it cannot write a file itself
+        torch.save({"key": self.key, **state}, content)
         partial = self.path.with_suffix(".partial")
-        torch.save({"key": self.key, **state}, partial)
+        remedy = "make room and run the stage again: it goes on from its last checkpoint"
+        with full_disk_reported(partial, content.tell(), remedy):
+            partial.write_bytes(content.getbuffer())
         partial.replace(self.path)
 
     def load(self) -> dict[str, Any] | None:

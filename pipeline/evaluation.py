@@ -209,15 +209,14 @@ def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     upper edge, the upper one belonging to the bin; utterances; their mean confidence; their
     accuracy, a share. The last two are empty for a bin without utterances.
     """
-    columns = [name for name in predictions if name.startswith("p_")]
-    confidence = predictions[columns].max(axis=1).to_numpy()
+    confidence = predictions.filter(regex="^p_").max(axis=1).to_numpy()
     right = (predictions["true"] == predictions["predicted"]).to_numpy()
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    edges = np.linspace(0, 1, bins + 1).round(6)  # as the probabilities, so that ties are exact
+    places = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = np.bincount(places, confidence, bins) / counts
         accuracies = np.bincount(places, right, bins) / counts
-    edges = np.linspace(0, 1, bins + 1).round(6)
     return pd.DataFrame(
         {
             "lower": edges[:-1],
@@ -240,9 +239,9 @@ def hardest(predictions: pd.DataFrame, number: int) -> list[str]:
 
     Ties go by id.
     """
-    columns = [name for name in predictions if name.startswith("p_")]
-    places = [columns.index(f"p_{name}") for name in predictions["true"]]
-    true = predictions[columns].to_numpy()[np.arange(len(predictions)), places]
+    probabilities = predictions.filter(regex="^p_")
+    places = probabilities.columns.get_indexer(pd.Index("p_" + predictions["true"]))
+    true = probabilities.to_numpy()[np.arange(len(predictions)), places]
     means = predictions.assign(probability=true).groupby("utterance")["probability"].mean()
     return means.sort_index().sort_values(kind="stable").index[:number].tolist()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-SCHEMA_VERSION = 1  # of the feature store and of each modality's file
+SCHEMA_VERSION = 1  # of each modality's file; the feature store has its own
 
 
 @contextmanager

@@ -50,6 +50,8 @@ class Job:
         The classes' names.
     model, train
         Parameters.
+    parameters
+        How many parameters the model has: those that are ``trained``, and ``all``.
     weights, curves
         Where the model (a file) and its learning curves (a folder, DVCLive's) are written.
     checkpoint
@@ -66,6 +68,7 @@ class Job:
     classes: list[str]
     model: params.Model
     train: params.Train
+    parameters: dict[str, int]
     weights: Path
     curves: Path
     checkpoint: Checkpoint
@@ -155,7 +158,9 @@ def plan(
             if len(settings.train.seeds) > 1:
                 name += f"-seed-{seed}"
             parts = [fold.train, fold.development]
-            key = digest([decisive, fold.number, seed, parts], [targets.tobytes()])
+            key = digest(
+                [decisive, fold.number, seed, parts], [classes.tobytes(), targets.tobytes()]
+            )
             jobs.append(
                 Job(
                     store=store,
@@ -166,6 +171,7 @@ def plan(
                     classes=list(scheme.classes),
                     model=settings.model,
                     train=settings.train,
+                    parameters=counts,
                     weights=models / f"{name}.safetensors",
                     curves=curves / name,
                     checkpoint=Checkpoint(checkpoints / f"{name}.pt", key),
@@ -187,14 +193,17 @@ def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.nda
 
 
 def describe(jobs: list[Job]) -> str:
-    """Say what is trained on how many utterances, and how many labelled ones are in no fold."""
+    """Say what is trained, its size, on how many utterances, and how many are in no fold."""
     folds = {job.fold.number: job.fold for job in jobs}
     used = {
         name for fold in folds.values() for part in splits.PARTS for name in getattr(fold, part)
     }
     unused = int((jobs[0].truth >= 0).sum()) - len(used)
     seeds = len(jobs) // len(folds)
-    text = f"{jobs[0].model.label}: {len(folds)} {'folds' if len(folds) > 1 else 'fold'}"
+    trained, total = jobs[0].parameters["trained"], jobs[0].parameters["all"]
+    text = f"{jobs[0].model.label}, {total:,} parameters"
+    text += f" ({trained:,} trained)" if trained < total else ""
+    text += f": {len(folds)} {'folds' if len(folds) > 1 else 'fold'}"
     text += f" with {seeds} seeds each" if seeds > 1 else ""
     text += f" of {len(used)} labelled utterances"
     return f"{text}; {unused} more are not in the list" if unused else text

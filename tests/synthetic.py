@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import store
+from pipeline import params, store
 from pipeline.features import extraction
+
+STORED = params.Store(include_text=True, dtype="float32", compression="none", chunk=64, external=[])
 
 CODES = ("ang", "exc", "hap", "sad", "fru", "sur", "neu")
 
@@ -154,8 +156,10 @@ class Summary:
         return {"prosody/names": np.array(["F0", "loudness", "voicing"])}
 
 
-def make_store(folder: Path, utterances: pd.DataFrame | None = None) -> Path:
-    """A store with votes and the streams mfcc (4 values), prosody (3), resnet (5), glove (9 tokens)."""
+def make_store(
+    folder: Path, utterances: pd.DataFrame | None = None, settings: params.Store = STORED
+) -> Path:
+    """A store of votes and the streams mfcc (4 values), resnet (5), glove (9 tokens), prosody."""
     utterances = table() if utterances is None else utterances
     extractors: dict[str, extraction.Extractor] = {
         "audio": Noise("mfcc", 4),
@@ -179,5 +183,6 @@ def make_store(folder: Path, utterances: pd.DataFrame | None = None) -> Path:
         output,
         corpus="synthetic",
         parameters={"audio": {"step": 0.01, "window": 0.025}},
+        settings=settings,
     )
     return output

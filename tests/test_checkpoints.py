@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from pipeline import params, report, training
+from pipeline import InputError, params, training
 from pipeline.checkpoints import Checkpoint, digest
 from tests.synthetic import make_store
 from tests.test_training import of
@@ -39,9 +38,11 @@ def job(store: Path, folder: Path, **train) -> training.Job:
     return first
 
 
-def outcome(found: training.Job) -> tuple[bytes, str]:
-    """The model's bytes, and its curves."""
-    return found.weights.read_bytes(), report.curves(found.curves.parent).to_csv()
+def outcome(found: training.Job) -> dict[str, bytes]:
+    """The bytes of the model and of its curves, by name."""
+    files = [path for path in sorted(found.curves.rglob("*")) if path.is_file()]
+    contents = {str(path.relative_to(found.curves)): path.read_bytes() for path in files}
+    return {found.weights.name: found.weights.read_bytes(), **contents}
 
 
 @pytest.mark.parametrize("options", [{}, {"balance": "sampling", "schedule": "plateau"}])
@@ -87,10 +88,10 @@ def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> N
         ):
             process.join(0.005)
         process.join(float(random.uniform(0, 0.3)))
-        if process.is_alive():
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
         process.join()
+        assert process.exitcode == -signal.SIGKILL  # and not the end of training
     training.train_fold(broken)
     assert outcome(broken) == outcome(whole)
 
@@ -122,18 +123,12 @@ def test_a_damaged_or_foreign_checkpoint_is_ignored(
     assert found.weights.is_file()
 
 
-def test_a_half_written_checkpoint_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "fold-1.pt", "key")
     checkpoint.save({"step": 1})
 
-    def full(state: dict, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    (tmp_path / "fold-1.partial").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"fold-1.partial: No space left.*goes on from its last"):
         checkpoint.save({"step": 2})
     assert checkpoint.load() == {"key": "key", "step": 1}
 

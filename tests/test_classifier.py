@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_two_streams_are_read_one_after_the_other(store: FeatureStore) -> None:
 
 def test_prosody_is_standardised_and_joined(store: FeatureStore) -> None:
     classifier, examples = build(store, prosody="prosody")
-    layer = classifier.inputs["prosody"]
+    layer: Any = classifier.inputs["prosody"]
     values = store.stream("prosody").group["values"][:21].astype(np.float64)
     np.testing.assert_allclose(layer.mean.numpy(), values.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(layer.deviation.numpy(), values.std(axis=0), rtol=1e-5)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
-from pipeline import evaluation
+from pipeline import InputError, evaluation
+from pipeline.batches import Batch, Examples
+from pipeline.models.classifier import Classifier
+from pipeline.store import FeatureStore
+from tests.synthetic import make_store
+from tests.trained import make_models
+
+CPU = torch.device("cpu")
 
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
 
@@ -82,3 +94,212 @@ def test_classes_and_confusion_count_all_test_parts() -> None:
     by_class = evaluation.by_class(predictions(), ["ang", "sad"])
     assert by_class["recall"].tolist() == [1.0, 0.5]
     assert by_class["precision"].tolist() == pytest.approx([2 / 3, 1.0], abs=1e-6)
+
+
+def test_a_class_that_never_occurs_has_no_recall_and_one_never_predicted_no_precision() -> None:
+    """True ang sad, predicted ang hap."""
+    table = evaluation.predictions_table(
+        ["u1", "u2"], np.array([0, 1]), np.eye(3)[[0, 2]], ["ang", "sad", "hap"], fold=1, seed=0
+    )
+    by_class = evaluation.by_class(table, ["ang", "sad", "hap"])
+    assert by_class["utterances"].tolist() == [1, 1, 0]
+    assert by_class["recall"].tolist() == pytest.approx([1, 0, np.nan], nan_ok=True)
+    assert by_class["precision"].tolist() == [1, 0, 0]
+
+
+def of_seeds() -> pd.DataFrame:
+    """Two folds of four utterances and two seeds; 4, 2, 2 and 1 of four are right."""
+    tables = []
+    for fold, seed, right in ((1, 0, 4), (1, 7, 2), (2, 0, 2), (2, 7, 1)):
+        truth = np.array([0, 0, 1, 1])
+        predicted = np.where(np.arange(4) < right, truth, 1 - truth)
+        names = [f"u{4 * fold + k}" for k in range(4)]
+        tables.append(
+            evaluation.predictions_table(
+                names, truth, np.eye(2)[predicted], ["ang", "sad"], fold=fold, seed=seed
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_deviations_over_folds_and_seeds_are_told_apart() -> None:
+    folds = evaluation.by_fold(of_seeds())
+    assert folds[["fold", "seed"]].values.tolist() == [[1, 0], [1, 7], [2, 0], [2, 7]]
+    assert folds["utterances"].tolist() == [4, 4, 4, 4]
+    assert folds["weighted_accuracy"].tolist() == [1, 0.5, 0.5, 0.25]
+    figure = evaluation.summary(folds)["weighted_accuracy"]
+    # means of the folds 0.75 and 0.375, of the seeds 0.75 and 0.375
+    assert figure["mean"] == 0.5625
+    assert figure["deviation"] == pytest.approx(0.375 / np.sqrt(2), abs=1e-6)
+    assert figure["deviation_seeds"] == pytest.approx(0.375 / np.sqrt(2), abs=1e-6)
+    # fold 2 as good as fold 1: no deviation over folds is left
+    same = folds.assign(weighted_accuracy=[1, 0.5, 1, 0.5])
+    figure = evaluation.summary(same)["weighted_accuracy"]
+    assert figure["deviation"] == 0
+    assert figure["deviation_seeds"] == pytest.approx(0.5 / np.sqrt(2), abs=1e-6)
+
+
+def test_one_seed_has_no_deviation_over_seeds_and_one_fold_none_over_folds() -> None:
+    folds = evaluation.by_fold(predictions())
+    assert set(evaluation.summary(folds)["f1_macro"]) == {"mean", "deviation"}
+    assert evaluation.summary(folds[:1])["f1_macro"]["deviation"] == 0
+
+
+def test_groups_are_evaluated_over_all_folds_and_seeds() -> None:
+    about = pd.DataFrame(
+        {
+            "utterance": [f"u{k}" for k in range(4, 12)],
+            "speaker": ["M", "F", "M", "F", "M", "F", "M", "F"],
+        }
+    )
+    table = evaluation.by_group(of_seeds(), about, "speaker")
+    assert table[["speaker", "utterances"]].values.tolist() == [["F", 4], ["M", 4]]
+    # F has the second and fourth of each four: 2 + 1 + 1 + 0 of 8 are right; M 2 + 1 + 1 + 1
+    assert table["weighted_accuracy"].tolist() == [4 / 8, 5 / 8]
+    assert set(evaluation.METRICS) < set(table.columns)
+
+
+def confident(confidences: list[float], right: list[bool]) -> pd.DataFrame:
+    """Predictions of `ang` with some confidences, of four classes."""
+    rows = [[c, *[(1 - c) / 3] * 3] for c in confidences]
+    truth = np.where(right, 0, 1)
+    names = [f"u{k:02d}" for k in range(len(rows))]
+    classes = ["ang", "sad", "hap", "neu"]
+    return evaluation.predictions_table(names, truth, np.array(rows), classes, fold=1, seed=0)
+
+
+def test_calibration_by_hand() -> None:
+    """An upper edge belongs to its bin: 0.75 to the third of four."""
+    table = evaluation.calibration(confident([0.6, 0.75, 0.9, 1.0], [False, True, True, True]), 4)
+    assert table["lower"].tolist() == [0, 0.25, 0.5, 0.75]
+    assert table["upper"].tolist() == [0.25, 0.5, 0.75, 1]
+    assert table["utterances"].tolist() == [0, 0, 2, 2]
+    assert table["confidence"].tolist()[2:] == pytest.approx([0.675, 0.95])
+    assert table["accuracy"].tolist()[2:] == [0.5, 1]
+    assert table[["confidence", "accuracy"]][:2].isna().all(axis=None)
+    # half of the utterances are 0.175 off, half 0.05
+    assert evaluation.expected_calibration_error(table) == pytest.approx(0.1125)
+
+
+@given(
+    st.lists(st.tuples(st.integers(26, 100), st.booleans()), min_size=1, max_size=50),
+    st.integers(1, 20),
+)
+def test_calibration_agrees_with_scikit_learns_curve(
+    rows: list[tuple[int, bool]], bins: int
+) -> None:
+    confidences, right = [share / 100 for share, _ in rows], [ok for _, ok in rows]
+    table = evaluation.calibration(confident(confidences, right), bins)
+    used = table[table["utterances"] > 0]
+    accuracy, confidence = calibration_curve(right, confidences, n_bins=bins)
+    assert table["utterances"].sum() == len(rows)
+    np.testing.assert_allclose(used["accuracy"], accuracy)
+    np.testing.assert_allclose(used["confidence"], confidence)
+
+
+def test_the_hardest_have_the_least_mean_probability_of_the_truth() -> None:
+    """u00 to u03 are right with 0.6, wrong with 0.7 twice, right with 0.4; ties go by id."""
+    first = confident([0.6, 0.7, 0.7, 0.4], [True, False, False, True])
+    assert evaluation.hardest(first[::-1], 3) == ["u01", "u02", "u03"]
+    # another seed is sure of u03 and not of u00: means 0.3, 0.1, 0.1 and 0.7
+    second = confident([1.0, 0.7, 0.7, 1.0], [False, False, False, True]).assign(seed=1)
+    both = pd.concat([first, second])
+    assert evaluation.hardest(both, 9) == ["u01", "u02", "u00", "u03"]
+    assert evaluation.hardest(both, 0) == []
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    with FeatureStore(make_store(tmp_path_factory.mktemp("evaluation"))) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def folder(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of random weights that join prosody to the audio, of two seeds."""
+    path = tmp_path_factory.mktemp("models")
+    return make_models(store, path, seeds=(10, 9), prosody="prosody", hops=2)
+
+
+def test_models_are_found_by_fold_and_seed(
+    store: FeatureStore, folder: Path, tmp_path: Path
+) -> None:
+    found = evaluation.models(folder)
+    assert [model[:2] for model in found] == [(f, s) for f in range(1, 6) for s in (9, 10)]
+    assert found[1].path == folder / "fold-1-seed-10.safetensors"
+    # with one seed, names do not tell it
+    of_one = evaluation.models(make_models(store, tmp_path, seeds=(4,), name="mdre"))
+    assert [model[:2] for model in of_one] == [(fold, 4) for fold in range(1, 6)]
+    assert of_one[0].path.name == "fold-1.safetensors"
+
+
+def test_no_model_is_an_error_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no fold-.*run `dvc repro train`"):
+        evaluation.models(tmp_path)
+
+
+def asked(
+    store: FeatureStore, folder: Path, rows: pd.DataFrame, *, absent: Mapping[str, int]
+) -> np.ndarray:
+    """[rows, classes] probabilities, one utterance at a time; `absent` streams have no step."""
+    found = []
+    places = {name: row for row, name in enumerate(store.utterances["utterance"])}
+    for utterance, fold, seed in rows[["utterance", "fold", "seed"]].itertuples(index=False):
+        classifier = Classifier.load(folder / f"fold-{fold}-seed-{seed}.safetensors")
+        examples = Examples(store, classifier.settings, classifier.max_steps)
+        batch = examples.batch([places[utterance]])
+        lengths = {name: n * absent.get(name, 1) for name, n in batch.lengths.items()}
+        joined = batch.joined
+        if "mfcc" in absent:  # prosody is of no account without audio
+            joined = {name: values + 99 for name, values in joined.items()}
+        with torch.inference_mode():
+            logits = classifier(Batch(batch.sequences, lengths, joined))
+        found.append(logits[0].double().softmax(dim=0).numpy())
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("without", "stream"), [(None, ""), ("audio", "mfcc"), ("text", "glove"), ("video", "resnet")]
+)
+def test_each_model_is_asked_about_its_test_part(
+    store: FeatureStore, folder: Path, without: str | None, stream: str
+) -> None:
+    table = evaluation.test_folds(store, folder, CPU, without)
+    parts = pd.read_csv(folder / "folds.csv")
+    test = parts[parts["part"] == "test"]
+    for seed in (9, 10):
+        rows = table[table["seed"] == seed]
+        assert (
+            rows[["utterance", "fold"]].values.tolist()
+            == test[["utterance", "fold"]].values.tolist()
+        )
+        assert rows["true"].tolist() == test["emotion"].tolist()
+    columns = [str(name) for name in table if str(name).startswith("p_")]
+    expected = asked(store, folder, table, absent={stream: 0} if stream else {})
+    np.testing.assert_allclose(table[columns], expected, atol=2e-5)
+    predicted = np.array([name.removeprefix("p_") for name in columns])[expected.argmax(axis=1)]
+    assert table["predicted"].tolist() == predicted.tolist()
+
+
+def test_what_each_modality_is_worth(store: FeatureStore, folder: Path) -> None:
+    figures = evaluation.missing(store, folder, CPU)
+    assert list(figures) == ["without_audio", "without_text", "without_video"]
+    table = evaluation.test_folds(store, folder, CPU, "text")
+    assert figures["without_text"] == evaluation.summary(evaluation.by_fold(table))
+    assert figures["without_text"] != figures["without_audio"]
+
+
+def test_of_one_modality_nothing_can_be_missing(store: FeatureStore, tmp_path: Path) -> None:
+    make_models(store, tmp_path, name="mdre", modalities=["text"])
+    assert evaluation.missing(store, tmp_path, CPU) == {}
+
+
+def test_a_modality_of_several_streams_goes_as_a_whole(store: FeatureStore, tmp_path: Path) -> None:
+    """Without its words and frames a model of text knows nothing: all predictions are alike."""
+    streams = {"audio": "unused", "text": ["glove", "resnet"], "video": "unused"}
+    make_models(store, tmp_path, modalities=["text"], streams=streams, hops=1)
+    columns = ["fold", "p_ang", "p_neu"]
+    with_all = evaluation.test_folds(store, tmp_path, CPU)[columns]
+    without = evaluation.test_folds(store, tmp_path, CPU, "text")[columns]
+    assert len(with_all.drop_duplicates()) > 5
+    assert len(without.drop_duplicates()) == 5  # one a fold

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import InputError
 from pipeline.features.extraction import extract
 from tests.synthetic import Noise, table
 
@@ -42,7 +45,7 @@ def test_values_lie_in_the_tables_order(tmp_path: Path) -> None:
         assert file["mfcc/remark"].asstr()[:].tolist() == ["naïve", "ångström"]
 
 
-def test_a_killed_run_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", Noise("mfcc", 4))
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "cut", Noise("mfcc", 4, fail_at="Ses04F_impro01"))
@@ -50,13 +53,19 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     again = Noise("mfcc", 4)
     assert run(tmp_path / "cut", again) == whole
     assert again.calls == ["Ses04F_impro01", "Ses05F_impro01"]
-    assert not (tmp_path / "cut" / "parts").exists()
+
+
+def test_finished_dialogs_outlive_the_run_since_dvc_may_delete_its_output(tmp_path: Path) -> None:
+    whole = run(tmp_path, Noise("mfcc", 4))
+    (tmp_path / "out.h5").unlink()
+    again = Noise("mfcc", 4)
+    assert run(tmp_path, again) == whole
+    assert again.calls == []
 
 
 def test_finished_dialogs_of_other_parameters_or_rows_are_not_reused(tmp_path: Path) -> None:
-    for cut in (Noise("mfcc", 4, fail_at="Ses04F_impro01"),):
-        with pytest.raises(RuntimeError):
-            run(tmp_path, cut)
+    with pytest.raises(RuntimeError):
+        run(tmp_path, Noise("mfcc", 4, fail_at="Ses04F_impro01"))
     moved = table()
     moved.loc[moved["session"] == 2, "start"] += 0.5
     other = Noise("mfcc", 4)
@@ -70,6 +79,39 @@ def test_finished_dialogs_of_other_parameters_or_rows_are_not_reused(tmp_path: P
     assert len(wider.calls) == 5
 
 
+def test_finished_dialogs_of_other_code_are_not_reused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "laboratory"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("GAIN = 1\n")
+    (package / "stranger.py").write_text("GAIN = 1\n")
+    (package / "extractor.py").write_text(
+        "from tests.synthetic import Noise\n\n\n"
+        "class Own(Noise):\n"
+        "    def dialog(self, rows):\n"
+        "        from laboratory import helper\n"
+        "        return super().dialog(rows)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = importlib.import_module("laboratory.extractor").Own
+    run(tmp_path / "features", own("mfcc", 4))
+
+    def computed() -> int:
+        extractor = own("mfcc", 4)
+        run(tmp_path / "features", extractor)
+        return len(extractor.calls)
+
+    assert computed() == 0
+    (package / "stranger.py").write_text("GAIN = 2\n")
+    assert computed() == 0
+    (package / "helper.py").write_text("GAIN = 2\n")
+    assert computed() == 5
+    (package / "extractor.py").write_text((package / "extractor.py").read_text() + "# other\n")
+    assert computed() == 5
+
+
 def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", Noise("mfcc", 4))
     with pytest.raises(RuntimeError):
@@ -79,6 +121,21 @@ def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
     again = Noise("mfcc", 4)
     assert run(tmp_path / "cut", again) == whole
     assert "Ses01F_impro01" in again.calls and "Ses02F_impro01" not in again.calls
+
+
+def test_a_part_whose_values_rotted_is_named_and_made_again(tmp_path: Path) -> None:
+    whole = run(tmp_path, Noise("mfcc", 4))
+    part = tmp_path / "parts" / "Ses03F_impro01.npz"
+    content = bytearray(part.read_bytes())
+    with zipfile.ZipFile(part) as archive:
+        place = archive.getinfo("mfcc/values.npy").header_offset
+    content[place + 300] ^= 1  # behind the headers of the archive and of the array
+    part.write_bytes(content)
+    with pytest.raises(InputError, match="Ses03F_impro01.npz: was damaged"):
+        run(tmp_path, Noise("mfcc", 4))
+    again = Noise("mfcc", 4)
+    assert run(tmp_path, again) == whole
+    assert again.calls == ["Ses03F_impro01"]
 
 
 def test_processes_give_the_same_bytes(tmp_path: Path) -> None:

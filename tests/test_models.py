@@ -68,7 +68,8 @@ def batch(lengths: dict[str, list[int]], seed: int = 0):
 def feed(model: Hopping, lengths: dict[str, list[int]], **options: Any) -> Any:
     """The model's output on a random batch, with prosody if it was made for that."""
     sequences, counts, joined = batch({name: lengths[name] for name in model.modalities})
-    takes_prosody = model.classifier.in_features > sum(e.width for e in model.encoders.values())
+    states: Any = [encoder.width for encoder in model.encoders.values()]
+    takes_prosody = model.classifier.in_features > sum(states)
     return model(sequences, counts, joined if takes_prosody else None, **options)
 
 
@@ -209,8 +210,12 @@ def test_a_two_way_encoder_equals_packed_sequences(layers: int) -> None:
     valid = (torch.arange(7) < lengths[:, None])[:, :, None]
     torch.testing.assert_close(steps * valid, expected)
     torch.testing.assert_close(last, torch.cat([states[-2], states[-1]], dim=1))
-    found = torch.autograd.grad((steps * valid).square().sum() + last.sum(), encoder.parameters())
-    wanted = torch.autograd.grad(expected.square().sum() + states[-2:].sum(), encoder.parameters())
+    found = torch.autograd.grad(
+        (steps * valid).square().sum() + last.sum(), list(encoder.parameters())
+    )
+    wanted = torch.autograd.grad(
+        expected.square().sum() + states[-2:].sum(), list(encoder.parameters())
+    )
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
 

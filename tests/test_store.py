@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import store
 from pipeline.corpus.table import CorpusError
-from tests.synthetic import Noise, make_store, table, votes
+from tests.synthetic import STORED, Noise, make_store, table, votes
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_everything_comes_back(path: Path) -> None:
     utterances = table()
     with store.FeatureStore(path) as opened:
         assert opened.utterances[utterances.columns.tolist()].equals(utterances)
-        assert opened.streams == ["glove", "mfcc", "resnet", "votes"]
+        assert opened.streams == ["glove", "mfcc", "prosody", "resnet", "votes"]
         mfcc = opened.stream("mfcc")
         for dialog, rows in utterances.groupby("dialog"):
             arrays, _ = Noise("mfcc", 4).dialog(rows)
@@ -62,7 +62,13 @@ def test_votes_are_kept_as_numbers(path: Path) -> None:
 def test_votes_for_an_utterance_that_is_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"votes.csv: utterance Ses05F_impro01_F000 is not in"):
         store.assemble(
-            table(sessions=4), votes(table()), [], tmp_path / "x.h5", corpus="x", parameters={}
+            table(sessions=4),
+            votes(table()),
+            [],
+            tmp_path / "x.h5",
+            corpus="x",
+            parameters={},
+            settings=STORED,
         )
     assert not list(tmp_path.iterdir())
 
@@ -89,7 +95,7 @@ def test_a_fault_is_found_and_named(damaged: Path, name, position, value, fault)
     with h5py.File(damaged, "r+") as file:
         file[name][position] = value
     found = store.verify(damaged)
-    assert len(found) == 1 and found[0].startswith(fault)
+    assert found[0].startswith(fault) and all(name.split("/")[0] in line for line in found)
     assert store.main(["verify", str(damaged)]) == 1
 
 
@@ -109,7 +115,7 @@ def test_missing_datasets_are_faults(damaged: Path) -> None:
 def test_another_schema_version_is_refused(damaged: Path) -> None:
     with h5py.File(damaged, "r+") as file:
         file.attrs["schema_version"] = 99
-    with pytest.raises(store.StoreError, match=r"schema version 99.*reads version 1.*dvc repro"):
+    with pytest.raises(store.StoreError, match=r"schema version 99.*reads version 2.*dvc repro"):
         store.FeatureStore(damaged)
 
 
@@ -129,7 +135,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) 
 def test_an_unknown_stream_names_those_there_are(path: Path) -> None:
     with (
         store.FeatureStore(path) as opened,
-        pytest.raises(store.StoreError, match="no stream bert; it has glove, mfcc, resnet, votes"),
+        pytest.raises(store.StoreError, match="no stream bert; it has glove, mfcc, prosody"),
     ):
         opened.stream("bert")
 
@@ -145,6 +151,7 @@ def test_modalities_of_other_utterances_are_refused_and_nothing_is_written(tmp_p
             output,
             corpus="x",
             parameters={},
+            settings=STORED,
         )
     assert not list(tmp_path.glob("*other*")) and not list(tmp_path.glob(".*"))
 
@@ -161,5 +168,6 @@ def test_damaged_features_are_not_assembled(tmp_path: Path) -> None:
             tmp_path / "x.h5",
             corpus="x",
             parameters={},
+            settings=STORED,
         )
     assert not (tmp_path / "x.h5").exists()

@@ -1,4 +1,4 @@
-"""Batches, training and evaluation on a small synthetic store."""
+"""Planning and training on a small synthetic store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 import torch
 import yaml
 
-from pipeline import params, report, training
+from pipeline import InputError, params, report, training
 from pipeline.batches import Examples
 from pipeline.corpus import votes
 from pipeline.evaluation import models, predict
 from pipeline.fitting import balanced, class_weights, fit, learning_rate
 from pipeline.models.classifier import Classifier
+from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError
 from tests.synthetic import CODES, make_store, table
 
@@ -67,51 +68,6 @@ def fitted(examples: Examples, chosen: params.Params, train, development, target
         log=log.append,
     )
     return classifier, log
-
-
-def test_a_batch_is_padded_with_zeros_and_keeps_lengths(examples: Examples) -> None:
-    batch = examples.batch([3, 20, 9])
-    for name, stream in examples.streams.items():  # by stream
-        assert batch.lengths[name].tolist() == stream.lengths[[3, 20, 9]].tolist()
-        for row, index in enumerate([3, 20, 9]):
-            n = stream.lengths[index]
-            np.testing.assert_array_equal(batch.sequences[name][row, :n].numpy(), stream[index])
-            assert (batch.sequences[name][row, n:] == 0).all()
-
-
-def test_an_utterance_without_steps_is_one_step_of_padding(examples: Examples) -> None:
-    empty = int(np.flatnonzero(examples.lengths["mfcc"] == 0)[0])
-    batch = examples.batch([empty])
-    assert batch.lengths["mfcc"].tolist() == [0]
-    assert batch.sequences["mfcc"].shape == (1, 1, 4)
-
-
-def test_sequences_are_cut_at_the_most_steps(store: FeatureStore) -> None:
-    cut = Examples(store, settings().model, params.MaxSteps(audio=2, text=1, video=3))
-    batch = cut.batch(np.arange(35))
-    assert {name: int(n.max()) for name, n in batch.lengths.items()} == {
-        "mfcc": 2,
-        "glove": 1,
-        "resnet": 3,
-    }
-
-
-def test_shuffled_batches_hold_every_utterance_once_and_differ_by_epoch(examples: Examples) -> None:
-    random = np.random.default_rng(0)
-    indices = np.arange(1, 34)
-    epochs = [np.concatenate(list(examples.shuffled(indices, 4, random))) for _ in range(2)]
-    assert all(sorted(epoch) == sorted(indices) for epoch in epochs)
-    assert not np.array_equal(epochs[0], epochs[1])
-
-
-def test_statistics_come_from_the_training_part_only(examples: Examples) -> None:
-    train = np.arange(7, 21)
-    mean, deviation = examples.statistics("resnet", train)
-    steps = np.concatenate([examples.sequence("resnet", index) for index in train.tolist()]).astype(
-        float
-    )
-    np.testing.assert_allclose(mean, steps.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(deviation, steps.std(axis=0), atol=1e-12)
 
 
 def test_it_learns_and_restores_its_best_weights(examples: Examples) -> None:
@@ -274,24 +230,19 @@ def test_a_store_without_votes_cannot_give_them(store: FeatureStore, tmp_path: P
     assert planned(older, tmp_path, settings())
 
 
-def test_votes_are_no_stream_of_a_model(store: FeatureStore) -> None:
-    chosen = settings(streams={"audio": "votes", "text": "glove", "video": "resnet"})
-    with pytest.raises(StoreError, match="model.streams.audio is votes, which has one row an"):
-        Examples(store, chosen.model, chosen.train.max_steps)
-
-
 def test_labelled_utterances_that_a_list_leaves_out_are_counted(
     store: FeatureStore, tmp_path: Path
 ) -> None:
     (tmp_path / "splits").mkdir()
     jobs = planned(store.path, tmp_path, settings())
-    assert training.describe(jobs) == "AMH-3: 5 folds of 35 labelled utterances"
+    size = f"{jobs[0].parameters['all']:,} parameters"
+    assert training.describe(jobs) == f"AMH-3, {size}: 5 folds of 35 labelled utterances"
     folds = pd.read_csv(tmp_path / "models" / "folds.csv")
     few = folds[(folds["fold"] == 1) & ~folds["utterance"].str.endswith("000")]
     few.to_csv(tmp_path / "splits" / "few.csv", index=False)
     jobs = planned(store.path, tmp_path, of("split", protocol="file", list="few"))
     assert training.describe(jobs) == (
-        "AMH-3: 1 fold of 30 labelled utterances; 5 more are not in the list"
+        f"AMH-3, {size}: 1 fold of 30 labelled utterances; 5 more are not in the list"
     )
 
 
@@ -307,8 +258,8 @@ def test_the_report_tells_the_protocol_and_whether_speakers_are_shared(
     store: FeatureStore, tmp_path: Path, split: dict[str, str], words: str
 ) -> None:
     planned(store.path, tmp_path, of("split", **split))
-    folds = report._folds_of(store, tmp_path / "models")
-    assert re.match(words, report._protocol(split | {"list": None}, folds))
+    assigned = pd.read_csv(tmp_path / "models" / "folds.csv")
+    assert re.match(words, facts.protocol(split | {"list": None}, assigned, store.utterances))
 
 
 def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: Path) -> None:
@@ -319,14 +270,6 @@ def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: 
     assert lines["epoch"].tolist() == pytest.approx([0.5, 1.0, 1.5, 2.0], abs=0.05)
     assert {"train/loss", "development/loss"} < set(lines.columns)
     assert (tmp_path / "models" / "fold-1.safetensors").is_file()
-
-
-def test_a_stream_without_steps_is_refused(store: FeatureStore) -> None:
-    chosen = settings(streams={"audio": "prosody", "text": "glove", "video": "resnet"})
-    with pytest.raises(
-        StoreError, match="model.streams.audio is prosody, which has one row an utt"
-    ):
-        Examples(store, chosen.model, chosen.train.max_steps)
 
 
 # --- balance, schedules, seeds -------------------------------------------------------------------
@@ -391,7 +334,7 @@ def test_the_rate_is_halved_on_a_plateau(examples: Examples) -> None:
 def test_a_model_a_fold_and_seed(store: FeatureStore, tmp_path: Path) -> None:
     chosen = of("train", seeds=[3, 5], epochs=1)
     jobs = planned(store.path, tmp_path, chosen)
-    assert training.describe(jobs) == "AMH-3: 5 folds with 2 seeds each of 35 labelled utterances"
+    assert training.describe(jobs).endswith(": 5 folds with 2 seeds each of 35 labelled utterances")
     assert [job.weights.name for job in jobs[:2]] == [
         "fold-1-seed-3.safetensors",
         "fold-1-seed-5.safetensors",
@@ -422,7 +365,28 @@ def test_chances_of_folds_and_seeds_differ(store: FeatureStore, tmp_path: Path) 
 
 
 def test_parameters_of_the_model_are_counted_and_kept(store: FeatureStore, tmp_path: Path) -> None:
-    planned(store.path, tmp_path, settings(tune_embeddings=False))
+    jobs = planned(store.path, tmp_path, settings(tune_embeddings=False))
     kept = json.loads((tmp_path / "models" / "parameters.json").read_text(encoding="utf-8"))
     assert kept["label"] == "AMH-3"
-    assert kept["parameters"]["all"] - kept["parameters"]["trained"] == 9 * 6
+    trained, total = kept["parameters"]["trained"], kept["parameters"]["all"]
+    assert total - trained == 9 * 6
+    assert training.describe(jobs).startswith(f"AMH-3, {total:,} parameters ({trained:,} trained):")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            {"streams": {"audio": "wav2vec", "text": "glove", "video": "resnet"}},
+            "no stream wav2vec",
+        ),
+        ({"prosody": "pitch"}, "no stream pitch"),
+        ({"options": {"heads": 2}}, "model.options.heads"),
+    ],
+)
+def test_a_model_that_cannot_be_built_stops_the_plan(
+    store: FeatureStore, tmp_path: Path, model: dict, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        planned(store.path, tmp_path, settings(**model))
+    assert not (tmp_path / "models").exists()

@@ -1,33 +1,47 @@
 """Extraction dialog by dialog, resumable after a kill, in any number of processes.
 
 Each finished dialog is a part file named by its dialog and keyed by all that decides its values:
-the extractor's identity, the table's rows, size and modification time of its media. A run that
-starts again computes only the parts that lack or have another key, then joins all of them in the
-table's order, so its final bytes equal those of an uninterrupted run.
+the extractor's identity and code, the table's rows, size and modification time of its media. A run
+that starts again computes only the parts that lack or have another key, then joins all of them in
+the table's order, so its final bytes equal those of an uninterrupted run.
+
+The parts outlive the run: DVC deletes a stage's outputs before it runs the stage again, so a kill
+between the last byte and DVC's own record of it would cost everything. The stage `store`, which
+runs after that record, removes them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import math
+import os
+import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Protocol
 
 import h5py
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipeline import InputError
+from pipeline.features import fingerprint
 from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
+from pipeline.space import full_disk_reported, reserved
 
 Arrays = dict[str, np.ndarray]
+Layout = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type by dataset
+
+_REMEDY = "make room and start again: every finished dialog is kept in"
 
 
 @dataclass(frozen=True)
@@ -78,34 +92,62 @@ def extract(
     table
         One row an utterance, sorted by id; needs the columns ``utterance`` and ``dialog``.
     parts
-        Folder of finished dialogs; kept when the run is interrupted, removed at the end.
+        Folder of finished dialogs; kept at the end too, until its owner deletes it.
     output, report
         An HDF5 file in the layout of :mod:`pipeline.store`, and a JSON file with counts.
     workers
         Processes; with 1 everything runs in this one.
+    description
+        Label of the progress bar.
 
     Raises
     ------
     InputError
-        If the utterances of a dialog are not consecutive in `table`, or there are none.
+        If the utterances of a dialog are not consecutive in `table`, or there are none; if another
+        run writes the same parts; if the disk is full, with what is needed. All finished dialogs
+        are kept.
     """
     dialogs = _dialogs(table)
     parts.mkdir(parents=True, exist_ok=True)
-    identity = extractor.identity()
-    keys = {dialog: _key(identity, extractor, rows) for dialog, rows in dialogs.items()}
-    paths = {dialog: parts / f"{dialog}.npz" for dialog in dialogs}
-    todo = [dialog for dialog in dialogs if _read_key(paths[dialog]) != keys[dialog]]
+    with _alone(parts):
+        identity = extractor.identity()
+        code = fingerprint.of_code(type(extractor).__module__)
+        keys = {dialog: _key(identity, code, extractor, rows) for dialog, rows in dialogs.items()}
+        paths = {dialog: parts / f"{dialog}.npz" for dialog in dialogs}
+        todo = [dialog for dialog in dialogs if _read_key(paths[dialog]) != keys[dialog]]
 
-    finished = len(table) - sum(len(dialogs[dialog]) for dialog in todo)
-    with tqdm(total=len(table), initial=finished, desc=description, unit="utt") as bar:
-        for dialog, arrays, problems in _compute(extractor, dialogs, todo, workers):
-            _write_part(paths[dialog], keys[dialog], arrays, problems)
-            bar.update(len(dialogs[dialog]))
+        left = sum(len(dialogs[dialog]) for dialog in todo)
+        done = len(table) - left
+        with tqdm(total=len(table), initial=done, desc=description, unit="utt") as bar:
+            for dialog, arrays, problems in _compute(extractor, dialogs, todo, workers):
+                rows = len(dialogs[dialog])
+                size = sum(array.nbytes for array in arrays.values())
+                # of the parts to come, and of all utterances in the joined file
+                needed = size * (left + len(table)) // rows
+                with full_disk_reported(parts, needed, f"{_REMEDY} {parts}"):
+                    _write_part(paths[dialog], keys[dialog], arrays, problems)
+                bar.update(rows)
+                left -= rows
 
-    ordered = [paths[dialog] for dialog in dialogs]
-    _join(ordered, table["utterance"].tolist(), identity, extractor.constants(), output)
-    _write_report(ordered, table, output, report)
-    shutil.rmtree(parts)
+        ordered = [paths[dialog] for dialog in dialogs]
+        _join(ordered, table["utterance"].tolist(), identity, extractor.constants(), output)
+        _write_report(ordered, table, output, report)
+
+
+@contextmanager
+def _alone(parts: Path) -> Iterator[None]:
+    """Keep other runs from writing `parts`; the system ends this even for a killed process."""
+    lock = FileLock(parts.with_name(f"{parts.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{parts}: another run is writing it; wait until that has ended, then start again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _dialogs(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -119,13 +161,13 @@ def _dialogs(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return dialogs
 
 
-def _key(identity: dict[str, Any], extractor: Extractor, rows: pd.DataFrame) -> str:
+def _key(identity: dict[str, Any], code: str, extractor: Extractor, rows: pd.DataFrame) -> str:
     """Digest of all that decides one dialog's values."""
     media = []
     for path in extractor.sources(rows):
         stat = path.stat() if path.exists() else None
         media.append([path.name, stat.st_size, stat.st_mtime_ns] if stat else [path.name])
-    key = json.dumps([identity, rows.to_csv(index=False), media], sort_keys=True)
+    key = json.dumps([identity, code, rows.to_csv(index=False), media], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -138,7 +180,9 @@ def _compute(
             yield dialog, *extractor.dialog(dialogs[dialog])
         return
     # spawned, not forked: a child of a process with OpenMP threads can hang
-    pool = ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(workers, len(todo)), get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         futures = {pool.submit(extractor.dialog, dialogs[dialog]): dialog for dialog in todo}
         for future in as_completed(list(futures)):
@@ -148,12 +192,28 @@ def _compute(
         pool.shutdown(cancel_futures=True)
 
 
+def _end_with_parent() -> None:
+    """Let a worker end when its parent has been killed; it would wait for work for ever."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _write_part(path: Path, key: str, arrays: Arrays, problems: list[Problem]) -> None:
     text = json.dumps([asdict(problem) for problem in problems])
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, key=np.array(key), problems=np.array(text), **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, key=np.array(key), problems=np.array(text), **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read_key(path: Path) -> str | None:
@@ -170,7 +230,17 @@ def _join(
 ) -> None:
     """Write all parts, one at a time, as one file in the store's layout."""
     shapes, lengths = _measure(parts)
-    with writing(output) as file:
+    needed = _size(shapes, lengths, ids, identity, constants)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # of runs that were killed right here; the lock says that none is alive
+    for partial in output.parent.glob(f".{output.name}.*.partial"):
+        partial.unlink()
+    remedy = f"{_REMEDY} {parts[0].parent}"
+    with (
+        full_disk_reported(output, needed, remedy),
+        writing(output) as file,
+        reserved(file, needed),
+    ):
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["extractor"] = json.dumps(identity, sort_keys=True)
         write_strings(file, "utterances/id", ids)
@@ -185,22 +255,60 @@ def _join(
                 file[name] = array
         start = dict.fromkeys(shapes, 0)
         for path in parts:
-            with np.load(path) as part:
+            with _opened(path) as part:
                 for name in shapes:
                     array = part[name]
                     file[name][start[name] : start[name] + len(array)] = array
                     start[name] += len(array)
 
 
-def _measure(
-    parts: list[Path],
-) -> tuple[dict[str, tuple[tuple[int, ...], np.dtype]], dict[str, np.ndarray]]:
+def _size(
+    shapes: Layout,
+    lengths: dict[str, np.ndarray],
+    ids: list[str],
+    identity: dict[str, Any],
+    constants: Arrays,
+) -> int:
+    """Bytes that the joined file takes at most."""
+    values = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
+    offsets = sum(8 * (len(array) + 1) for array in lengths.values())
+    strings = [ids, *(array.tolist() for array in constants.values() if array.dtype.kind in "UO")]
+    texts = sum(
+        len(text) * max((len(str(s).encode()) for s in text), default=1) for text in strings
+    )
+    numbers = sum(array.nbytes for array in constants.values() if array.dtype.kind not in "UO")
+    # of HDF5 itself: headers and groups, well under 4 KiB a dataset
+    own = 4096 * (4 + len(shapes) + len(lengths) + len(constants)) + 2 * len(json.dumps(identity))
+    return values + offsets + texts + numbers + own
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A finished part, to read.
+
+    Raises
+    ------
+    InputError
+        If the disk has lost some of it; the part is then deleted.
+    """
+    try:
+        with np.load(path) as part:
+            yield part
+    except (zipfile.BadZipFile, zlib.error):
+        path.unlink()
+        raise InputError(
+            f"{path}: was damaged on the disk and has been deleted; start again, which computes "
+            "this dialog anew and keeps the others"
+        ) from None
+
+
+def _measure(parts: list[Path]) -> tuple[Layout, dict[str, np.ndarray]]:
     """Shape and type of each joined dataset, and the lengths of each sequence stream."""
     rows: dict[str, int] = {}
-    kinds: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    kinds: Layout = {}
     lengths: dict[str, list[np.ndarray]] = {}
     for path in parts:
-        with np.load(path) as part:
+        with _opened(path) as part:
             for name in part.files:
                 stream, _, kind = name.partition("/")
                 if kind == "lengths":
@@ -225,7 +333,7 @@ def _write_report(parts: list[Path], table: pd.DataFrame, output: Path, report: 
     """Counts of the finished file and every problem with its reason."""
     problems: list[dict[str, str]] = []
     for path in parts:
-        with np.load(path) as part:
+        with _opened(path) as part:
             problems += json.loads(str(part["problems"]))
     with h5py.File(output) as file:
         streams = {
@@ -237,6 +345,8 @@ def _write_report(parts: list[Path], table: pd.DataFrame, output: Path, report: 
             if "offsets" in group
         }
     content = {"utterances": len(table), "streams": streams, "problems": problems}
-    report.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial = report.with_name(f".{report.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(report)
     if problems:
         print(f"{len(problems)} of {len(table)} utterances have problems; see {report}")

@@ -81,7 +81,7 @@ class Classifier(nn.Module):
         self.sizes = {"widths": dict(widths), "vocabularies": dict(vocabularies)}
         self.inputs = nn.ModuleDict()
         self.mixing = nn.ModuleDict()
-        inputs = {}
+        inputs: dict[str, int] = {}
         for modality in settings.modalities:
             names = settings.streams.names(modality)
             for name in names:

@@ -201,19 +201,18 @@ class Hopping(nn.Module):
             raise ValueError(f"modalities must be some of {', '.join(ORDER)}, not {sorted(inputs)}")
         dropout, joined = dropout or {}, joined or {}
         self.modalities = [name for name in ORDER if name in inputs]
-        self.encoders = nn.ModuleDict(
-            {
-                name: Encoder(
-                    inputs[name],
-                    hidden[name],
-                    dropout.get(name, 0.0),
-                    layers=layers,
-                    bidirectional=bidirectional,
-                )
-                for name in self.modalities
-            }
-        )
-        states = {name: self.encoders[name].width for name in self.modalities}
+        encoders = {
+            name: Encoder(
+                inputs[name],
+                hidden[name],
+                dropout.get(name, 0.0),
+                layers=layers,
+                bidirectional=bidirectional,
+            )
+            for name in self.modalities
+        }
+        self.encoders = nn.ModuleDict(encoders)
+        states = {name: encoder.width for name, encoder in encoders.items()}
         widths = {name: states[name] + joined.get(name, 0) for name in self.modalities}
         route = self.route(hops)
         self.targets = [target for target, _ in route]

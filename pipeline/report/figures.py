@@ -8,11 +8,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = {"audio": "#2f6db5", "text": "#d67326", "video": "#3a8f5c"}
 INK = "#1d2733"
 QUIET = "#9aa7b4"
+ACCENT = COLOURS["audio"]
 
 _CURVES = {
     "train/loss": "training loss",
@@ -24,12 +26,25 @@ _METADATA = {"Software": None}  # no version string in PNG files
 
 def style() -> None:
     """Set fonts and axes for all figures."""
-    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    mpl.rcParams.update(
+        {
+            "font.size": 9,
+            "axes.titlesize": 9.5,
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+        }
+    )
 
 
 def save(figure: Figure, path: Path, dpi: int = 130) -> None:
     """Write a PNG whose bytes depend on the figure only."""
-    figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata=_METADATA)
+    figure.savefig(path, dpi=dpi, metadata=_METADATA)
 
 
 def embed(path: Path) -> str:
@@ -43,23 +58,24 @@ def shade(position: int, count: int) -> float:
 
 
 def curves(lines: pd.DataFrame) -> Figure:
-    """Loss and accuracy by epoch: a line a model, a colour a fold."""
-    figure = Figure(figsize=(10, 2.8), layout="constrained")
-    for axes, (column, title) in zip(figure.subplots(1, 3), _CURVES.items(), strict=True):
+    """Loss and accuracy by epoch: a colour a fold, and a line a seed."""
+    drawn = Figure(figsize=(10, 2.6), layout="constrained")
+    lines = lines if "seed" in lines else lines.assign(seed=0)
+    for axes, (column, title) in zip(drawn.subplots(1, 3), _CURVES.items(), strict=True):
         for number, (fold, rows) in enumerate(lines.groupby("fold")):
-            runs = rows.groupby("seed") if "seed" in rows else [("", rows)]
-            for first, (_, run) in enumerate(runs):
+            for first, (_, run) in enumerate(rows.groupby("seed")):
                 label = None if first else f"fold {fold}"
                 axes.plot(run["epoch"], run[column], lw=1, label=label, color=f"C{number % 10}")
         axes.set(title=title, xlabel="epoch")
+        axes.set_ylim(bottom=0)
     axes.set_ylim(0, 1)
-    axes.legend(fontsize=7, frameon=False, ncols=2)
-    return figure
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return drawn
 
 
 def confusion(matrix: np.ndarray, classes: list[str]) -> Figure:
     """A [classes, classes] matrix of counts; colours are shares of the true class."""
-    figure = Figure(figsize=(5, 4.2))
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -79,6 +95,7 @@ def confusion(matrix: np.ndarray, classes: list[str]) -> Figure:
     axes.set_xticks(ticks, classes)
     axes.set_yticks(ticks, classes)
     axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
     return figure
 
 
@@ -88,7 +105,9 @@ def calibration(table: pd.DataFrame) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     used = table[table["utterances"] > 0]
     upper.plot([0, 1], [0, 1], color=QUIET, lw=1, ls="--", label="perfectly calibrated")
-    upper.plot(used["confidence"], used["accuracy"], marker="o", ms=4, label="this run")
+    upper.plot(
+        used["confidence"], used["accuracy"], marker="o", ms=4, color=ACCENT, label="these models"
+    )
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     upper.legend(fontsize=8, frameon=False)
     width = table["upper"] - table["lower"]
@@ -97,48 +116,76 @@ def calibration(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def attention(statistics: pd.DataFrame, profile: pd.DataFrame) -> Figure:
-    """Where the hops look: entropy and position by hop and emotion, and the mean profiles."""
-    hops = statistics[["hop", "target"]].drop_duplicates()
-    labels = [f"{hop} {target}" for hop, target in hops.itertuples(index=False)]
-    figure = Figure(figsize=(10, 1.6 + 0.28 * len(hops)), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    for axes, column, title in (
-        (left, "entropy", "entropy (1: looks everywhere)"),
-        (middle, "position", "position (0: start, 1: end)"),
+def comparison(rows: pd.DataFrame) -> Figure:
+    """WA and UA of each row of the comparison, ours beside the published ones."""
+    labels = [f"{row.model} {row.modalities}" for row in rows.itertuples()]
+    drawn = Figure(figsize=(10, 1 + 0.26 * len(rows)), layout="constrained")
+    places = np.arange(len(rows))
+    for axes, name in zip(
+        drawn.subplots(1, 2, sharey=True), ("weighted_accuracy", "unweighted_accuracy"), strict=True
     ):
-        table = statistics.pivot_table(index="hop", columns="emotion", values=column)
-        table = table[["all", *(name for name in table if name != "all")]]
-        image = axes.imshow(table, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(len(table.columns)), table.columns, fontsize=8)
-        axes.set_yticks(range(len(table.index)), [labels[hop - 1] for hop in table.index])
-        axes.set(title=title)
-        for row, column_number in np.ndindex(*table.shape):
-            value = table.iloc[row, column_number]
-            axes.text(
-                column_number,
-                row,
-                f"{value:.2f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if value < 0.5 else INK,
+        for prefix, shift, colour, label in (
+            ("", -0.12, ACCENT, "ours"),
+            ("published_", 0.12, QUIET, "published (IEMOCAP)"),
+        ):
+            means = pd.to_numeric(rows[prefix + name], errors="coerce")
+            deviations = pd.to_numeric(rows[f"{prefix}{name}_deviation"], errors="coerce")
+            axes.errorbar(
+                means, places + shift, xerr=deviations, fmt="o", ms=4, color=colour, label=label
             )
-        axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=middle, shrink=0.8)
+        axes.set(title=name.replace("_", " "), ylim=(len(rows) - 0.5, -0.5))
+        axes.grid(axis="x", lw=0.4, color=QUIET)
+        axes.set_axisbelow(True)
+    axes.set_yticks(places, labels)
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
+    return drawn
+
+
+def attention(statistics: pd.DataFrame, profile: pd.DataFrame, classes: list[str]) -> Figure:
+    """Where the hops look: entropy and position by hop and emotion, and the mean profiles."""
+    targets = statistics.drop_duplicates("hop").set_index("hop")["target"]
+    drawn = Figure(figsize=(10, 1.8 + 0.26 * len(targets)), layout="constrained")
+    left, middle, right = drawn.subplots(1, 3)
+    _heat(left, statistics, "entropy", classes, colours="Blues", limits=(0, 1.6))
+    left.set_title("entropy (0: one step, 1: all alike)")
+    _heat(middle, statistics, "position", classes, colours="PuOr", limits=(0, 1))
+    middle.set_title("position (0: start, 1: end)")
     every = profile[profile["emotion"] == "all"]
-    of_target = every.groupby("target")["hop"].unique()
     for hop, rows in every.groupby("hop"):
-        target = str(rows["target"].iloc[0])
-        position = of_target[target].tolist().index(hop)
+        same = [number for number, target in targets.items() if target == targets[hop]]
         right.plot(
             (rows["bin"] + 0.5) / len(rows),
-            rows["weight"],
-            color=COLOURS[target],
-            alpha=shade(position, len(of_target[target])),
-            label=labels[int(hop) - 1],
+            rows["weight"] * len(rows),
+            color=COLOURS[targets[hop]],
+            alpha=shade(same.index(hop), len(same)),
+            label=f"{hop} {targets[hop]}",
         )
-    right.set(title="attention by place in the utterance", xlabel="start to end", xlim=(0, 1))
+    right.axhline(1, color=QUIET, lw=0.8, ls="--")
+    right.set(title="density (1: as if all alike)", xlabel="start to end", xlim=(0, 1))
     right.set_ylim(bottom=0)
-    right.legend(fontsize=7, frameon=False)
-    return figure
+    right.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return drawn
+
+
+def _heat(
+    axes: Axes,
+    statistics: pd.DataFrame,
+    column: str,
+    classes: list[str],
+    *,
+    colours: str,
+    limits: tuple[float, float],
+) -> None:
+    """A figure of the attention by hop and emotion, as numbers on colours."""
+    table = statistics.pivot(index="hop", columns="emotion", values=column)
+    table = table[[name for name in ("all", *classes) if name in table]]
+    targets = statistics.drop_duplicates("hop").set_index("hop")["target"]
+    axes.imshow(table, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    axes.set_xticks(range(len(table.columns)), table.columns, fontsize=8)
+    axes.set_yticks(range(len(table)), [f"{hop} {targets[hop]}" for hop in table.index])
+    axes.set_xlabel("emotion")
+    axes.axvline(0.5, color="white", lw=3)
+    for (row, place), value in np.ndenumerate(table.to_numpy()):
+        axes.text(place, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=INK)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)

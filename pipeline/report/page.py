@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
 from pipeline import attention, evaluation
 from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
-from pipeline.report import figures, looks
+from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
 
 _BINS = 10  # of the reliability curve
+
+_TOLD = ["utterance", "speaker", "true", "predicted", "probability", "probability_true"]
 
 Summary = dict[str, dict[str, float]]
 
@@ -84,71 +88,111 @@ def write(
     plots = results / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     parameters = json.loads((models / "parameters.json").read_text(encoding="utf-8"))
-    classes = parameters["classes"]
+    corpus, classes, table = (
+        str(store.file.attrs["corpus"]),
+        parameters["classes"],
+        store.utterances,
+    )
     assigned = pd.read_csv(models / "folds.csv", keep_default_na=False)
     emotions = assigned.drop_duplicates("utterance").set_index("utterance")["emotion"]
-    folds = evaluation.by_fold(predictions)
-    summary = evaluation.summary(folds)
-    calibration = evaluation.calibration(predictions, _BINS)
-
-    tables = {
-        "folds": folds,
-        "classes": evaluation.by_class(predictions, classes),
-        "curves": curves(training),
-        "calibration": calibration,
-        "speakers": evaluation.by_group(predictions, store.utterances, "speaker"),
-        "sessions": evaluation.by_group(predictions, store.utterances, "session"),
-        "attention": attention.statistics(looked),
-        "profile": attention.profile(looked),
-    }
-    for name, table in tables.items():
-        table.round(6).to_csv(plots / f"{name}.csv", index=False, lineterminator="\n")
-    pairs = predictions[["true", "predicted"]].rename(columns={"true": "actual"})
-    pairs.to_csv(plots / "confusion.csv", index=False, lineterminator="\n")
-    drawn = {
-        "curves": figures.curves(tables["curves"]),
-        "confusion": figures.confusion(evaluation.confusion(predictions, classes), classes),
-        "calibration": figures.calibration(calibration),
-    }
-    if len(tables["attention"]):
-        drawn["attention"] = figures.attention(tables["attention"], tables["profile"])
-    for name, figure in drawn.items():
-        figures.save(figure, plots / f"{name}.png")
-
+    rows = facts.comparison(comparison, corpus)
+    tables = _tables(store, training, predictions, classes, missing=missing, looked=looked)
+    summary = evaluation.summary(tables["folds"])
     typical = _median(predictions, classes)
     wrong = evaluation.hardest(predictions, hardest)
     examples = _examples(store, models, predictions, [*typical, *wrong], plots=plots, media=media)
+    tables["examples"] = pd.DataFrame(
+        [{key: one[key] for key in _TOLD} for one in examples.values()], columns=_TOLD
+    )
+    for name, rows_of in tables.items():
+        rows_of.round(6).to_csv(plots / f"{name}.csv", index=False, lineterminator="\n")
+    drawn = _drawn(predictions, classes, tables, rows["table"])
+    for name, figure in drawn.items():
+        figures.save(figure, plots / f"{name}.png")
     page = _template().render(
-        corpus=store.file.attrs["corpus"],
+        corpus=corpus,
         model_name=parameters["label"],
         modalities=" + ".join(parameters["model"]["modalities"]),
-        protocol=protocol(parameters["split"], assigned, store.utterances)
-        + _targets(parameters["train"]),
+        protocol=facts.protocol(parameters["split"], assigned, table)
+        + facts.targets(parameters["train"]),
         classes=classes,
         summary=summary,
         missing=missing,
         definitions=evaluation.METRICS,
         seeds=parameters["train"]["seeds"],
-        majority=_majority(predictions),
-        counts=_counts(store.utterances, emotions),
-        left_out=_left_out(store.utterances, emotions),
-        corpus_rows=_corpus_rows(emotions, store.utterances, classes),
-        comparison=_comparison(comparison, str(store.file.attrs["corpus"])),
-        streams=_streams(store, parameters["model"]),
+        majority=facts.majority(predictions),
+        counts=facts.counts(table, emotions),
+        left_out=facts.left_out(table, emotions),
+        corpus_rows=facts.corpus_rows(emotions, table, classes),
+        comparison={**rows, "rows": rows["table"].to_dict("records")},
+        streams=facts.streams(store, parameters["model"], parameters["train"]),
         parameter_counts=parameters["parameters"],
-        ece=evaluation.expected_calibration_error(calibration),
+        ece=evaluation.expected_calibration_error(tables["calibration"]),
         bins=_BINS,
-        tables={name: table.to_dict("records") for name, table in tables.items()},
+        tables={name: rows_of.to_dict("records") for name, rows_of in tables.items()},
         images={name: figures.embed(plots / f"{name}.png") for name in drawn},
         typical=[examples[name] for name in typical],
         hardest=[examples[name] for name in wrong],
-        without_media=sum(not example["media"] for example in examples.values()),
+        lacking=sum(example["lacking"] for example in examples.values()),
+        shown=len(examples),
         media=media is not None,
         parameters=yaml.safe_dump(parameters, sort_keys=False, width=100),
         extractors=json.dumps(json.loads(store.file.attrs["extractors"]), indent=2, sort_keys=True),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
     return summary
+
+
+def _tables(
+    store: FeatureStore,
+    training: Path,
+    predictions: pd.DataFrame,
+    classes: list[str],
+    *,
+    missing: dict[str, Summary],
+    looked: Path,
+) -> dict[str, pd.DataFrame]:
+    """The numbers of the page, by the name of their CSV."""
+    without = [
+        {"test_utterances": key, "figure": name, **figure}
+        for key, figures_of in missing.items()
+        for name, figure in figures_of.items()
+    ]
+    # by name, so that the table has a head even for one modality, of which nothing is taken
+    columns = list(
+        dict.fromkeys(["test_utterances", "figure", "mean", "deviation", *chain(*without)])
+    )
+    return {
+        "folds": evaluation.by_fold(predictions),
+        "classes": evaluation.by_class(predictions, classes),
+        "confusion": predictions[["true", "predicted"]].rename(columns={"true": "actual"}),
+        "curves": curves(training),
+        "calibration": evaluation.calibration(predictions, _BINS),
+        "missing": pd.DataFrame(without, columns=columns),
+        "speakers": evaluation.by_group(predictions, store.utterances, "speaker"),
+        "sessions": evaluation.by_group(predictions, store.utterances, "session"),
+        "attention": attention.statistics(looked),
+        "profile": attention.profile(looked),
+    }
+
+
+def _drawn(
+    predictions: pd.DataFrame,
+    classes: list[str],
+    tables: dict[str, pd.DataFrame],
+    comparison: pd.DataFrame,
+) -> dict[str, Figure]:
+    """The figures of the page, by name."""
+    drawn = {
+        "curves": figures.curves(tables["curves"]),
+        "confusion": figures.confusion(evaluation.confusion(predictions, classes), classes),
+        "calibration": figures.calibration(tables["calibration"]),
+    }
+    if len(tables["attention"]):
+        drawn["attention"] = figures.attention(tables["attention"], tables["profile"], classes)
+    if len(comparison):
+        drawn["comparison"] = figures.comparison(comparison)
+    return drawn
 
 
 def _template() -> jinja2.Template:
@@ -161,103 +205,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2")
-
-
-def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
-    """How utterances were divided, and whether speakers really are kept apart.
-
-    Parameters
-    ----------
-    split
-        The parameters `split`.
-    assigned
-        ``folds.csv``: utterance, fold, part.
-    table
-        The utterance table.
-    """
-    name = {
-        "session": "leave one session out",
-        "speaker": "one speaker tests, the other of the session develops",
-        "random": "random, stratified",
-        "file": f"the list splits/{split['list']}.csv",
-    }[split["protocol"]]
-    folds = assigned.merge(table[["utterance", "speaker"]], on="utterance")
-    shared = (folds.groupby(["fold", "speaker"])["part"].nunique() > 1).any()
-    speakers = (
-        "speakers are shared between parts, which flatters the figures"
-        if shared
-        else "no speaker is in two parts of a fold"
-    )
-    return f"{name}; {folds['fold'].nunique()} folds: {speakers}"
-
-
-def _targets(train: dict[str, Any]) -> str:
-    if train["targets"] == "votes":
-        return " · trained towards the raters' votes, evaluated against their majority"
-    return ""
-
-
-def _majority(predictions: pd.DataFrame) -> dict[str, Any]:
-    counts = predictions["true"].value_counts().sort_index(kind="stable")
-    return {"name": counts.idxmax(), "share": counts.max() / counts.sum()}
-
-
-def _counts(table: pd.DataFrame, emotions: pd.Series) -> dict[str, Any]:
-    return {
-        "utterances": len(table),
-        "labelled": len(emotions),
-        "dialogs": table["dialog"].nunique(),
-        "sessions": table["session"].nunique(),
-        "speakers": table["speaker"].nunique(),
-        "minutes": float((table["end"] - table["start"]).sum() / 60),
-    }
-
-
-def _left_out(table: pd.DataFrame, emotions: pd.Series) -> dict[str, int]:
-    """Utterances without a class, by the release's code."""
-    others = table[~table["utterance"].isin(emotions.index)]
-    return {str(code): int(count) for code, count in others["emotion"].value_counts().items()}
-
-
-def _corpus_rows(
-    emotions: pd.Series, table: pd.DataFrame, classes: list[str]
-) -> list[dict[str, Any]]:
-    sessions = table.set_index("utterance")["session"].loc[emotions.index]
-    counts = pd.crosstab(sessions, emotions).reindex(columns=classes, fill_value=0)
-    rows = [{"name": str(name), "counts": row.tolist()} for name, row in counts.iterrows()]
-    return [*rows, {"name": "all", "counts": counts.sum().tolist()}]
-
-
-def _comparison(path: Path, corpus: str) -> dict[str, Any]:
-    """The rows of the comparison, if it is of this corpus, and the corpus it is of."""
-    table = pd.read_csv(path, keep_default_na=False)
-    found = table["corpus"].iloc[0] if len(table) else ""
-    rows = table.to_dict("records") if found == corpus else []
-    return {"corpus": found, "rows": rows}
-
-
-def _streams(store: FeatureStore, model: dict[str, Any]) -> list[dict[str, Any]]:
-    read_by = {}
-    for modality in model["modalities"]:
-        names = model["streams"][modality]
-        read_by |= dict.fromkeys([names] if isinstance(names, str) else names, modality)
-    if model["prosody"] is not None:
-        read_by[model["prosody"]] = "audio, joined"
-    rows = []
-    for name in store.streams:
-        stream = store.stream(name)
-        n = stream.lengths if stream.is_sequence else None
-        rows.append(
-            {
-                "name": name,
-                "width": stream.width,
-                "steps": "one an utterance" if n is None else int(n.sum()),
-                "mean": "" if n is None else f"{n.mean():.1f}",
-                "empty": "" if n is None else int((n == 0).sum()),
-                "modality": read_by.get(name, ""),
-            }
-        )
-    return rows
 
 
 def _median(predictions: pd.DataFrame, classes: list[str]) -> list[str]:
@@ -281,20 +228,20 @@ def _examples(
     media: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """What the template says of some test utterances, with a figure each in `plots`."""
-    first, *others = evaluation.models(models)
-    trained = {model.fold: model for model in (first, *others) if model.seed == first.seed}
-    rows = predictions[predictions["seed"] == first.seed].drop_duplicates("utterance")
+    seed = predictions["seed"].min()  # whose attention is in the file of attention too
+    trained = {model.fold: model for model in evaluation.models(models) if model.seed == seed}
+    rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.set_index("utterance")
     index = {name: row for row, name in enumerate(store.utterances["utterance"])}
     found: dict[str, dict[str, Any]] = {}
-    for fold, names in rows.loc[list(dict.fromkeys(utterances))].groupby("fold").groups.items():
-        classifier = Classifier.load(trained[fold].path)
+    for fold, chosen in rows.loc[list(dict.fromkeys(utterances))].groupby("fold"):
+        classifier = Classifier.load(trained[int(str(fold))].path)
         examples = Examples(store, classifier.settings, classifier.max_steps)
-        for name in names:
+        for name in chosen.index:
             hops = attention.of_utterance(classifier, examples, index[name])
             seen = looks.look(store, classifier, examples, index[name], hops=hops, media=media)
             path = plots / f"attention-{name}.png"
-            figure = looks.figure(seen)
+            figure = drawing.figure(seen)
             if figure is not None:
                 figures.save(figure, path, dpi=100)
             about, row = store.utterances.iloc[index[name]], rows.loc[name]
@@ -307,6 +254,6 @@ def _examples(
                 "probability": row[f"p_{row['predicted']}"],
                 "probability_true": row[f"p_{row['true']}"],
                 "image": figures.embed(path) if figure is not None else None,
-                "media": seen.waveform is not None or bool(seen.frames),
+                "lacking": seen.lacking,
             }
     return found

@@ -1,0 +1,195 @@
+"""The rows of the comparison: which models, and what each one predicts.
+
+A row follows the parameter file in all but what it sets itself. Four parameters of the model it
+never takes from there, since they are what is compared: name, modalities, prosody and hops.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import evaluation, params, training
+from pipeline.models import MODELS
+from pipeline.store import FeatureStore
+
+_OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
+_GROUPS = ("model", "train")
+_DECISIVE = {"labels", "split", "model", "train"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The file of rows.
+
+    Attributes
+    ----------
+    path
+        Where it is; for messages.
+    reference
+        The key of the row that every other is tested against.
+    overrides
+        By key, what each row sets of the groups `model` and `train`.
+    """
+
+    path: Path
+    reference: str
+    overrides: dict[str, dict[str, dict[str, Any]]]
+
+    def settings(self, key: str, common: params.Params) -> params.Params:
+        """All parameters of a row.
+
+        Parameters
+        ----------
+        key
+            The row's.
+        common
+            The parameter file, which every row follows in what it does not set.
+
+        Raises
+        ------
+        ParamsError
+            If there is no such row, or it sets something that cannot be; names row and key.
+        """
+        if key not in self.overrides:
+            near = difflib.get_close_matches(key, self.overrides, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise params.ParamsError(
+                f"{self.path}: no row {key}{hint}; there are {', '.join(self.overrides)}"
+            )
+        row = self.overrides[key]
+        groups = common.model_dump()
+        required = ["name", "modalities"]
+        registered = MODELS.get(str(row["model"].get("name")))
+        if registered is not None and registered.hops:
+            required.append("hops")
+        for name in required:
+            if name not in row["model"]:
+                raise params.ParamsError(f"{self.path}, row {key}:\n  model.{name}: is missing")
+        groups["model"] |= _OWN | row["model"]
+        groups["train"] |= row.get("train", {})
+        return params.parse(groups, f"{self.path}, row {key}")
+
+
+def read(path: Path) -> Rows:
+    """Read the file of rows.
+
+    Raises
+    ------
+    ParamsError
+        If it cannot be read or is not made of rows; names the row and key at fault.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise params.ParamsError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise params.ParamsError(f"{path}: is not valid YAML: {error}") from error
+    if not isinstance(raw, dict) or set(raw) != {"reference", "rows"}:
+        raise params.ParamsError(f"{path}: must have two keys, reference and rows")
+    rows, reference = raw["rows"], raw["reference"]
+    if not isinstance(rows, dict) or not rows:
+        raise params.ParamsError(f"{path}: rows must be a mapping of names to rows, is {rows!r}")
+    for key, row in rows.items():
+        _check(f"{path}, row {key}", key, row)
+    if str(reference) not in rows:
+        raise params.ParamsError(
+            f"{path}: reference is {reference!r}, which is no row; there are {', '.join(rows)}"
+        )
+    return Rows(path, str(reference), rows)
+
+
+def _check(where: str, key: Any, row: Any) -> None:
+    """Check the form of a row; its values are checked with the parameters."""
+    # the key names a stage and a folder
+    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", key):
+        raise params.ParamsError(
+            f"{where}: a row's name starts with a letter or digit and has only those, - and _"
+        )
+    if not isinstance(row, dict) or "model" not in row:
+        raise params.ParamsError(f"{where}: must be a mapping with the key model, is {row!r}")
+    for group, values in row.items():
+        if group not in _GROUPS:
+            raise params.ParamsError(
+                f"{where}: {group}: a row sets {' and '.join(_GROUPS)} only; all else is common to "
+                "all rows and set in params.yaml"
+            )
+        if not isinstance(values, dict):
+            raise params.ParamsError(f"{where}: {group}: must be a mapping, is {values!r}")
+
+
+def description(key: str, settings: params.Params) -> dict[str, Any]:
+    """What decides a row's result besides the store, as plain values."""
+    decisive = settings.model_dump(mode="json", include=_DECISIVE)
+    return {"key": key, "corpus": settings.corpus.name, **decisive}
+
+
+def run(
+    key: str,
+    settings: params.Params,
+    *,
+    store: Path,
+    lists: Path,
+    parts: Path,
+    output: Path,
+    device: str,
+    workers: int,
+) -> None:
+    """Train a row's models and keep their test predictions.
+
+    Parameters
+    ----------
+    key, settings
+        The row.
+    store
+        The feature store.
+    lists
+        The folder of fixed splits.
+    parts
+        A folder of this row's own for models and checkpoints; a killed run leaves it behind and
+        goes on from it. Removed at the end.
+    output
+        Folder; gets ``predictions.csv`` (:func:`pipeline.evaluation.predictions_table`) and
+        ``row.json`` (parameters of the row, label, classes, parameter counts, the store's SHA-256).
+    device
+        A torch device's name.
+    workers
+        Processes.
+    """
+    import torch  # reading rows needs none
+
+    models = parts / "models"
+    jobs = training.plan(
+        store,
+        settings,
+        lists=lists,
+        models=models,
+        curves=parts / "curves",
+        checkpoints=parts / "checkpoints",
+        device=device,
+    )
+    print(f"{key}: {training.describe(jobs)}")
+    training.train_folds(jobs, workers)
+    with FeatureStore(store) as opened:
+        predictions = evaluation.test_folds(opened, models, torch.device(device))
+    with store.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    record = {
+        **description(key, settings),
+        "label": settings.model.label,
+        "classes": jobs[0].classes,
+        "parameters": jobs[0].parameters,
+        "store": content,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    predictions.to_csv(output / "predictions.csv", index=False, lineterminator="\n")
+    (output / "row.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(parts)

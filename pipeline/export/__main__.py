@@ -1,0 +1,107 @@
+"""Command line: ``python -m pipeline.export arrays|mmsa|means STORE OUTPUT``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import InputError, params
+from pipeline.export import arrays, means, mmsa
+from pipeline.export.common import STEPS, ExportError, divide
+from pipeline.store import FeatureStore
+
+
+def _pairs(text: Sequence[str], option: str, known: Mapping[str, Any]) -> dict[str, str]:
+    """Read kind=value pairs."""
+    given = {}
+    for pair in text:
+        kind, equals, value = pair.partition("=")
+        if kind not in known or not equals or not value:
+            raise ExportError(f"{option} {pair}: write one of {', '.join(known)}, =, and a value")
+        given[kind] = value
+    return given
+
+
+def _steps(text: Sequence[str]) -> dict[str, int]:
+    given = _pairs(text, "--steps", STEPS)
+    for kind, value in given.items():
+        if not (value.isascii() and value.isdigit() and int(value)):
+            raise ExportError(f"--steps {kind}={value}: must be a whole number above 0")
+    return STEPS | {kind: int(value) for kind, value in given.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.export", description="A feature store in formats of other code."
+    )
+    commands = parser.add_subparsers(dest="format", required=True)
+    for name, output, text, defaults in (
+        (
+            "arrays",
+            "FOLDER",
+            "padded NumPy arrays, as the code of the AMH paper loads",
+            arrays.STREAMS,
+        ),
+        ("mmsa", "FILE", "the pickle that MMSA loads", mmsa.STREAMS),
+    ):
+        command = commands.add_parser(name, help=text, description=f"Write {text}.")
+        command.add_argument("store", metavar="STORE", type=Path)
+        command.add_argument("output", metavar=output, type=Path, help="must not exist")
+        command.add_argument("--fold", type=int, help="whose parts to write (default: the first)")
+        shown = " ".join(f"{kind}={stream}" for kind, stream in defaults.items())
+        command.add_argument(
+            "--streams", nargs="+", default=[], metavar="KIND=STREAM", help=f"(default: {shown})"
+        )
+        shown = " ".join(f"{kind}={number}" for kind, number in STEPS.items())
+        command.add_argument(
+            "--steps", nargs="+", default=[], metavar="KIND=NUMBER", help=f"(default: {shown})"
+        )
+        command.add_argument(
+            "--params",
+            type=Path,
+            default=Path("params.yaml"),
+            help="file whose labels and split are used (default: params.yaml)",
+        )
+    text = "a CSV file with the mean of each stream, a row an utterance"
+    command = commands.add_parser("means", help=text, description=f"Write {text}.")
+    command.add_argument("store", metavar="STORE", type=Path)
+    command.add_argument("output", metavar="FILE", type=Path, help="must not exist")
+    command.add_argument("--streams", nargs="+", metavar="STREAM", help="(default: all)")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    with FeatureStore(options.store) as store:
+        if options.format == "means":
+            means.write(store, options.output, options.streams)
+            return
+        defaults = arrays.STREAMS if options.format == "arrays" else mmsa.STREAMS
+        streams = defaults | _pairs(options.streams, "--streams", defaults)
+        streams = {kind: name for kind, name in streams.items() if name != "none"}
+        steps = _steps(options.steps)
+        settings = params.load(options.params)
+        lists = options.params.parent / "splits"
+        classes, names, parts = divide(store, settings, lists, options.fold)
+        if options.format == "arrays":
+            arrays.write(store, options.output, classes, parts, streams=streams, steps=steps)
+        else:
+            mmsa.write(store, options.output, classes, names, parts, streams=streams, steps=steps)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What the export formats share: the parts of a fold, padded arrays on disk, whole outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import InputError, params
+from pipeline.corpus import labels, splits
+from pipeline.store import FeatureStore, Stream
+
+STEPS = {"audio": 750, "text": 128, "video": 32}
+"""The steps that each modality is padded or cut to by default: those of the AMH paper's code."""
+
+
+class ExportError(InputError):
+    """What cannot be exported as asked; the message names the option or file and the remedy."""
+
+
+def divide(
+    store: FeatureStore, settings: params.Params, lists: Path, fold: int | None
+) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
+    """Classes of all utterances and rows of the parts of one fold.
+
+    Parameters
+    ----------
+    store
+        The store.
+    settings
+        Its groups `labels` and `split` are used.
+    lists
+        The folder of fixed lists of protocol `file`.
+    fold
+        A fold's number; None: the first.
+
+    Returns
+    -------
+    tuple
+        [N] class indices (-1: none), the classes' names, and the rows of ``train``,
+        ``development`` and ``test`` in the store.
+
+    Raises
+    ------
+    ExportError
+        If there is no fold of that number.
+    """
+    table = store.utterances
+    scheme = labels.scheme(settings.labels.scheme)
+    classes = scheme.apply(table["emotion"])
+    folds = {found.number: found for found in splits.folds(table, classes, settings.split, lists)}
+    number = min(folds) if fold is None else fold
+    if number not in folds:
+        known = ", ".join(map(str, sorted(folds)))
+        raise ExportError(f"--fold {number}: there is no such fold; there are {known}")
+    parts = {
+        part: np.flatnonzero(table["utterance"].isin(getattr(folds[number], part)))
+        for part in splits.PARTS
+    }
+    return classes, scheme.classes, parts
+
+
+def of_kind(store: FeatureStore, kind: str, name: str) -> Stream:
+    """The stream, which must have steps, or one row an utterance for prosody."""
+    stream = store.stream(name)
+    if stream.is_sequence == (kind == "prosody"):
+        has = "steps" if stream.is_sequence else "one row an utterance"
+        raise ExportError(
+            f"--streams {kind}={name}: {name} has {has}; name another stream, or {kind}=none"
+        )
+    return stream
+
+
+def values(stream: Stream, row: int, *, vectors: bool) -> np.ndarray:
+    """One utterance; with `vectors` those of its token ids."""
+    found = stream[row]
+    return stream.vectors[found] if vectors and stream.has_tokens else found
+
+
+def write_padded(
+    stream: Stream,
+    rows: np.ndarray,
+    steps: int,
+    path: Path,
+    progress: str,
+    *,
+    vectors: bool = False,
+) -> np.ndarray:
+    """Write [N, steps, D] or [N, steps] and return the [N] lengths after the cut."""
+    is_ids = stream.has_tokens and not vectors
+    shape = (steps,) if is_ids else (steps, stream.width)
+    dtype = np.dtype(np.int32 if is_ids else np.float32)
+    with path.open("wb") as file:
+        write_header(file, (len(rows), *shape), dtype)
+        for row in tqdm(rows, progress, unit="utt"):
+            found = values(stream, row, vectors=vectors)[:steps]
+            padded = np.zeros(shape, dtype)
+            padded[: len(found)] = found
+            file.write(padded.data)
+    return np.minimum(stream.lengths[rows], steps)
+
+
+def write_rows(stream: Stream, rows: np.ndarray, path: Path, progress: str) -> None:
+    """Write [N, P] of an utterance-level stream."""
+    with path.open("wb") as file:
+        write_header(file, (len(rows), stream.width), np.dtype(np.float32))
+        for row in tqdm(rows, progress, unit="utt"):
+            file.write(stream[row].astype(np.float32).data)
+
+
+def write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Begin a .npy file; rows that follow are appended, so that a full disk is an error.
+
+    A memory map of a file that does not fit on the disk would end the process by a signal.
+    """
+    descr = np.lib.format.dtype_to_descr(dtype)
+    content = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, content)
+
+
+@contextmanager
+def whole(output: Path) -> Iterator[Path]:
+    """A path to write to, moved to `output` at the end; what else lies beside it is removed."""
+    if output.exists():
+        raise ExportError(f"{output}: exists; remove it or name another output")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+            partial = Path(folder) / output.name
+            yield partial
+            partial.rename(output)
+    except OSError as error:
+        raise ExportError(f"{output}: is not written: {error.strerror or error}") from error

@@ -1,0 +1,136 @@
+"""What the report says of corpus, protocol, features and the comparison of models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.store import FeatureStore
+
+
+def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
+    """How utterances were divided, and whether speakers really are kept apart.
+
+    Parameters
+    ----------
+    split
+        The parameters `split`.
+    assigned
+        ``folds.csv``: utterance, fold, part.
+    table
+        The utterance table.
+    """
+    name = {
+        "session": "leave one session out",
+        "speaker": "one speaker tests, the other of the session develops",
+        "random": "random, stratified",
+        "file": f"the list splits/{split['list']}.csv",
+    }[split["protocol"]]
+    folds = assigned.merge(table[["utterance", "speaker"]], on="utterance")
+    shared = (folds.groupby(["fold", "speaker"])["part"].nunique() > 1).any()
+    speakers = (
+        "speakers are shared between parts, which flatters the figures"
+        if shared
+        else "no speaker is in two parts of a fold"
+    )
+    return f"{name}; {folds['fold'].nunique()} folds: {speakers}"
+
+
+def targets(train: dict[str, Any]) -> str:
+    """What the protocol's line says of training's targets."""
+    if train["targets"] == "votes":
+        return " · trained towards the raters' votes, evaluated against their majority"
+    return ""
+
+
+def majority(predictions: pd.DataFrame) -> dict[str, Any]:
+    """The most frequent class of the test parts, and its share."""
+    found = predictions["true"].value_counts().sort_index(kind="stable")
+    return {"name": found.idxmax(), "share": found.max() / found.sum()}
+
+
+def counts(table: pd.DataFrame, emotions: pd.Series) -> dict[str, Any]:
+    """The size of the corpus; `emotions` are the classes by utterance."""
+    return {
+        "utterances": len(table),
+        "labelled": len(emotions),
+        "dialogs": table["dialog"].nunique(),
+        "sessions": table["session"].nunique(),
+        "speakers": table["speaker"].nunique(),
+        "minutes": float((table["end"] - table["start"]).sum() / 60),
+    }
+
+
+def left_out(table: pd.DataFrame, emotions: pd.Series) -> dict[str, int]:
+    """Utterances without a class, by the release's code."""
+    others = table[~table["utterance"].isin(emotions.index)]
+    return {str(code): int(count) for code, count in others["emotion"].value_counts().items()}
+
+
+def corpus_rows(
+    emotions: pd.Series, table: pd.DataFrame, classes: list[str]
+) -> list[dict[str, Any]]:
+    """Utterances by session and class, and of all sessions."""
+    sessions = table.set_index("utterance")["session"].loc[emotions.index]
+    found = pd.crosstab(sessions, emotions).reindex(columns=classes, fill_value=0)
+    rows = [{"name": str(name), "counts": row.tolist()} for name, row in found.iterrows()]
+    return [*rows, {"name": "all", "counts": found.sum().tolist()}]
+
+
+def comparison(path: Path, corpus: str) -> dict[str, Any]:
+    """What the file of the comparison says, if it is of this corpus.
+
+    Parameters
+    ----------
+    path
+        The table of :mod:`pipeline.comparison`; it may be missing, or have no rows yet.
+    corpus
+        The store's.
+
+    Returns
+    -------
+    comparison
+        ``corpus`` that the table is of, empty if there is none; its ``table``, without rows if it
+        is of another corpus; the ``reference`` that differences are to.
+    """
+    table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
+    found = str(table["corpus"].iloc[0]) if len(table) else ""
+    if found != corpus:
+        table = table.iloc[:0]
+    references = [row["model"] for row in table.to_dict("records") if row["difference"] == ""]
+    return {
+        "corpus": found,
+        "table": table,
+        "reference": references[0] if references else "the reference",
+    }
+
+
+def streams(
+    store: FeatureStore, model: dict[str, Any], train: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Each stream of the store, and what reads it."""
+    read_by: dict[str, str] = {}
+    for modality in model["modalities"]:
+        names = model["streams"][modality]
+        read_by |= dict.fromkeys([names] if isinstance(names, str) else names, modality)
+    if model["prosody"] is not None:
+        read_by[model["prosody"]] = "audio, joined"
+    if train["targets"] == "votes":
+        read_by["votes"] = "training, as targets"
+    rows = []
+    for name in store.streams:
+        stream = store.stream(name)
+        n = stream.lengths if stream.is_sequence else None
+        rows.append(
+            {
+                "name": name,
+                "width": stream.width,
+                "steps": "one an utterance" if n is None else int(n.sum()),
+                "mean": "" if n is None else f"{n.mean():.1f}",
+                "empty": "" if n is None else int((n == 0).sum()),
+                "modality": read_by.get(name, ""),
+            }
+        )
+    return rows

@@ -1,0 +1,43 @@
+"""The feature store: one ragged HDF5 file that serves every label scheme, split and model.
+
+Layout (schema version 2)::
+
+    /utterances/<column>      N rows, in the order of the utterance table (sorted by id)
+    /<stream>/values          [sum of T, D] float32 or float16, or [sum of T] int32 token ids
+    /<stream>/offsets         [N + 1] int64; utterance i is values[offsets[i]:offsets[i + 1]]
+    /<stream>/times, tokens   [sum of T], aligned with the steps (seconds; ids into vocabulary)
+    /<stream>/vocabulary      [V] strings        /<stream>/vectors  [V, D] float32
+    /<stream>/values, names   [N, P] float32 and [P] strings: an utterance-level stream
+    /votes/values, names      such a stream: the evaluators' votes for each of the release's codes
+    /<group>/crc32            [N] uint32, checksum of each utterance's rows in that group
+    attributes                schema_version, corpus, parameters, extractors, storage (JSON)
+    attribute sha256          of each dataset's content, of each group's, and of the whole store's
+
+With ``store.include_text: false`` it has no ``/utterances/text``, no ``tokens``, and of strings in
+streams only ``names``. Only values with steps are ever float16 or compressed.
+
+The same inputs, parameters and versions give the same bytes: fixed order, fixed-length strings,
+no HDF5 timestamps. ``python -m pipeline.store describe FILE`` shows what a file holds, ``verify``
+checks it, ``diff`` compares two.
+"""
+
+from pipeline.store.checking import check, verify
+from pipeline.store.command import main
+from pipeline.store.comparing import compare
+from pipeline.store.describing import describe
+from pipeline.store.reading import SCHEMA_VERSION, FeatureStore, StoreError, Stream, open_checked
+from pipeline.store.writing import assemble
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "FeatureStore",
+    "StoreError",
+    "Stream",
+    "assemble",
+    "check",
+    "compare",
+    "describe",
+    "main",
+    "open_checked",
+    "verify",
+]

@@ -1,0 +1,148 @@
+"""Saying how two feature stores differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.store import hashing
+from pipeline.store.reading import FeatureStore, Stream
+
+_NAMED = 3  # utterances named in a line
+
+
+def compare(a: Path, b: Path) -> list[str]:
+    """Every difference of two stores as a line; empty if their content is the same.
+
+    Lines name parameters, versions and other attributes, utterances, columns of the table, and
+    streams with the number of utterances that differ and the largest difference of a value.
+
+    Raises
+    ------
+    StoreError
+        If one of them cannot be used.
+    """
+    with FeatureStore(a) as first, FeatureStore(b) as second:
+        if first.sha256 == second.sha256:
+            return []
+        return [
+            *_compare_attributes(first, second),
+            *_compare_utterances(first, second),
+            *_compare_streams(first, second),
+        ]
+
+
+def _compare_attributes(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
+    flat = [dict(_flatten(_attributes(store))) for store in (first, second)]
+    for key in sorted(set(flat[0]) | set(flat[1])):
+        values = [found.get(key, "absent") for found in flat]
+        if values[0] != values[1]:
+            yield f"{key}: {values[0]} / {values[1]}"
+
+
+def _attributes(store: FeatureStore) -> dict[str, Any]:
+    attributes = store.file.attrs
+    read = {name: json.loads(attributes[name]) for name in ("parameters", "storage", "extractors")}
+    return {"corpus": str(attributes["corpus"]), **read}
+
+
+def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Keys of nested mappings joined with dots, and their values as JSON."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, json.dumps(values, sort_keys=True)
+
+
+def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
+    tables = [store.utterances.set_index("utterance") for store in (first, second)]
+    for here, there, table in (("first", "second", tables), ("second", "first", tables[::-1])):
+        only = table[0].index.difference(table[1].index).tolist()
+        if only:
+            yield f"utterances: {_some(only)} in the {here} store and not in the {there}"
+    common = tables[0].index.intersection(tables[1].index)
+    for column in tables[0].columns.union(tables[1].columns):
+        if column not in tables[0] or column not in tables[1]:
+            where = "first" if column in tables[0] else "second"
+            yield f"utterances/{column}: only in the {where} store"
+            continue
+        left, right = (table[column].loc[common] for table in tables)
+        differs = (left != right) & ~(left.isna() & right.isna())
+        if differs.any():
+            yield f"utterances/{column}: differs in {_some(common[differs].tolist())}"
+
+
+def _compare_streams(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
+    rows = [pd.Series(range(len(store)), index=list(store)) for store in (first, second)]
+    common = rows[0].index.intersection(rows[1].index)
+    pairs = list(zip(common, rows[0][common], rows[1][common], strict=True))
+    for name in sorted(set(first.streams) | set(second.streams)):
+        if name not in first.streams or name not in second.streams:
+            where = "first" if name in first.streams else "second"
+            yield f"{name}: only in the {where} store"
+            continue
+        streams = first.stream(name), second.stream(name)
+        if hashing.recorded(streams[0].group) != hashing.recorded(streams[1].group):
+            yield from _compare_stream(*streams, pairs)
+
+
+def _compare_stream(a: Stream, b: Stream, pairs: list[tuple[str, int, int]]) -> Iterator[str]:
+    if a.is_sequence != b.is_sequence or a.width != b.width or a.has_tokens != b.has_tokens:
+        yield f"{a.name}: {_kind(a)} / {_kind(b)}"
+        return
+    for name in sorted(set(a.group) ^ set(b.group)):
+        yield f"{a.name}/{name}: only in the {'first' if name in a.group else 'second'} store"
+    for name in sorted(set(a.group) & set(b.group) - {"values", "times", "tokens", "offsets"}):
+        if name == "crc32":
+            continue
+        left, right = a.group[name], b.group[name]
+        if hashing.recorded(left) != hashing.recorded(right):
+            yield f"{a.name}/{name}: differs ({len(left)} / {len(right)} rows)"
+    for name in ("values", "times", "tokens"):
+        if name in a.group and name in b.group:
+            yield from _compare_rows(a, b, name, pairs)
+
+
+def _kind(stream: Stream) -> str:
+    if stream.has_tokens:
+        return "token ids"
+    return f"{stream.width} values {'a step' if stream.is_sequence else 'an utterance'}"
+
+
+def _compare_rows(
+    a: Stream, b: Stream, name: str, pairs: list[tuple[str, int, int]]
+) -> Iterator[str]:
+    types = [stream.group[name].dtype.name for stream in (a, b)]
+    if types[0] != types[1]:
+        yield f"{a.name}/{name}: {types[0]} / {types[1]}"
+    lengths, values, largest, where = [], [], 0.0, ""
+    for utterance, i, j in pairs:
+        x, y = a.aligned(name, i), b.aligned(name, j)
+        if x.shape != y.shape:
+            lengths.append(utterance)
+        elif not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
+            values.append(utterance)
+            difference = float(np.nanmax(np.abs(x.astype(np.float64) - y)))
+            if difference > largest:
+                largest, where = difference, utterance
+    if lengths:
+        yield f"{a.name}/{name}: the number of steps differs in {_some(lengths)}"
+    if values:
+        found = (
+            ""
+            if a.group[name].dtype.kind in "iu"
+            else (f"; the largest difference is {largest:.3g}, in {where}")
+        )
+        yield f"{a.name}/{name}: differs in {_some(values)}{found}"
+
+
+def _some(names: list[str]) -> str:
+    """How many utterances, and the first ones."""
+    shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return f"{len(names)} utterance{'s' if len(names) > 1 else ''} ({shown})"

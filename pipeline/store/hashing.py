@@ -1,0 +1,154 @@
+"""Hashes of a store's content, recorded when it is written and compared when it is verified.
+
+SHA-256 tells whether a dataset, a group or the whole store is as it was written; a CRC-32 an
+utterance and group tells where it is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import h5py
+import numpy as np
+
+ALIGNED = ("values", "times", "tokens")
+"""Datasets of a stream with rows of utterances; the others hold for all utterances."""
+
+_EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
+
+_BLOCK = 1 << 24  # bytes read at a time, so that hashing needs little memory
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a group holds, as hashes.
+
+    Attributes
+    ----------
+    datasets
+        SHA-256 of each dataset's type, shape and values; None of one that cannot be read.
+    crc32
+        [N] uint32, checksum of each utterance's rows.
+    unreadable
+        Indices of the utterances of which some rows cannot be read.
+    """
+
+    datasets: dict[str, str | None]
+    crc32: np.ndarray
+    unreadable: set[int]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the names and hashes of all datasets."""
+        return _digest(self.datasets)
+
+
+def prepare(file: h5py.File, utterances: int) -> None:
+    """Make room for the hashes of all that is in `file`."""
+    for name in sorted(file):
+        group = file[name]
+        for item in (group, *(group[dataset] for dataset in sorted(group))):
+            item.attrs["sha256"] = _EMPTY
+        group["crc32"] = np.zeros(utterances, np.uint32)
+    file.attrs["sha256"] = _EMPTY
+
+
+def record(file: h5py.File) -> None:
+    """Fill in the hashes; nothing may be written afterwards."""
+    groups = {}
+    for name in sorted(file):
+        group = file[name]
+        found = contents(group, len(group["crc32"]))
+        for dataset, sha256 in found.datasets.items():
+            group[dataset].attrs.modify("sha256", np.bytes_(sha256))
+        group["crc32"][:] = found.crc32
+        groups[name] = found.sha256
+        group.attrs.modify("sha256", np.bytes_(found.sha256))
+    file.attrs.modify("sha256", np.bytes_(whole(file, groups)))
+
+
+def recorded(item: h5py.HLObject) -> str:
+    """The hash recorded in a dataset, a group or a file; empty if there is none."""
+    return bytes(item.attrs.get("sha256", b"")).decode("ascii", "replace")
+
+
+def whole(file: h5py.File, groups: Mapping[str, str]) -> str:
+    """Hash of a store's attributes and of its groups' hashes."""
+    attributes = {
+        name: value if isinstance(value, str) else int(value)
+        for name, value in file.attrs.items()
+        if name != "sha256"
+    }
+    return _digest({"attributes": attributes, "groups": dict(groups)})
+
+
+def contents(group: h5py.Group, utterances: int) -> Contents:
+    """Read all of a group whose layout is sound and hash it."""
+    is_table = group.name == "/utterances"
+    rows = group["offsets"][:] if "offsets" in group else np.arange(utterances + 1)
+    crc32 = np.zeros(utterances, np.uint32)
+    unreadable: set[int] = set()
+    datasets: dict[str, str | None] = {}
+    for name in sorted(set(group) - {"crc32"}):
+        dataset = group[name]
+        found = hashlib.sha256(f"{dataset.dtype.str} {dataset.shape}".encode())
+        if is_table or name in ALIGNED:
+            lost = _hash_rows(dataset, rows, found.update, crc32)
+            unreadable |= lost
+            datasets[name] = None if lost else found.hexdigest()
+            continue
+        try:
+            found.update(np.ascontiguousarray(dataset[()]).data)
+            datasets[name] = found.hexdigest()
+        except (OSError, RuntimeError):
+            datasets[name] = None
+    return Contents(datasets, crc32, unreadable)
+
+
+def _hash_rows(
+    dataset: h5py.Dataset, rows: np.ndarray, update: Callable, crc32: np.ndarray
+) -> set[int]:
+    """Hash a dataset, continue each utterance's checksum, return the utterances that are lost."""
+    lost = set()
+    for first, last in _runs(rows, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))):
+        try:
+            _hash_block(dataset, rows[first : last + 1], update, crc32[first:last])
+        except (OSError, RuntimeError):
+            for index in range(first, last):
+                try:
+                    dataset[rows[index] : rows[index + 1]]
+                except (OSError, RuntimeError):
+                    lost.add(index)
+    return lost
+
+
+def _hash_block(
+    dataset: h5py.Dataset, rows: np.ndarray, update: Callable, crc32: np.ndarray
+) -> None:
+    block = np.ascontiguousarray(dataset[rows[0] : rows[-1]])
+    data = memoryview(block.tobytes())
+    update(data)
+    size = block.nbytes // max(len(block), 1)
+    for index, (start, stop) in enumerate(pairwise(rows)):
+        part = data[(start - rows[0]) * size : (stop - rows[0]) * size]
+        crc32[index] = zlib.crc32(part, int(crc32[index]))
+
+
+def _runs(rows: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
+    """First and last utterance (excluded) of runs of about `_BLOCK` bytes, `size` a row."""
+    number = max(1, _BLOCK // max(size, 1))
+    first = 0
+    while first < len(rows) - 1:
+        last = int(np.searchsorted(rows, rows[first] + number, "right")) - 1
+        last = max(last, first + 1)
+        yield first, last
+        first = last
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

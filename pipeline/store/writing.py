@@ -1,0 +1,231 @@
+"""Writing a feature store from the utterance table, the votes and each modality's features."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from pipeline import params
+from pipeline.corpus import votes as raters
+from pipeline.hdf5 import write_strings, writing
+from pipeline.space import full_disk_reported, reserved
+from pipeline.store import hashing
+from pipeline.store.checking import check
+from pipeline.store.reading import SCHEMA_VERSION, StoreError, Stream, open_checked
+
+_NUMBERS = ("session", "start", "end", "valence", "activation", "dominance")
+_BLOCK = 1 << 24  # bytes copied at a time, so that assembling needs little memory
+
+
+def assemble(
+    table: pd.DataFrame,
+    votes: pd.DataFrame,
+    modalities: Sequence[Path],
+    output: Path,
+    *,
+    corpus: str,
+    parameters: dict,
+    settings: params.Store,
+) -> None:
+    """Join the utterance table, the votes and each modality's features to one verified store.
+
+    Parameters
+    ----------
+    table
+        The utterance table.
+    votes
+        The votes table; kept as numbers, see :mod:`pipeline.corpus.votes`.
+    modalities
+        The HDF5 files that the extraction stages wrote, and those of streams made elsewhere.
+    output
+        The store; appears only when it is whole and verified.
+    corpus, parameters
+        Its name and the feature parameters, kept as attributes.
+    settings
+        How it is written. float16 and compression are for values with steps, which are nearly all
+        of the bytes; times, vectors and values of whole utterances are kept as they are.
+
+    Raises
+    ------
+    StoreError
+        If utterances differ between table and modalities, a stream is damaged or there twice, or a
+        value is too large for float16.
+    CorpusError
+        If a vote is for an utterance that the table lacks.
+    FullDiskError
+        If there is no room.
+    """
+    ids = table["utterance"].tolist()
+    counts = raters.count(ids, votes)
+    if not settings.include_text:
+        table = table.drop(columns="text")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _remove_remains(output)
+    with _opened(modalities, ids) as (streams, extractors):
+        needed = _size(table, counts, streams, settings)
+        remedy = "make room and run `dvc repro store` again"
+        with (
+            full_disk_reported(output, needed, remedy),
+            writing(output) as file,
+            reserved(file, needed),
+        ):
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            file.attrs["corpus"] = corpus
+            file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
+            file.attrs["extractors"] = json.dumps(extractors, sort_keys=True)
+            storage = settings.model_dump(exclude={"external"})
+            file.attrs["storage"] = json.dumps(storage, sort_keys=True)
+            # all that says what lies where comes before the bulk, so that a file whose end is
+            # lost can still be read up to there
+            _write_table(table, counts, file)
+            for stream in streams.values():
+                _create_stream(stream, file, settings)
+            hashing.prepare(file, len(ids))
+            for stream in streams.values():
+                if stream.is_sequence:
+                    _copy_values(stream, file[f"{stream.name}/values"], ids)
+            faults = check(file)
+            if faults:
+                raise StoreError(f"{output} is not written:\n  " + "\n  ".join(faults))
+            hashing.record(file)
+
+
+@contextmanager
+def _opened(
+    modalities: Sequence[Path], ids: list[str]
+) -> Iterator[tuple[dict[str, Stream], dict[str, Any]]]:
+    """The streams of all files by name, and what made each file."""
+    streams: dict[str, Stream] = {}
+    extractors = {}
+    with ExitStack() as stack:
+        for path in modalities:
+            source = stack.enter_context(open_checked(path))
+            _same_ids(source, ids, path)
+            extractors[path.stem] = json.loads(source.attrs["extractor"])
+            for name in sorted(set(source) - {"utterances"}):
+                if name in streams:
+                    raise StoreError(
+                        f"{path}: has a stream {name}, which another file has too; rename one"
+                    )
+                streams[name] = Stream(name, source[name])
+        yield streams, extractors
+
+
+def _write_table(table: pd.DataFrame, counts: np.ndarray, file: h5py.File) -> None:
+    for column in table.columns:
+        name = "id" if column == "utterance" else column
+        if column in _NUMBERS:
+            file[f"utterances/{name}"] = table[column].to_numpy()
+        else:
+            write_strings(file, f"utterances/{name}", table[column].tolist())
+    file["votes/values"] = counts
+    write_strings(file, "votes/names", raters.CODES)
+
+
+def _size(
+    table: pd.DataFrame, counts: np.ndarray, streams: dict[str, Stream], settings: params.Store
+) -> int:
+    """Bytes that the store takes at most."""
+    total = counts.nbytes
+    for column in table.columns:
+        longest = max((len(str(value).encode()) for value in table[column]), default=0)
+        total += max(longest, 8) * len(table)
+    datasets = len(table.columns)
+    for stream in streams.values():
+        for name, dataset in stream.group.items():
+            if _is_kept(name, dataset, settings):
+                total += dataset.size * _type(stream, name, settings).itemsize
+                datasets += 1
+        total += 4 * len(table)  # checksums
+    # HDF5's own: headers, attributes and chunk indices
+    return total + 8192 * (datasets + 8) + total // 200
+
+
+def _remove_remains(output: Path) -> None:
+    """Delete what killed runs left of `output`; HDF5 locks the file of a run that is alive."""
+    for partial in output.parent.glob(f".{output.name}.*.partial"):
+        with partial.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+        partial.unlink(missing_ok=True)
+
+
+def _same_ids(source: h5py.File, ids: list[str], path: Path) -> None:
+    found = source["utterances/id"].asstr()[:].tolist()
+    if found != ids:
+        differing = sorted(set(found) ^ set(ids))
+        example = f", such as {differing[0]}" if differing else " in their order"
+        raise StoreError(
+            f"{path}: its utterances differ from the utterance table{example}; "
+            "run `dvc repro store` to extract again"
+        )
+
+
+def _is_kept(name: str, dataset: h5py.Dataset, settings: params.Store) -> bool:
+    """Whether a dataset of a stream goes into the store; without text, nothing spells words."""
+    if settings.include_text or name == "names":
+        return True
+    return name != "tokens" and h5py.check_string_dtype(dataset.dtype) is None
+
+
+def _type(stream: Stream, name: str, settings: params.Store) -> np.dtype:
+    dtype = stream.group[name].dtype
+    is_large = name == "values" and stream.is_sequence and dtype.kind == "f"
+    return np.dtype(settings.dtype) if is_large else dtype
+
+
+def _create_stream(stream: Stream, file: h5py.File, settings: params.Store) -> None:
+    """Copy a stream but for the values of a sequence, which are only given their place."""
+    for name in sorted(stream.group):
+        dataset = stream.group[name]
+        if name == "values" and stream.is_sequence:
+            dtype = _type(stream, name, settings)
+            file.create_dataset(
+                f"{stream.name}/values", dataset.shape, dtype, **_layout(dataset, dtype, settings)
+            )
+        elif _is_kept(name, dataset, settings):
+            file.copy(dataset, file, name=f"{stream.name}/{name}")
+
+
+def _layout(dataset: h5py.Dataset, dtype: np.dtype, settings: params.Store) -> dict[str, Any]:
+    """How HDF5 is to store values with steps."""
+    if settings.compression == "none" or not dataset.size:
+        return {}
+    rows = settings.chunk * 1024 // _bytes_a_row(dataset, dtype)
+    chunks = (min(max(1, rows), len(dataset)), *dataset.shape[1:])
+    return {"chunks": chunks, "compression": settings.compression, "shuffle": True}
+
+
+def _bytes_a_row(dataset: h5py.Dataset, dtype: np.dtype) -> int:
+    return dtype.itemsize * int(np.prod(dataset.shape[1:]))
+
+
+def _copy_values(stream: Stream, target: h5py.Dataset, ids: list[str]) -> None:
+    """Copy the values of a sequence stream block by block, in the type of `target`."""
+    source = stream.group["values"]
+    step = max(1, _BLOCK // _bytes_a_row(target, target.dtype))
+    if target.chunks:  # whole chunks, each compressed once
+        step = max(1, step // target.chunks[0]) * target.chunks[0]
+    for start in range(0, len(source), step):
+        block = source[start : start + step]
+        with np.errstate(over="ignore"):  # said below
+            values = block.astype(target.dtype, copy=False)
+        lost = np.isinf(values) & np.isfinite(block)
+        if lost.any():
+            index = start + int(np.argmax(lost.reshape(len(lost), -1).any(axis=1)))
+            utterance = ids[np.searchsorted(stream.offsets, index, "right") - 1]
+            raise StoreError(
+                f"{stream.name}/values: {block[lost][0]:g} in utterance {utterance} is too large "
+                "for float16; set store.dtype to float32"
+            )
+        target[start : start + step] = values

@@ -1,0 +1,36 @@
+"""Stages `row@<key>` of comparison/dvc.yaml: test predictions of one model of the comparison."""
+
+import argparse
+from pathlib import Path
+
+from pipeline import compute, params
+from pipeline.comparison import rows
+from stages import run
+
+ROWS = Path("comparison/rows.yaml")
+LISTS = Path("splits")
+PARTS = Path("data/interim/comparison.parts")
+RESULTS = Path("data/comparison")
+
+
+def main() -> None:
+    """Run the stage in the repository's root."""
+    parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
+    parser.add_argument("row", help=f"a key of {ROWS}")
+    key = parser.parse_args().row
+    common = params.load()
+    settings = rows.read(ROWS).settings(key, common)
+    rows.run(
+        key,
+        settings,
+        store=Path(f"data/features/{settings.corpus.name}.h5"),
+        lists=LISTS,
+        parts=PARTS / key,
+        output=RESULTS / key,
+        device=compute.device(settings.compute.device).type,
+        workers=compute.processes(settings.compute.workers),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,25 @@
+"""The table of the comparison, from the rows that `dvc repro comparison/dvc.yaml` made."""
+
+from pathlib import Path
+
+from pipeline import params
+from pipeline.comparison import rows, table, writing
+from stages import run
+
+FOLDER = Path("comparison")
+RESULTS = Path("data/comparison")
+OUTPUT = Path("results")
+
+
+def main() -> None:
+    """Write the table in the repository's root."""
+    listed = rows.read(FOLDER / "rows.yaml")
+    found = table.results(listed, params.load(), RESULTS)
+    figures = table.published(FOLDER / "published.csv", listed)
+    built = table.build(found, listed.reference, figures)
+    writing.write(built, OUTPUT)
+    print(f"{OUTPUT / 'comparison.md'}: {len(built.rows)} models")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+"""Folders of models as the stage `train` leaves them, but of random weights: made in a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import params, training
+from pipeline.batches import Examples
+from pipeline.store import FeatureStore
+from tests.test_training import settings
+
+STEPS = {"audio": 6, "text": 5, "video": 6}  # cuts some sequences of the synthetic store
+
+
+def make_models(
+    store: FeatureStore, folder: Path, *, seeds: tuple[int, ...] = (0,), **model
+) -> Path:
+    """A model for each fold and seed, of the parameters `model`; returns the folder.
+
+    Weights are far from zero, so that classes and steps are told apart.
+    """
+    raw = settings(**model).model_dump()
+    raw["train"] |= {"seeds": list(seeds), "max_steps": STEPS}
+    chosen = params.parse(raw)
+    jobs = training.plan(
+        store.path,
+        chosen,
+        lists=folder / "splits",
+        models=folder,
+        curves=folder / "curves",
+        checkpoints=folder / "parts",
+        device="cpu",
+    )
+    examples = Examples(store, chosen.model, chosen.train.max_steps)
+    for job in jobs:
+        torch.manual_seed(100 * job.seed + job.fold.number)
+        train = np.flatnonzero(store.utterances["utterance"].isin(job.fold.train))
+        classifier = training.build(examples, job.model, job.train.max_steps, job.classes, train)
+        with torch.no_grad():
+            for layer in (classifier.model.classifier, *classifier.model.hops):
+                for value in layer.parameters():
+                    value.mul_(6)
+        classifier.save(job.weights)
+    return folder
