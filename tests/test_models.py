@@ -162,7 +162,7 @@ def compare(name: str, model: Hopping, with_prosody: bool = False) -> None:
     given = joined if with_prosody and "audio" in model.modalities else None
     with torch.inference_mode():
         logits, weights = model(sequences, lengths, given, attention=True)
-    assert len(weights) == len(model.targets) == len(model.hops)
+    assert len(weights) == len(model.targets)
     for row in range(4):
         utterance = {
             modality: x[row, : lengths[modality][row]].double().numpy()

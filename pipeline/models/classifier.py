@@ -63,7 +63,7 @@ class Classifier(nn.Module):
     Raises
     ------
     InputError
-        If ``model.options`` has a keyword that the model does not take.
+        If ``model.options`` has a keyword that the model does not take, or a value that it refuses.
     """
 
     def __init__(
@@ -193,7 +193,11 @@ def _model(
         if name not in own:
             known = f"it takes {', '.join(own)}" if own else "it takes none"
             raise InputError(f"model.options.{name}: no option of {settings.name}; {known}")
-    return model(inputs, settings.hidden.model_dump(), classes, **common, **settings.options)
+    hidden = settings.hidden.model_dump()
+    try:
+        return model(inputs, hidden, classes, **common, **settings.options)
+    except ValueError as error:
+        raise InputError(f"model: {settings.name} cannot be built: {error}") from error
 
 
 def one_after_another(sequences: list[Tensor], lengths: list[Tensor]) -> tuple[Tensor, Tensor]:
