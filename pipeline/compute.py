@@ -1,8 +1,10 @@
-"""Where work runs: the device and the number of processes."""
+"""Where work runs: the device, the number of processes, and when those end."""
 
 from __future__ import annotations
 
 import os
+import threading
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
 from pipeline import InputError
@@ -33,3 +35,16 @@ def device(name: str) -> torch.device:
 def processes(workers: int) -> int:
     """Return the number of processes for `workers`; 0 is one for each core of this process."""
     return workers or len(os.sched_getaffinity(0))
+
+
+def end_with_parent() -> None:
+    """Let a worker process end when its parent has been killed; it would wait for work for ever."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 
@@ -111,6 +112,12 @@ def test_everything_is_written_and_nothing_left_to_do(clone: Clone) -> None:
     mean = sum(sum(fold) / len(fold) for fold in right.values()) / len(right)
     assert metrics["weighted_accuracy"]["mean"] == pytest.approx(mean, abs=1e-6)
     assert len({row["utterance"] for row in rows}) == len(rows)
+    missing = json.loads((results / "missing.json").read_text(encoding="utf-8"))
+    assert list(missing) == ["without_audio", "without_text", "without_video"]
+    assert all(set(figures) == set(metrics) for figures in missing.values())
+    with h5py.File(results / "attention.h5") as looked:
+        assert set(looked) == {"utterances", "hop-1", "hop-2"}
+        assert len(looked["utterances/id"]) == len(rows)
     assert store.verify(clone.folder / "data/features/embedded.h5") == []
     assert "up to date" in clone.run("dvc", "repro")
 
@@ -143,6 +150,32 @@ def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
     # the table's column side follows the parameter; sound and words do not depend on it
     printed = clone.run("dvc", "exp", "run", "-S", "visual.marked_actor=right")
     assert stages_run(printed) == ["parse", "visual", "store", "train", "evaluate"]
+    clone.run("git", "checkout", "--", ".")
+
+
+def test_the_comparison_runs_its_rows_and_shows_them_in_the_report(clone: Clone) -> None:
+    path = clone.folder / "comparison/rows.yaml"
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw["rows"] = {key: raw["rows"][key] for key in ("mdre-at", "mha-tv", "amh-7")}
+    raw["rows"]["amh-7"]["train"] = {"seeds": [0, 1], "epochs": 1}
+    path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    printed = clone.run("dvc", "repro", "comparison/dvc.yaml")
+    assert re.findall(r"Running stage '(\S+)'", printed) == [
+        f"comparison/dvc.yaml:row@{key}" for key in raw["rows"]
+    ]
+    clone.run(sys.executable, "-m", "stages.table")
+    with (clone.folder / "results/comparison.csv").open(encoding="utf-8") as file:
+        rows = {row["key"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["mdre-at", "mha-tv", "amh-7"]
+    assert float(rows["mdre-at"]["published_weighted_accuracy"]) == 0.498
+    assert 0 <= float(rows["mha-tv"]["p_holm"]) <= 1 and rows["amh-7"]["p_holm"] == ""
+    raw["rows"]["mha-tv"]["model"]["hops"] = 1
+    path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    changed = clone.run("dvc", "status", "comparison/dvc.yaml")
+    assert re.findall(r"row@([\w-]+):", changed) == ["mha-tv"]
+    assert stages_run(clone.run("dvc", "repro")) == ["evaluate"]
+    page = (clone.folder / "results/report.html").read_text(encoding="utf-8")
+    assert "MHA-2" in page and "make table" not in page
     clone.run("git", "checkout", "--", ".")
 
 

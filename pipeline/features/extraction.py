@@ -15,15 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +32,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipeline import InputError
+from pipeline.compute import end_with_parent
 from pipeline.features import fingerprint
 from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
@@ -181,7 +180,7 @@ def _compute(
         return
     # spawned, not forked: a child of a process with OpenMP threads can hang
     pool = ProcessPoolExecutor(
-        min(workers, len(todo)), get_context("spawn"), initializer=_end_with_parent
+        min(workers, len(todo)), get_context("spawn"), initializer=end_with_parent
     )
     try:
         futures = {pool.submit(extractor.dialog, dialogs[dialog]): dialog for dialog in todo}
@@ -190,19 +189,6 @@ def _compute(
             yield futures.pop(future), *future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent has been killed; it would wait for work for ever."""
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_part(path: Path, key: str, arrays: Arrays, problems: list[Problem]) -> None:
