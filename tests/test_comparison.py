@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from pipeline import evaluation, params, training
@@ -141,11 +140,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train_here(jobs: list[training.Job], workers: int) -> None:
     """In this process, since starting another takes longer than such models do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     for job in jobs:
         training.train_fold(job)
-    torch.set_num_threads(threads)
 
 
 def common() -> params.Params:

@@ -40,15 +40,6 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small are many times slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make(name: str, modalities: Sequence[str] = ORDER, hops: int = 3, **options: Any) -> Hopping:
     torch.manual_seed(hops)
     if MODELS[name].hops:
