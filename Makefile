@@ -32,7 +32,7 @@ test: $(VENV)/.test
 	ruff format --check .
 	ruff check .
 	mypy
-	pytest
+	pytest --numprocesses auto --dist loadfile
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
