@@ -1,5 +1,6 @@
 # make repro   the whole pipeline: environment, corpus, features, training, report
 # make table   the comparison of models: results/comparison.md, and in the report
+# make environment   only the environment, for a machine without the corpus
 # make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
 # make test    format, lint, types and tests
 # All make the environment they need in .venv, once.
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: repro table share test clean help
+.PHONY: repro environment table share test clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -18,6 +19,8 @@ repro: $(VENV)/.repro
 	dvc repro
 	@echo "Open results/report.html in a browser."
 
+environment: $(VENV)/.repro
+
 table: $(VENV)/.repro
 	dvc repro comparison/dvc.yaml
 	python -m stages.table
@@ -25,6 +28,8 @@ table: $(VENV)/.repro
 
 share: $(VENV)/.repro
 	@test -n "$(REMOTE)" || { echo "Name a DVC remote: make share REMOTE=ssh://server/path"; exit 1; }
+	@case "$(REMOTE)" in ssh://*) extra=ssh ;; s3://*) extra=s3 ;; *) exit 0 ;; esac; \
+		pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$$extra]"
 	dvc remote add --default --force shared "$(REMOTE)"
 	dvc push
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,77 +14,11 @@ import pytest
 import yaml
 
 from pipeline import store
+from tests.clone import Clone, stages_run
 
-ROOT = Path(__file__).parents[1]
 FEATURES = ("audio", "text", "visual")
 STAGES = ("weights", "embed_corpus", "parse", *FEATURES, "store", "train", "evaluate")
-# small enough for a test; every stage runs as it does by default
-SMALL = {
-    "corpus.embedded.dialogs_per_session": 1,
-    "model.hops": 2,
-    "train.epochs": 3,
-}
-
 pytestmark = pytest.mark.slow
-
-
-class Clone:
-    """A clone of the working tree with small parameters, committed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        ).stdout.decode()
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        path = folder / "params.yaml"
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, value in SMALL.items():
-            *groups, last = key.split(".")
-            group = raw
-            for part in groups:
-                group = group[part]
-            group[last] = value
-        path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
-        for command in ("init -q", "add -A", "commit -qm start"):
-            self.run("git", *command.split())
-
-    def run(self, *command: str, fails: bool = False) -> str:
-        """Run a command in the clone; what it printed."""
-        who = {
-            f"GIT_{who}_{what}": "test@example.org"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        }
-        search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        result = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **who, "PATH": search, "PYTHONPATH": ""},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        assert (result.returncode != 0) == fails, result.stdout
-        return result.stdout
-
-    def hashes(self) -> dict[str, str]:
-        """The hash of each output in dvc.lock."""
-        lock = yaml.safe_load((self.folder / "dvc.lock").read_text(encoding="utf-8"))
-        return {
-            out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]
-        }
-
-
-def stages_run(printed: str) -> list[str]:
-    return re.findall(r"Running stage '(\w+)'", printed)
 
 
 @pytest.fixture(scope="module")

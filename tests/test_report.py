@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -238,9 +239,10 @@ def test_recordings_that_are_not_at_hand_are_counted(
 # --- comparison and protocol ---------------------------------------------------------------------
 
 
-def comparison_file(path: Path, corpus: str) -> Path:
+def comparison_file(path: Path, corpus: str, content: str = "") -> Path:
     """A table of two models; the second is the reference and has no published figures."""
     row = {"model": "MDRE", "modalities": "A+T", "corpus": corpus, "parameters": 1234}
+    row["store"] = content
     figures: dict[str, float] = {}
     for name in ("weighted_accuracy", "unweighted_accuracy"):
         figures |= {name: 0.611, f"{name}_deviation": 0.022}
@@ -263,14 +265,26 @@ def test_the_comparison_is_shown_if_it_is_of_this_corpus(
     assert "AMH-7 A+T 1,234 0.611 ± 0.022 0.611 ± 0.022 p is of" in words
     assert "WA less that of AMH-7" in words
     assert (tmp_path / "run" / "plots" / "comparison.png").is_file()
+    assert "Outdated: these models were trained on another version of the feature store" in words
+
+
+def test_a_comparison_is_outdated_if_the_store_has_changed(tmp_path: Path) -> None:
+    store = tmp_path / "store.h5"
+    store.write_bytes(b"features")
+    content = hashlib.sha256(b"features").hexdigest()
+    for written, outdated in ((content, False), ("f" * 64, True)):
+        table = comparison_file(tmp_path / "own.csv", "embedded", written)
+        assert facts.comparison(table, "embedded", store)["outdated"] == outdated
 
 
 def test_a_comparison_of_another_corpus_or_not_made_yet_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("corpus\n")
+    store = tmp_path / "store.h5"
+    store.touch()
     for name in ("empty", "missing"):
-        found = facts.comparison(tmp_path / f"{name}.csv", "embedded")
+        found = facts.comparison(tmp_path / f"{name}.csv", "embedded", store)
         assert (found["corpus"], len(found["table"])) == ("", 0)
-    found = facts.comparison(comparison_file(tmp_path / "other.csv", "iemocap"), "embedded")
+    found = facts.comparison(comparison_file(tmp_path / "other.csv", "iemocap"), "embedded", store)
     assert (found["corpus"], len(found["table"])) == ("iemocap", 0)
 
 

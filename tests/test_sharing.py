@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from moto.server import ThreadedMotoServer
 from pipeline import store
 from pipeline.torchvision_shim import torchvision_operators
 from tests import release
-from tests.test_pipeline import Clone, stages_run
+from tests.clone import Clone, stages_run
 
 SENTENCE = "The quokka borrowed my theodolite before breakfast."
 WORDS = ("quokka", "borrowed", "theodolite")  # spelt by no other file of the project
@@ -37,30 +38,11 @@ FROM_THE_STORE = ("--pull", "--allow-missing")
 pytestmark = pytest.mark.slow
 
 
-class Owner(Clone):
-    """Machine A: holds a licensed corpus in the release's layout, with its weights and vectors."""
+class Machine(Clone):
+    """A clone that is in its folder already."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        for session in range(1, 6):
-            dialog = f"Ses0{session}F_impro01"
-            turns = [
-                release.Utterance(turn.name, turn.start, turn.end, code, SENTENCE)
-                for turn, code in zip(release.turns(dialog, len(CODES)), CODES, strict=True)
-            ]
-            release.add_dialog(folder / ROOT, dialog, turns)
-        _write_weights(folder / WEIGHTS)
-        self.change(
-            corpus={"name": "licensed", "root": ROOT.as_posix()},
-            text={"glove": f"{WEIGHTS}/glove.txt"},
-            visual={"weights": f"{WEIGHTS}/resnet18.pt"},
-            store={"include_text": False},
-            labels={"scheme": "four"},
-            split={"protocol": "random", "folds": 3},
-            model={"streams": {"audio": "mfcc", "text": "glove", "video": "resnet"}, "hops": 1},
-            train={"epochs": 1},
-            compute={"device": "cpu", "workers": 1},
-        )
+        self.folder = folder
 
     def change(self, **groups: dict[str, Any]) -> None:
         """Set keys of params.yaml by group."""
@@ -71,16 +53,17 @@ class Owner(Clone):
         path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
     def reproduce(self) -> None:
-        """Run all but the embedded corpus, which nothing here reads, and commit."""
-        self.run("dvc", "repro", "evaluate")
+        """Run what has changed, and commit."""
+        self.run("dvc", "repro")
         self.commit()
 
-    def add_remote(self, name: str, url: str, **options: str) -> None:
-        """Add a DVC remote and commit its configuration, so that clones know it."""
-        self.run("dvc", "remote", "add", "--force", "--default", name, url)
+    def share(self, name: str, url: str, *outputs: str, **options: str) -> None:
+        """Push outputs, or all, to a new remote whose configuration git carries to clones."""
+        self.run("dvc", "remote", "add", "--default", name, url)
         for key, value in options.items():
             self.run("dvc", "remote", "modify", name, key, value)
         self.commit()
+        self.run("dvc", "push", *outputs)
 
     def commit(self) -> None:
         """Commit all that git does not ignore."""
@@ -88,12 +71,37 @@ class Owner(Clone):
         self.run("git", "commit", "-qm", "state")
 
 
-class Colleague(Clone):
-    """Machine B: a fresh clone by git, so without corpus, weights and features."""
+def machine_a(folder: Path) -> Machine:
+    """A clone with a licensed corpus in the release's layout, its weights and its vectors."""
+    Clone(folder)
+    for session in range(1, 6):
+        dialog = f"Ses0{session}F_impro01"
+        turns = [
+            release.Utterance(turn.name, turn.start, turn.end, code, SENTENCE)
+            for turn, code in zip(release.turns(dialog, len(CODES)), CODES, strict=True)
+        ]
+        release.add_dialog(folder / ROOT, dialog, turns)
+    _write_weights(folder / WEIGHTS)
+    machine = Machine(folder)
+    machine.change(
+        corpus={"name": "licensed", "root": ROOT.as_posix()},
+        text={"glove": f"{WEIGHTS}/glove.txt"},
+        visual={"weights": f"{WEIGHTS}/resnet18.pt"},
+        store={"include_text": False},
+        labels={"scheme": "four"},
+        split={"protocol": "random", "folds": 3},
+        model={"streams": {"audio": "mfcc", "text": "glove", "video": "resnet"}, "hops": 1},
+        train={"epochs": 1},
+        compute={"device": "cpu", "workers": 1},
+    )
+    return machine
 
-    def __init__(self, folder: Path, owner: Owner) -> None:
-        self.folder = folder
-        owner.run("git", "clone", "-q", str(owner.folder), str(folder))
+
+def machine_b(folder: Path, owner: Machine) -> Machine:
+    """A fresh clone by git, so without corpus, weights and features."""
+    owner.run("git", "clone", "-q", str(owner.folder), str(folder))
+    assert not (folder / "data/raw").exists() and not (folder / WEIGHTS).exists()
+    return Machine(folder)
 
 
 def _write_weights(folder: Path) -> None:
@@ -110,11 +118,16 @@ def _write_weights(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
-    """Machine A with a store without text, trained and evaluated; nothing pushed yet."""
-    owner = Owner(tmp_path_factory.mktemp("owner"))
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Machine A with a store without text, trained and evaluated."""
+    owner = machine_a(tmp_path_factory.mktemp("owner"))
     owner.reproduce()
     return owner
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file's bytes, which DVC names files by."""
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def pushed(remote: Path) -> dict[str, bytes]:
@@ -127,48 +140,60 @@ def pushed(remote: Path) -> dict[str, bytes]:
 def spelling(objects: dict[str, bytes]) -> set[str]:
     """Objects that hold the sentence or one of its rare words."""
     pattern = re.compile("|".join(WORDS).encode(), re.IGNORECASE)
-    return {md5 for md5, content in objects.items() if pattern.search(content)}
+    return {name for name, content in objects.items() if pattern.search(content)}
 
 
-def licensed(owner: Owner) -> set[str]:
+def licensed(machine: Machine) -> set[str]:
     """MD5 of each recording, video, label file, transcript, of weights, vectors and tables."""
-    folders = (ROOT, WEIGHTS, Path("data/interim"))
+    folders = (Path("data/raw"), WEIGHTS, Path("data/interim"))
     files = [
         path
         for folder in folders
-        for path in (owner.folder / folder).rglob("*")
+        for path in (machine.folder / folder).rglob("*")
         if path.is_file() and path.suffix != ".json"
     ]
     assert {".wav", ".avi", ".txt", ".pt", ".csv", ".h5"} <= {path.suffix for path in files}
-    return {hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+    return {md5(path) for path in files}
 
 
-def test_a_colleague_trains_from_the_store_alone(owner: Owner, tmp_path: Path) -> None:
-    owner.add_remote("lab", str(tmp_path / "remote"))
-    owner.run("dvc", "push")
-    colleague = Colleague(tmp_path / "elsewhere/clone", owner)
-    assert not (colleague.folder / "data/raw").exists()
+def test_a_colleague_trains_from_the_store_alone(owner: Machine, tmp_path: Path) -> None:
+    owner.share("folder", str(tmp_path / "remote"))
+    colleague = machine_b(tmp_path / "elsewhere/clone", owner)
     colleague.run("dvc", "pull", STORE)
     assert (colleague.folder / STORE).read_bytes() == (owner.folder / STORE).read_bytes()
     assert store.verify(colleague.folder / STORE) == []
 
-    assert "up to date" in colleague.run("dvc", "repro", *FROM_THE_STORE)
-    for name in ("models", "results/predictions.csv"):
-        assert (colleague.folder / name).exists()
+    printed = colleague.run("dvc", "repro", *FROM_THE_STORE)
+    assert "up to date" in printed and not stages_run(printed)
+    # features made elsewhere differ between the machines, since nothing carries them
+    made_elsewhere = colleague.folder / "data/external/wav2vec.h5"
+    made_elsewhere.touch()
+    alone = ("--single-item", "train", "evaluate")
+    printed = colleague.run("dvc", "repro", *FROM_THE_STORE, *alone)
+    assert "up to date" in printed and not stages_run(printed)
+    made_elsewhere.unlink()
 
     printed = colleague.run("dvc", "exp", "run", *FROM_THE_STORE, "-S", "model.hops=2")
     assert stages_run(printed) == ["train", "evaluate"]
     model = json.loads((colleague.folder / "models/parameters.json").read_text(encoding="utf-8"))
     assert model["model"]["hops"] == 2
     assert (colleague.folder / "results/report.html").is_file()
+    colleague.run("git", "checkout", "--", ".")
+    colleague.run("dvc", "pull", "--allow-missing", "--force")
+    for name in ("models/parameters.json", "results/predictions.csv"):
+        assert (colleague.folder / name).read_bytes() == (owner.folder / name).read_bytes()
+    # the report never travels, so it is made here
+    printed = colleague.run("dvc", "repro", "--pull", "--single-item", "evaluate")
+    assert stages_run(printed) == ["evaluate"]
 
 
-def test_nothing_licensed_is_pushed_and_no_word_without_text(owner: Owner, tmp_path: Path) -> None:
-    owner.add_remote("lab", str(tmp_path / "remote"))
-    owner.run("dvc", "push")
+def test_nothing_licensed_is_pushed_and_no_word_without_text(
+    owner: Machine, tmp_path: Path
+) -> None:
+    owner.share("bare", str(tmp_path / "remote"))
     objects = pushed(tmp_path / "remote")
     # the store is among them, so the search is not of nothing
-    assert hashlib.md5((owner.folder / STORE).read_bytes()).hexdigest() in objects
+    assert md5(owner.folder / STORE) in objects
     assert not licensed(owner) & objects.keys()
     assert not spelling(objects)
     # nor does git carry any; the tests name the words themselves
@@ -176,18 +201,29 @@ def test_nothing_licensed_is_pushed_and_no_word_without_text(owner: Owner, tmp_p
     owner.run("git", "grep", "-il", *words, "--", ":!tests", fails=True)
 
 
-def test_only_the_store_spells_words_where_text_is_included(owner: Owner, tmp_path: Path) -> None:
-    owner.change(store={"include_text": True})
-    owner.reproduce()
-    owner.add_remote("lab", str(tmp_path / "remote"))
-    owner.run("dvc", "push")
+def test_without_text_words_are_shown_by_number(owner: Machine) -> None:
+    with store.FeatureStore(owner.folder / STORE) as opened:
+        for stream in map(opened.stream, ("glove", "bert")):
+            assert all(re.fullmatch(r"#\d+", word) for word in stream.words(0))
+    page = (owner.folder / "results/report.html").read_text(encoding="utf-8")
+    assert page.count("<h3>") >= len(CODES)
+    assert not any(word in page for word in WORDS)
+
+
+def test_where_text_is_included_only_the_store_spells_it(owner: Machine, tmp_path: Path) -> None:
+    shutil.copytree(owner.folder, tmp_path / "clone", symlinks=True)
+    with_text = Machine(tmp_path / "clone")
+    with_text.change(store={"include_text": True})
+    with_text.reproduce()
+    for output in ("models", "results/predictions.csv", "results/attention.h5"):
+        assert with_text.hashes()[output] == owner.hashes()[output]
+    assert SENTENCE in (with_text.folder / "results/report.html").read_text(encoding="utf-8")
+
+    with_text.share("texts", str(tmp_path / "remote"))
     objects = pushed(tmp_path / "remote")
-    content = (owner.folder / STORE).read_bytes()
-    assert SENTENCE.encode() in content
-    assert spelling(objects) == {hashlib.md5(content).hexdigest()}
-    assert not licensed(owner) & objects.keys()
-    owner.change(store={"include_text": False})
-    owner.reproduce()
+    assert SENTENCE.encode() in objects[md5(with_text.folder / STORE)]
+    assert spelling(objects) == {md5(with_text.folder / STORE)}
+    assert not licensed(with_text) & objects.keys()
 
 
 def test_a_corpus_outside_the_embedded_one_is_no_output() -> None:
@@ -200,6 +236,12 @@ def test_a_corpus_outside_the_embedded_one_is_no_output() -> None:
         "data/raw/embedded"
     ]
     assert outputs["data/raw/embedded"] == {"push": False}
+
+
+def arrives(owner: Machine, clone: Path) -> None:
+    """Pull the store into a fresh clone, and compare its bytes."""
+    machine_b(clone, owner).run("dvc", "pull", STORE)
+    assert (clone / STORE).read_bytes() == (owner.folder / STORE).read_bytes()
 
 
 @contextmanager
@@ -215,7 +257,7 @@ def s3_server() -> Iterator[str]:
 
 
 def test_a_store_travels_by_s3(
-    owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
         "AWS_ACCESS_KEY_ID": "test",
@@ -225,8 +267,8 @@ def test_a_store_travels_by_s3(
         monkeypatch.setenv(name, value)
     with s3_server() as address:
         boto3.client("s3", endpoint_url=address).create_bucket(Bucket="lab")
-        owner.add_remote("lab", "s3://lab/features", endpointurl=address)
-        travels(owner, tmp_path / "clone")
+        owner.share("s3", "s3://lab/features", STORE, endpointurl=address)
+        arrives(owner, tmp_path / "clone")
 
 
 @contextmanager
@@ -261,21 +303,13 @@ def ssh_server(folder: Path, key: asyncssh.SSHKey) -> Iterator[int]:
         loop.close()
 
 
-def test_a_store_travels_by_ssh(owner: Owner, tmp_path: Path) -> None:
+def test_a_store_travels_by_ssh(owner: Machine, tmp_path: Path) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(tmp_path / "key")
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "served").mkdir()
     with ssh_server(tmp_path / "served", key) as port:
         url = f"ssh://someone@127.0.0.1:{port}/features"
-        owner.add_remote("lab", url, keyfile=str(tmp_path / "key"))
-        travels(owner, tmp_path / "clone")
+        owner.share("ssh", url, STORE, keyfile=str(tmp_path / "key"))
+        arrives(owner, tmp_path / "clone")
     assert any(path.is_file() for path in (tmp_path / "served/features").rglob("*"))
-
-
-def travels(owner: Owner, clone: Path) -> None:
-    """Push the store, pull it into a fresh clone, and compare its bytes."""
-    owner.run("dvc", "push", STORE)
-    colleague = Colleague(clone, owner)
-    colleague.run("dvc", "pull", STORE)
-    assert (clone / STORE).read_bytes() == (owner.folder / STORE).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +80,35 @@ def corpus_rows(
     return [*rows, {"name": "all", "counts": found.sum().tolist()}]
 
 
-def comparison(path: Path, corpus: str) -> dict[str, Any]:
+def comparison(path: Path, corpus: str, store: Path) -> dict[str, Any]:
     """What the file of the comparison says, if it is of this corpus.
 
     Parameters
     ----------
     path
         The table of :mod:`pipeline.comparison`; it may be missing, or have no rows yet.
-    corpus
-        The store's.
+    corpus, store
+        The feature store, and the corpus it is of.
 
     Returns
     -------
     comparison
         ``corpus`` that the table is of, empty if there is none; its ``table``, without rows if it
-        is of another corpus; the ``reference`` that differences are to.
+        is of another corpus; the ``reference`` that differences are to; whether it is
+        ``outdated``, made with another version of the feature store.
     """
     table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
     found = str(table["corpus"].iloc[0]) if len(table) else ""
     if found != corpus:
         table = table.iloc[:0]
+    with store.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
     references = [row["model"] for row in table.to_dict("records") if row["difference"] == ""]
     return {
         "corpus": found,
         "table": table,
         "reference": references[0] if references else "the reference",
+        "outdated": bool(len(table)) and set(table["store"]) != {content},
     }
 
 
