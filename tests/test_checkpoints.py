@@ -16,6 +16,12 @@ from tests.synthetic import make_store
 from tests.test_training import of
 
 
+def train_alone(found: training.Job) -> None:
+    """What a worker process does: its one thread decides the last digits."""
+    torch.set_num_threads(1)
+    training.train_fold(found)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("checkpoints"))
@@ -79,7 +85,7 @@ def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> N
     broken = job(store, tmp_path / "broken", **options)
     random = np.random.default_rng(0)
     for _ in range(3):
-        process = get_context("spawn").Process(target=training.train_fold, args=(broken,))
+        process = get_context("spawn").Process(target=train_alone, args=(broken,))
         process.start()
         before = broken.checkpoint.path.stat().st_mtime_ns if broken.checkpoint.path.exists() else 0
         while process.is_alive() and (
