@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline import InputError, params, training
 from pipeline.checkpoints import Checkpoint, digest
