@@ -1,0 +1,111 @@
+"""What the benchmarks of extractions share: their command line, and racing two ways of the work."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from pipeline.corpus.table import read_table
+from pipeline.features.extraction import Extractor, extract
+
+RELEASE = "IEMOCAP_full_release"  # in the embedded corpus
+Task = Callable[[], list[np.ndarray]]
+
+
+def command(
+    modality: str,
+    description: str | None,
+    measure: Callable[[pd.DataFrame, Path, int], dict[str, float]],
+    *,
+    dialogs: int,
+    arguments: Sequence[str] | None,
+) -> None:
+    """Run the command line of a benchmark.
+
+    Parameters
+    ----------
+    modality
+        Name of the benchmark and of its table.
+    description
+        What ``--help`` says.
+    measure
+        Makes a row of figures of the table's rows, the corpus's folder and the number of runs.
+    dialogs
+        How many are taken by default.
+    arguments
+        Of the command line; None for the process's own.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{modality}", description=description
+    )
+    folder, tables = Path("data/raw/embedded"), Path("data/interim")
+    parser.add_argument("--corpus", type=Path, default=folder, help=f"default: {folder}")
+    parser.add_argument("--interim", type=Path, default=tables, help=f"default: {tables}")
+    parser.add_argument(
+        "--dialogs",
+        type=int,
+        default=dialogs,
+        help=f"how many are read; if there are fewer, some again; default: {dialogs}",
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="runs; the fastest of each counts; default: 3"
+    )
+    options = parser.parse_args(arguments)
+    path = options.interim / f"{modality}.csv"
+    for needed in (options.corpus / RELEASE, path):
+        if not needed.exists():
+            parser.error(f"{needed} is missing; run `dvc repro embed_corpus parse`")
+    result = measure(_rows(path, options.dialogs), options.corpus, options.repeat)
+    print(json.dumps(result, indent=2))
+    print(f"\n| {' | '.join(result)} |\n|{'---:|' * len(result)}")
+    print(f"| {' | '.join(f'{value:,}' for value in result.values())} |")
+
+
+def _rows(path: Path, dialogs: int) -> pd.DataFrame:
+    """Rows of the first dialogs, which are numbered, since one may be there several times."""
+    known = [rows for _, rows in read_table(path).groupby("dialog", sort=False)]
+    chosen = [known[n % len(known)].assign(dialog=f"{n:05d}") for n in range(dialogs)]
+    return pd.concat(chosen, ignore_index=True)
+
+
+def race(
+    tasks: Mapping[str, Task], repeat: int
+) -> tuple[dict[str, float], dict[str, list[np.ndarray]]]:
+    """Let tasks take turns; return the fastest seconds of each, and what it gave last."""
+    seconds = dict.fromkeys(tasks, math.inf)
+    results = {}
+    for _ in range(repeat):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            results[name] = task()
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds, results
+
+
+def extracted(
+    extractor: Extractor, rows: pd.DataFrame, streams: Sequence[str], workers: int = 1
+) -> list[np.ndarray]:
+    """Values of `streams` that the real extraction writes, read back from its file."""
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        folder = Path(name)
+        extract(
+            extractor,
+            rows,
+            parts=folder / "parts",
+            output=folder / "features.h5",
+            report=folder / "report.json",
+            workers=workers,
+        )
+        with h5py.File(folder / "features.h5") as file:
+            return [file[f"{stream}/values"][:] for stream in streams]

@@ -1,0 +1,66 @@
+"""BERT's tokens a second of text extraction, against one utterance a batch.
+
+``python -m benchmarks.text`` runs on an embedded corpus and prints JSON and a Markdown table. The
+extraction is the stage's own, with GloVe's ids and all that it writes; vocabularies and model are
+made before. The loop against it splits an utterance into tokens and runs the same model on it, one
+after the other, and does nothing else. Both give the same states, which is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.extraction import command, extracted, race
+from pipeline import compute, params
+from pipeline.features.text import TextExtractor
+from pipeline.features.words import normalise
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    command("text", __doc__, measure, dialogs=100, arguments=arguments)
+
+
+def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
+    """Return the number of tokens of `rows`, and how many of them each way reads a second."""
+    import torch
+
+    settings = params.load()
+    glove = str(corpus / "glove.embedded.300d.txt")
+    text = settings.text.model_copy(update={"glove": glove})
+    device = compute.device(settings.compute.device)
+    extractor = TextExtractor(text, rows, device)
+    bert = extractor.bert
+    bert.states(bert.encode(["so it is"]))  # loads the model
+
+    import transformers  # only now: the extractor has prepared what it imports
+
+    model = transformers.AutoModel.from_pretrained(bert.folder).to(device).eval()
+
+    def one_by_one() -> list[np.ndarray]:
+        states = []
+        for words in rows["text"]:
+            batch = bert.tokenizer(normalise(words, text.marks), return_tensors="pt").to(device)
+            hidden = model(**batch, output_hidden_states=True).hidden_states[text.bert_layer]
+            states.append(hidden[0, 1:-1].cpu().numpy())  # without [CLS] and [SEP]
+        return [np.concatenate(states)]
+
+    extraction = partial(extracted, extractor, rows, ("bert",))
+    with torch.inference_mode():
+        seconds, states = race({"one_by_one": one_by_one, "extraction": extraction}, repeat)
+    np.testing.assert_allclose(states["extraction"][0], states["one_by_one"][0], atol=1e-4)
+    tokens = len(states["extraction"][0])
+    return {
+        "tokens": tokens,
+        **{f"{name}_per_s": round(tokens / taken) for name, taken in seconds.items()},
+        "times_one_by_one": round(seconds["one_by_one"] / seconds["extraction"], 2),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Frames a second of visual extraction, against a plain loop and the network's own limit.
+
+``python -m benchmarks.visual`` runs on an embedded corpus and prints JSON and a Markdown table. The
+extraction is the stage's own; its network is built before. The plain loop seeks to each utterance,
+reads on from there and embeds one frame after the other, in PyTorch's default memory format. The
+limit is the forward pass alone, on batches that lie ready, normalised, on the device. All three
+give the same values, which is checked.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from benchmarks.extraction import RELEASE, command, extracted, race
+from pipeline import compute, params
+from pipeline.features.video import square
+from pipeline.features.visual import VisualExtractor
+
+if TYPE_CHECKING:
+    import torch
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    command("visual", __doc__, measure, dialogs=4, arguments=arguments)
+
+
+def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
+    """Return the number of frames of `rows`, and how many of them each way embeds a second."""
+    import torch
+
+    settings = params.load()
+    visual = settings.visual
+    extractor = VisualExtractor(visual, corpus / RELEASE, compute.device(settings.compute.device))
+    network = extractor.embedder._model  # the very one, without what surrounds it
+    default = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    device = next(network.parameters()).device
+
+    def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
+        """Normalise images [B, height, width, 3]; the result is channels last as they are."""
+        mean, std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1)
+            for values in (extractor.embedder.mean, extractor.embedder.std)
+        )
+        batch = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+        return (batch.float() / 255.0 - mean) / std
+
+    def plain() -> list[np.ndarray]:
+        images = sought(extractor, corpus / RELEASE, rows, visual.crop)
+        found = [default(tensor([image]).contiguous()).cpu().numpy() for image in images]
+        return [np.concatenate(found)]
+
+    def bare() -> list[np.ndarray]:
+        return [np.concatenate([network(batch).cpu().numpy() for batch in ready])]
+
+    # full float32 on a GPU too, as the extraction has it
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with torch.inference_mode(), flags:
+        images = list(sought(extractor, corpus / RELEASE, rows, visual.crop))
+        ready = [
+            tensor(images[start : start + visual.batch_size])
+            for start in range(0, len(images), visual.batch_size)
+        ]
+        extraction = partial(extracted, extractor, rows, ("resnet",))
+        seconds, values = race({"bare": bare, "extraction": extraction, "plain": plain}, repeat)
+    for name in ("extraction", "plain"):
+        np.testing.assert_allclose(values[name][0], values["bare"][0], rtol=1e-3, atol=1e-3)
+    return {
+        "frames": len(images),
+        **{f"{name}_per_s": round(len(images) / taken, 1) for name, taken in seconds.items()},
+        "times_plain": round(seconds["plain"] / seconds["extraction"], 2),
+        "percent_of_bare": round(100 * seconds["bare"] / seconds["extraction"], 1),
+    }
+
+
+def sought(
+    extractor: VisualExtractor, root: Path, rows: pd.DataFrame, size: int
+) -> Iterator[np.ndarray]:
+    """Yield the frames of each utterance of `rows`, cropped to `size`, seeking to its start."""
+    for _, dialog in rows[rows["video"] != ""].groupby("dialog", sort=False):
+        capture = cv2.VideoCapture(str(root / dialog["video"].iloc[0]))
+        duration = 1.0 / capture.get(cv2.CAP_PROP_FPS)
+        for start, clip in zip(dialog["start"], extractor.clips(dialog), strict=True):
+            capture.set(cv2.CAP_PROP_POS_MSEC, 1000.0 * start)
+            there, image = capture.read()
+            for time in clip.times:
+                while there and capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 + duration <= time:
+                    there, image = capture.read()
+                if there:
+                    yield square(image, clip.side, size)
+        capture.release()
+
+
+if __name__ == "__main__":
+    main()
