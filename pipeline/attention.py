@@ -95,8 +95,7 @@ def write(
     # an utterance can be in the test parts of several folds of a list; the first one counts
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.sort_values("utterance", ignore_index=True)
-    index = {name: row for row, name in enumerate(store.utterances["utterance"])}
-    places = rows["utterance"].map(index).to_numpy()
+    places = rows["utterance"].map(store.row_of).to_numpy()
     with writing(output) as file:
         file.attrs["schema_version"] = SCHEMA
         file.attrs["seed"] = seed

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -113,16 +114,9 @@ class Examples:
         """The utterances at `indices` of the store, padded with zeros."""
         sequences, lengths = {}, {}
         for name, stream in self.streams.items():
-            n = self.lengths[name][indices]
-            shape: tuple[int, ...] = (len(n), max(int(n.max()), 1))
-            if stream.has_tokens:
-                padded = np.zeros(shape, np.int64)
-            else:
-                padded = np.zeros((*shape, stream.width), np.float32)
-            for row, index in enumerate(indices):
-                padded[row, : n[row]] = self.sequence(name, index)
-            sequences[name] = torch.from_numpy(padded)
-            lengths[name] = torch.from_numpy(n.astype(np.int64))
+            dtype = np.int64 if stream.has_tokens else np.float32
+            sequences[name] = padded([self.sequence(name, index) for index in indices], dtype)
+            lengths[name] = torch.from_numpy(self.lengths[name][indices].astype(np.int64))
         joined = {
             name: torch.from_numpy(np.stack([stream[index] for index in indices]))
             for name, stream in self.joined.items()
@@ -172,6 +166,15 @@ class Examples:
             square += np.square(rows(index) - mean).sum(axis=0) / max(steps, 1)
         deviation = np.sqrt(square)
         return mean, np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
+
+
+def padded(arrays: Sequence[np.ndarray], dtype: npt.DTypeLike) -> Tensor:
+    """Arrays [T, D] or [T] as one tensor [B, T, D] or [B, T], zeros at the end; T at least 1."""
+    steps = max(1, *(len(array) for array in arrays))
+    values = np.zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
+    for row, array in zip(values, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(values)
 
 
 def _cut(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:

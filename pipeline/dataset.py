@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline.batches import padded
 from pipeline.corpus.labels import Scheme
 from pipeline.store import FeatureStore, StoreError
 
@@ -136,12 +137,8 @@ def collate(items: Sequence[Item]) -> Padded:
         arrays = [item["streams"][name] for item in items]
         if name not in first["lengths"]:
             streams[name] = torch.from_numpy(np.stack(arrays))
-            continue
-        steps = max(1, *(len(array) for array in arrays))
-        padded = np.zeros((len(items), steps, *example.shape[1:]), example.dtype)
-        for row, array in zip(padded, arrays, strict=True):
-            row[: len(array)] = array
-        streams[name] = torch.from_numpy(padded)
+        else:
+            streams[name] = padded(arrays, example.dtype)
     return {
         "utterance": [item["utterance"] for item in items],
         "label": torch.tensor([item["label"] for item in items]),

@@ -254,6 +254,12 @@ class Trained(NamedTuple):
     path: Path
 
 
+def fold_and_seed(name: str) -> tuple[int, int | None]:
+    """What a run named ``fold-K-seed-S`` is of; ``fold-K`` where there is one seed only."""
+    fold, _, seed = name.removeprefix("fold-").partition("-seed-")
+    return int(fold), int(seed) if seed else None
+
+
 def models(folder: Path) -> list[Trained]:
     """The trained models in a folder, by fold and seed.
 
@@ -264,11 +270,11 @@ def models(folder: Path) -> list[Trained]:
     """
     found = []
     for path in folder.glob("fold-*.safetensors"):
-        fold, _, seed = path.stem.removeprefix("fold-").partition("-seed-")
-        if not seed:  # the only one, which is not in the name
+        fold, seed = fold_and_seed(path.stem)
+        if seed is None:  # the only one
             parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
             (seed,) = parameters["train"]["seeds"]
-        found.append(Trained(int(fold), int(seed), path))
+        found.append(Trained(fold, seed, path))
     if not found:
         raise InputError(f"{folder}: holds no fold-*.safetensors; run `dvc repro train`")
     return sorted(found)
@@ -291,7 +297,6 @@ def test_folds(
         A modality that is taken away from every test utterance.
     """
     assignments = pd.read_csv(folder / "folds.csv", keep_default_na=False)
-    index = {name: row for row, name in enumerate(store.utterances["utterance"])}
     tables = []
     description = "evaluate" + (f" without {without}" if without else "")
     for fold, seed, path in tqdm(models(folder), desc=description, unit="model"):
@@ -299,7 +304,7 @@ def test_folds(
         examples = Examples(store, classifier.settings, classifier.max_steps)
         rows = assignments[(assignments["fold"] == fold) & (assignments["part"] == "test")]
         truth = np.array([classifier.classes.index(name) for name in rows["emotion"]])
-        indices = np.array([index[utterance] for utterance in rows["utterance"]])
+        indices = np.array([store.row_of[utterance] for utterance in rows["utterance"]])
         taken = classifier.settings.streams.names(without) if without else []
         probabilities = predict(classifier, examples, indices, BATCH, device, without=taken)
         names = rows["utterance"].tolist()

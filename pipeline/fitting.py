@@ -112,7 +112,9 @@ def fit(
     progress = run.progress
     an_epoch = math.ceil(len(train) / settings.batch_size)
     last = settings.epochs * an_epoch
-    weights = class_weights(truth[train]) if settings.balance == "weights" else np.ones(1)
+    weights = np.ones(len(classifier.classes))
+    if settings.balance == "weights":
+        weights = class_weights(truth[train])
     batches: list[np.ndarray] = []
     loss_sum, seen = 0.0, 0
     while not progress.finished:
@@ -127,7 +129,7 @@ def fit(
         loss = run.learn(
             examples.batch(indices),
             torch.from_numpy(targets[indices]),
-            torch.from_numpy(weights[truth[indices]] if len(weights) > 1 else weights),
+            torch.from_numpy(weights[truth[indices]]),
             rate,
         )
         loss_sum += loss * len(indices)
@@ -181,7 +183,7 @@ class _Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
 
     def learn(self, batch: Batch, targets: Tensor, weights: Tensor, rate: float) -> float:
-        """One step towards [B] or [B, classes] targets with [B] or [1] weights; the mean loss."""
+        """One step towards [B] or [B, classes] targets with [B] weights; the mean loss."""
         self.classifier.train()
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
             logits = self.classifier(batch.to(self.device))

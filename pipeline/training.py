@@ -6,7 +6,6 @@ training folds side by side.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -29,6 +28,7 @@ from pipeline.corpus import labels, splits
 from pipeline.fitting import fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
+from pipeline.weights import sha256
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,11 @@ def plan(
     text = json.dumps(parameters, indent=2) + "\n"
     (models / "parameters.json").write_text(text, encoding="utf-8")
 
-    with store.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     decisive = [
         settings.model.model_dump(),
         settings.train.model_dump(exclude={"seeds"}),
         list(scheme.classes),
-        content,
+        sha256(store),
         device,
     ]
     jobs = []
@@ -242,9 +240,8 @@ def train_fold(job: Job) -> None:
     """Train one model and write it and its curves."""
     with FeatureStore(job.store) as store:
         examples = Examples(store, job.model, job.train.max_steps)
-        index = {name: row for row, name in enumerate(store.utterances["utterance"])}
-        train = np.array([index[utterance] for utterance in job.fold.train])
-        development = np.array([index[utterance] for utterance in job.fold.development])
+        train = np.array([store.row_of[utterance] for utterance in job.fold.train])
+        development = np.array([store.row_of[utterance] for utterance in job.fold.development])
 
         # a seed of its own for each fold, and for both kinds of chance
         initial, order = np.random.SeedSequence([job.seed, job.fold.number]).generate_state(2)

@@ -7,7 +7,6 @@ never takes from there, since they are what is compared: name, modalities, proso
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 import shutil
@@ -20,6 +19,7 @@ import yaml
 from pipeline import evaluation, params, training
 from pipeline.models import MODELS
 from pipeline.store import FeatureStore
+from pipeline.weights import sha256
 
 _OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
 _GROUPS = ("model", "train")
@@ -180,14 +180,12 @@ def run(
     training.train_folds(jobs, workers)
     with FeatureStore(store) as opened:
         predictions = evaluation.test_folds(opened, models, torch.device(device))
-    with store.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     record = {
         **description(key, settings),
         "label": settings.model.label,
         "classes": jobs[0].classes,
         "parameters": jobs[0].parameters,
-        "store": content,
+        "store": sha256(store),
     }
     output.mkdir(parents=True, exist_ok=True)
     predictions.to_csv(output / "predictions.csv", index=False, lineterminator="\n")

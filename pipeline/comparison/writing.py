@@ -42,7 +42,8 @@ def write(table: Table, folder: Path) -> None:
     (folder / "comparison.md").write_text(markdown(table), encoding="utf-8")
     with mpl.rc_context():
         figures.style()
-        figures.save(models(table.rows), folder / "comparison.png")
+        labels = [f"{_name(row)}  {row['modalities']}" for _, row in table.rows.iterrows()]
+        figures.save(figures.comparison(table.rows, labels), folder / "comparison.png")
         if len(table.hops) > 1:
             figures.save(hops(table), folder / "hops.png")
         else:
@@ -161,22 +162,6 @@ def _table(header: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
-def models(rows: pd.DataFrame) -> Figure:
-    """WA and UA of all models with their deviation over folds, ours beside the published ones."""
-    drawn = Figure(figsize=(9.5, 1.1 + 0.3 * len(rows)), layout="constrained")
-    places = np.arange(len(rows))
-    for axes, name in zip(drawn.subplots(1, 2, sharey=True), TESTED, strict=True):
-        _points(axes, rows, name, places - 0.13, places + 0.13, upright=False)
-        axes.set(title=f"{_SHORT[name]}, mean ± deviation over folds")
-        axes.grid(axis="x", lw=0.4)
-        axes.set_yticks(
-            places, [f"{_name(row)}  {row['modalities']}" for _, row in rows.iterrows()]
-        )
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-    _legend(drawn)
-    return drawn
-
-
 def hops(table: Table) -> Figure:
     """WA and UA by the number of hops."""
     rows = table.rows.set_index("key").loc[list(table.hops.values())]
@@ -184,7 +169,7 @@ def hops(table: Table) -> Figure:
     drawn = Figure(figsize=(9.5, 2.8), layout="constrained")
     for axes, name in zip(drawn.subplots(1, 2), TESTED, strict=True):
         axes.plot(places, rows[name], lw=1, color=_OURS["color"])
-        _points(axes, rows, name, places, places + 0.12, upright=True)
+        _points(axes, rows, name, places, places + 0.12)
         axes.set(title=f"{_SHORT[name]}, mean ± deviation over folds", xlabel="hops")
         axes.set_xticks(places)
         axes.grid(axis="y", lw=0.4)
@@ -193,27 +178,16 @@ def hops(table: Table) -> Figure:
 
 
 def _points(
-    axes: Axes,
-    rows: pd.DataFrame,
-    name: str,
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    *,
-    upright: bool,
+    axes: Axes, rows: pd.DataFrame, name: str, ours: np.ndarray, theirs: np.ndarray
 ) -> None:
-    """Points with error bars of a figure at two sets of places, on the horizontal if `upright`."""
+    """Points with error bars of a figure, ours and the published ones at their places."""
     for prefix, places, look in (("", ours, _OURS), ("published_", theirs, _PUBLISHED)):
         values = rows[prefix + name].to_numpy(dtype=float)
         deviations = rows[f"{prefix}{name}_deviation"].to_numpy(dtype=float)
         there = ~np.isnan(values)
-        if not there.any():
-            continue
-        x, y = places[there], values[there]
-        spread = np.nan_to_num(deviations[there])
-        if upright:
-            axes.errorbar(x, y, yerr=spread, **_BARS, **look)
-        else:
-            axes.errorbar(y, x, xerr=spread, **_BARS, **look)
+        if there.any():
+            spread = np.nan_to_num(deviations[there])
+            axes.errorbar(places[there], values[there], yerr=spread, **_BARS, **look)
 
 
 def _legend(drawn: Figure) -> None:

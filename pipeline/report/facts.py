@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pipeline.store import FeatureStore
+from pipeline.weights import sha256
 
 
 def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -101,14 +101,12 @@ def comparison(path: Path, corpus: str, store: Path) -> dict[str, Any]:
     found = str(table["corpus"].iloc[0]) if len(table) else ""
     if found != corpus:
         table = table.iloc[:0]
-    with store.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     references = [row["model"] for row in table.to_dict("records") if row["difference"] == ""]
     return {
         "corpus": found,
         "table": table,
         "reference": references[0] if references else "the reference",
-        "outdated": bool(len(table)) and set(table["store"]) != {content},
+        "outdated": bool(len(table)) and set(table["store"]) != {sha256(store)},
     }
 
 

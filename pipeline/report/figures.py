@@ -116,9 +116,12 @@ def calibration(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def comparison(rows: pd.DataFrame) -> Figure:
-    """WA and UA of each row of the comparison, ours beside the published ones."""
-    labels = [f"{row.model} {row.modalities}" for row in rows.itertuples()]
+def comparison(rows: pd.DataFrame, labels: list[str] | None = None) -> Figure:
+    """WA and UA of each row of the comparison, ours beside the published ones.
+
+    Rows are labelled by model and modalities, or as `labels` says.
+    """
+    labels = labels or [f"{row.model} {row.modalities}" for row in rows.itertuples()]
     drawn = Figure(figsize=(10, 1 + 0.26 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     for axes, name in zip(

@@ -32,7 +32,7 @@ def curves(folder: Path) -> pd.DataFrame:
     """
     tables = []
     for run in folder.glob("fold-*"):
-        fold, _, seed = run.name.removeprefix("fold-").partition("-seed-")
+        fold, seed = evaluation.fold_and_seed(run.name)
         metrics = run / "plots" / "metrics"
         columns = {
             str(path.relative_to(metrics).with_suffix("")): pd.read_csv(path, sep="\t").iloc[:, -1]
@@ -40,9 +40,9 @@ def curves(folder: Path) -> pd.DataFrame:
         }
         table = pd.DataFrame(columns)
         table.insert(0, "epoch", table.pop("epoch"))
-        if seed:
-            table.insert(0, "seed", int(seed))
-        table.insert(0, "fold", int(fold))
+        if seed is not None:
+            table.insert(0, "seed", seed)
+        table.insert(0, "fold", fold)
         tables.append(table)
     order = ["fold", "seed"] if "seed" in tables[0] else ["fold"]
     return pd.concat(tables).sort_values(order, kind="stable", ignore_index=True)
@@ -232,19 +232,20 @@ def _examples(
     trained = {model.fold: model for model in evaluation.models(models) if model.seed == seed}
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.set_index("utterance")
-    index = {name: row for row, name in enumerate(store.utterances["utterance"])}
     found: dict[str, dict[str, Any]] = {}
     for fold, chosen in rows.loc[list(dict.fromkeys(utterances))].groupby("fold"):
         classifier = Classifier.load(trained[int(str(fold))].path)
         examples = Examples(store, classifier.settings, classifier.max_steps)
         for name in chosen.index:
-            hops = attention.of_utterance(classifier, examples, index[name])
-            seen = looks.look(store, classifier, examples, index[name], hops=hops, media=media)
+            hops = attention.of_utterance(classifier, examples, store.row_of[name])
+            seen = looks.look(
+                store, classifier, examples, store.row_of[name], hops=hops, media=media
+            )
             path = plots / f"attention-{name}.png"
             figure = drawing.figure(seen)
             if figure is not None:
                 figures.save(figure, path, dpi=100)
-            about, row = store.utterances.iloc[index[name]], rows.loc[name]
+            about, row = store.utterances.iloc[store.row_of[name]], rows.loc[name]
             found[name] = {
                 "utterance": name,
                 "speaker": about["speaker"],

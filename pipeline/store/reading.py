@@ -196,7 +196,7 @@ class FeatureStore:
 
     def __iter__(self) -> Iterator[str]:
         """Ids of the utterances, in the store's order."""
-        return iter(self._row_of)
+        return iter(self.row_of)
 
     def __getitem__(self, utterance: str | int) -> dict[str, np.ndarray]:
         """Arrays by stream of one utterance, named by its id or its row.
@@ -207,9 +207,9 @@ class FeatureStore:
             If there is no such utterance.
         """
         if isinstance(utterance, str):
-            if utterance not in self._row_of:
+            if utterance not in self.row_of:
                 raise StoreError(f"{self.path}: has no utterance {utterance}")
-            row = self._row_of[utterance]
+            row = self.row_of[utterance]
         else:
             row = int(utterance)
             if not -len(self) <= row < len(self):
@@ -217,7 +217,8 @@ class FeatureStore:
         return {name: self.stream(name)[row] for name in self.streams}
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
+    def row_of(self) -> dict[str, int]:
+        """The row of each utterance, by id."""
         ids = self.file["utterances/id"].asstr()[:]
         return {utterance: row for row, utterance in enumerate(ids)}
 
