@@ -1,34 +1,42 @@
 """Utterances a second of a training epoch, against a plain padded loop and the bare GRUs.
 
 ``python -m benchmarks.training`` makes a store of random numbers with IEMOCAP's lengths in a
-temporary folder and prints JSON and a Markdown table. The three loops run on one thread, as folds
-are trained, and take turns batch by batch, so that whatever else the machine does falls on all:
-``ours``, the batches and the step of the training stage; ``plain``, the same step of the same model
-on batches in the shape of the authors' code, drawn with replacement and each padded to the most
-steps (750 MFCC frames, 128 words, 25 video frames); ``bare``, the limit: nothing but the forward
-and backward passes of the encoders' GRUs, on ready tensors of as many frames as are valid in our
-batch, with no padding. Padding is the share of the frames in the batches that are not valid. The
-defaults are one epoch of 1,024 utterances and end within two minutes.
+temporary folder and prints JSON and a Markdown table. The epoch has as many utterances as the
+training part of a fold of IEMOCAP; some of its batches, evenly chosen, are timed. The three loops
+run on one thread, as folds are trained, and take turns batch by batch, so that whatever else the
+machine does falls on all:
+
+- ``ours``: the batches and the step of the training stage;
+- ``plain``: the same step of the same model on batches in the shape of the authors' code, drawn
+  with replacement and each padded to the most steps (750 MFCC frames, 128 words, 25 video frames),
+  in a process as Python starts it, without the large pages of memory that our stages ask for;
+- ``bare``, the limit: nothing but the forward and backward passes of the encoders' GRUs, on ready
+  tensors of as many frames as are valid in our batch, with no padding.
+
+Padding is the share of the frames that are not valid, in all batches of the epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from benchmarks import memory
-from pipeline import params, training
+from pipeline import compute, params, training
 from pipeline.batches import Batch, Examples
 from pipeline.corpus import labels
 from pipeline.fitting import _Run
@@ -38,111 +46,166 @@ from pipeline.store import FeatureStore
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--utterances", type=int, default=1024, help="of the epoch (%(default)s)")
+    parser.add_argument("--utterances", type=int, default=6000, help="of the epoch (%(default)s)")
+    parser.add_argument("--batches", type=int, default=12, help="timed (%(default)s)")
     parser.add_argument("--batch-size", type=int, help="utterances; default: the recipe's")
     parser.add_argument("--recipe", type=Path, default=memory.RECIPE, help=memory.RECIPE_HELP)
     parser.add_argument("--folder", type=Path, help="for the store; default: temporary")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     settings = memory.load(options.recipe, options.batch_size)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         memory.make_features(Path(folder), options.utterances)
         memory.assemble(Path(folder), options.utterances)
-        rows = measure(Path(folder) / memory.STORE, settings)
+        rows = measure(Path(folder) / memory.STORE, settings, options.batches)
     print(json.dumps(rows, indent=2))
     memory.print_table(rows)
 
 
 @dataclass
 class Loop:
-    """What a loop has done.
-
-    Attributes
-    ----------
-    utterances, seconds
-        Trained on, and the time it took.
-    frames, valid
-        Frames of its batches by stream, all and those that are no padding.
-    """
+    """What a loop has done: utterances, and the seconds that they took."""
 
     utterances: int = 0
     seconds: float = 0.0
-    frames: Counter[str] = field(default_factory=Counter)
-    valid: Counter[str] = field(default_factory=Counter)
 
     @property
     def speed(self) -> float:
         """Utterances a second."""
         return self.utterances / self.seconds
 
-    def run(self, task: Callable[..., Batch | None], utterances: int, *arguments: Any) -> None:
-        """Time `task`, and count the frames of the batch that it returns."""
-        start = time.perf_counter()
-        batch = task(*arguments)
-        self.seconds += time.perf_counter() - start
+    def add(self, utterances: int, seconds: float) -> None:
+        """Count a batch."""
         self.utterances += utterances
-        if batch is not None:
-            for name, values in batch.sequences.items():
-                self.frames[name] += values.shape[0] * values.shape[1]
-                self.valid[name] += int(batch.lengths[name].sum())
-
-    def padding(self, *streams: str) -> float:
-        """Percent of the frames of some streams."""
-        frames = sum(self.frames[name] for name in streams)
-        valid = sum(self.valid[name] for name in streams)
-        return round(100 * (1 - valid / frames), 1) if frames else 0.0
+        self.seconds += seconds
 
 
-def measure(path: Path, settings: params.Params) -> list[dict[str, str | float]]:
-    """Train one epoch on the store at `path`; return a row a loop."""
-    random = np.random.default_rng(0)
-    scheme = labels.scheme(settings.labels.scheme)
-    size, most = settings.train.batch_size, settings.train.max_steps
-    with FeatureStore(path) as opened:
-        examples = Examples(opened, settings.model, most)
-        indices = np.arange(len(opened))
-        targets = torch.from_numpy(scheme.apply(opened.utterances["emotion"]))
+class Runner:
+    """The three loops on one store; lives in a process of its own.
+
+    Parameters
+    ----------
+    path
+        The store.
+    settings
+        All parameters.
+    """
+
+    def __init__(self, path: Path, settings: params.Params) -> None:
+        scheme = labels.scheme(settings.labels.scheme)
+        self.settings = settings
+        self.store = FeatureStore(path)
+        self.examples = Examples(self.store, settings.model, settings.train.max_steps)
+        self.targets = torch.from_numpy(scheme.apply(self.store.utterances["emotion"]))
         torch.manual_seed(0)
+        some = np.arange(min(256, len(self.store)))  # enough for the statistics of random numbers
         classes = list(scheme.classes)
-        classifier = training.build(examples, settings.model, most, classes, indices)
+        most = settings.train.max_steps
+        classifier = training.build(self.examples, settings.model, most, classes, some)
         encoders: Any = classifier.model.encoders
-        grus = {modality: encoder.gru for modality, encoder in encoders.items()}
-        run = _Run(classifier, settings.train, torch.device("cpu"), random)
+        self.grus: dict[str, nn.GRU] = {name: coder.gru for name, coder in encoders.items()}
+        self.run = _Run(classifier, settings.train, torch.device("cpu"), np.random.default_rng(0))
+        self.ours(some[:8])  # what is done once, such as the optimiser's state, is not timed
 
-        def learn(batch: Batch, chosen: np.ndarray) -> Batch:
-            run.learn(batch, targets[chosen], torch.ones(1), settings.train.learning_rate)
-            return batch
+    def ours(self, chosen: np.ndarray) -> float:
+        """Seconds of a step of the training stage."""
+        start = time.perf_counter()
+        self._learn(self.examples.batch(chosen), chosen)
+        return time.perf_counter() - start
 
-        def ours(chosen: np.ndarray) -> Batch:
-            return learn(examples.batch(chosen), chosen)
+    def plain(self, chosen: np.ndarray) -> float:
+        """Seconds of the same on a batch padded to the most steps."""
+        start = time.perf_counter()
+        self._learn(padded(self.examples.batch(chosen), self.settings), chosen)
+        return time.perf_counter() - start
 
-        def plain() -> Batch:
-            chosen = random.choice(indices, size)
-            return learn(padded(examples.batch(chosen), settings), chosen)
+    def bare(self, chosen: np.ndarray) -> float:
+        """Seconds of the GRUs alone, forwards and backwards."""
+        ready = valid_only(self.grus, self.examples, self.settings.model, chosen)
+        start = time.perf_counter()
+        forward_and_backward(self.grus, ready)
+        return time.perf_counter() - start
 
-        ours(indices[:8])  # what is done once, such as the optimiser's state, is not timed
-        loops = {"ours": Loop(), "plain": Loop(), "bare": Loop()}
+    def _learn(self, batch: Batch, chosen: np.ndarray) -> None:
+        rate = self.settings.train.learning_rate
+        self.run.learn(batch, self.targets[chosen], torch.ones(1), rate)
+
+
+_runners: list[Runner] = []  # of a worker process, one
+
+
+def _start(path: Path, settings: params.Params, large_pages: bool) -> None:
+    if large_pages:
+        compute.large_pages()
+    else:
+        os.environ.pop("THP_MEM_ALLOC_ENABLE", None)
+    torch.set_num_threads(1)
+    _runners.append(Runner(path, settings))
+
+
+def _timed(loop: str, chosen: np.ndarray) -> float:
+    return getattr(_runners[0], loop)(chosen)
+
+
+def measure(path: Path, settings: params.Params, number: int) -> list[dict[str, str | float]]:
+    """Train on `number` batches of an epoch of the store at `path`; return a row a loop."""
+    random = np.random.default_rng(0)
+    size = settings.train.batch_size
+    with FeatureStore(path) as opened:
+        examples = Examples(opened, settings.model, settings.train.max_steps)
+        indices = np.arange(len(opened))
         start = time.perf_counter()
         batches = list(examples.shuffled(indices, size, random))
-        loops["ours"].seconds = time.perf_counter() - start
-        for chosen in batches:
-            loops["ours"].run(ours, len(chosen), chosen)
-            loops["plain"].run(plain, size)
-            ready = valid_only(grus, examples, settings.model, chosen)
-            loops["bare"].run(forward_and_backward, len(chosen), grus, ready)
-    return [_row(name, loop, loops) for name, loop in loops.items()]
-
-
-def _row(name: str, loop: Loop, loops: dict[str, Loop]) -> dict[str, str | float]:
-    streams = list(loops["ours"].frames)
-    return {
-        "loop": name,
-        "utterances a second": round(loop.speed, 1),
-        "times plain": round(loop.speed / loops["plain"].speed, 2),
-        "% of bare": round(100 * loop.speed / loops["bare"].speed, 1),
-        "% padding": loop.padding(*streams),
-        **{f"% padding {stream}": loop.padding(stream) for stream in streams},
+        ordering = (time.perf_counter() - start) / len(batches)
+        lengths = examples.lengths
+    most = {
+        name: settings.train.max_steps[modality]
+        for modality in settings.model.modalities
+        for name in settings.model.streams.names(modality)
     }
+    valid = {name: int(n.sum()) for name, n in lengths.items()}
+    frames = {
+        "ours": {
+            name: sum(len(chosen) * int(n[chosen].max()) for chosen in batches)
+            for name, n in lengths.items()
+        },
+        "plain": {name: len(indices) * steps for name, steps in most.items()},
+        "bare": valid,
+    }
+
+    # by length, so that those timed are of all lengths as the epoch is
+    longest = np.max(list(lengths.values()), axis=0)
+    batches.sort(key=lambda chosen: longest[chosen].sum())
+    every = np.linspace(0, len(batches) - 1, min(number, len(batches))).round().astype(int)
+    loops = {"ours": Loop(), "plain": Loop(), "bare": Loop()}
+    context = get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, context, _start, (path, settings, True)) as large,
+        ProcessPoolExecutor(1, context, _start, (path, settings, False)) as small,
+    ):
+        for chosen in tqdm([batches[i] for i in every], desc="training", unit="batch"):
+            ours = large.submit(_timed, "ours", chosen).result()
+            loops["ours"].add(len(chosen), ordering + ours)
+            drawn = random.choice(indices, size)
+            loops["plain"].add(size, small.submit(_timed, "plain", drawn).result())
+            loops["bare"].add(len(chosen), large.submit(_timed, "bare", chosen).result())
+    return [
+        {
+            "loop": name,
+            "utterances a second": round(loop.speed, 1),
+            "times plain": round(loop.speed / loops["plain"].speed, 2),
+            "% of bare": round(100 * loop.speed / loops["bare"].speed, 1),
+            **_padding(frames[name], valid),
+        }
+        for name, loop in loops.items()
+    ]
+
+
+def _padding(frames: dict[str, int], valid: dict[str, int]) -> dict[str, float]:
+    """Percent of `frames` that are not `valid`, of all streams together and of each."""
+    shares = {name: 100 * (1 - valid[name] / frames[name]) for name in frames}
+    whole = 100 * (1 - sum(valid.values()) / sum(frames.values()))
+    rounded = {f"% padding {name}": round(share, 1) for name, share in shares.items()}
+    return {"% padding": round(whole, 1), **rounded}
 
 
 def padded(batch: Batch, settings: params.Params) -> Batch:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline import params
 from pipeline.store import FeatureStore, StoreError, Stream
 
-_POOL = 8  # batches whose utterances are sorted by length together
+_POOL = 16  # batches whose utterances are sorted by length together
 
 
 @dataclass(frozen=True)

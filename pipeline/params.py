@@ -272,6 +272,7 @@ class Compute(Group):
 
     device: Literal["auto", "cpu", "cuda"]
     workers: Annotated[int, Field(ge=0)]
+    parallel_folds: Annotated[int, Field(ge=0)]
 
 
 class Params(Group):

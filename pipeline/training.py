@@ -28,7 +28,6 @@ from pipeline.corpus import labels, splits
 from pipeline.fitting import fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
-from pipeline.weights import sha256
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def plan(
     """
     scheme = labels.scheme(settings.labels.scheme)
     with FeatureStore(store) as opened:
-        table = opened.utterances
+        table, content = opened.utterances, opened.sha256
         classes = scheme.apply(table["emotion"])
         targets = classes
         if settings.train.targets == "votes":
@@ -147,7 +146,7 @@ def plan(
         settings.model.model_dump(),
         settings.train.model_dump(exclude={"seeds"}),
         list(scheme.classes),
-        sha256(store),
+        content,
         device,
     ]
     jobs = []
@@ -208,18 +207,15 @@ def describe(jobs: list[Job]) -> str:
     return f"{text}; {unused} more are not in the list" if unused else text
 
 
-def train_folds(jobs: list[Job], workers: int) -> None:
-    """Train all models, `workers` at a time; each in a process of its own with a progress bar.
+def train_folds(jobs: list[Job], parallel: int) -> None:
+    """Train all models, `parallel` at a time; each in a process of its own with a progress bar.
 
-    A GPU is used by one model at a time. A run that was killed goes on from its checkpoints; their
-    folder is removed when all is done.
+    A run that was killed goes on from its checkpoints; their folder is removed when all is done.
     """
-    if jobs[0].device != "cpu":
-        workers = 1
     context = get_context("spawn")
     tqdm.set_lock(context.RLock())
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), context, initializer=_start, initargs=(tqdm.get_lock(),)
+        min(parallel, len(jobs)), context, initializer=_start, initargs=(tqdm.get_lock(),)
     )
     try:
         for _ in pool.map(train_fold, jobs):

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 
-from pipeline import InputError
+from pipeline import InputError, compute
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a stage; an error that the user can mend ends it with its message alone."""
+    compute.large_pages()
     try:
         main()
     except InputError as error:

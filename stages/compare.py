@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("row", help=f"a key of {ROWS}")
     key = parser.parse_args().row
     common = params.load()
+    device = compute.device(common.compute.device).type
     settings = rows.read(ROWS).settings(key, common)
     rows.run(
         key,
@@ -27,8 +28,8 @@ def main() -> None:
         lists=LISTS,
         parts=PARTS / key,
         output=RESULTS / key,
-        device=compute.device(settings.compute.device).type,
-        workers=compute.processes(settings.compute.workers),
+        device=device,
+        parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
     )
 
 

@@ -14,6 +14,7 @@ CHECKPOINTS = Path("data/interim/train.parts")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
+    device = compute.device(settings.compute.device).type
     jobs = training.plan(
         Path(f"data/features/{settings.corpus.name}.h5"),
         settings,
@@ -21,10 +22,10 @@ def main() -> None:
         models=MODELS,
         curves=CURVES,
         checkpoints=CHECKPOINTS,
-        device=compute.device(settings.compute.device).type,
+        device=device,
     )
     print(training.describe(jobs))
-    training.train_folds(jobs, compute.processes(settings.compute.workers))
+    training.train_folds(jobs, compute.parallel_folds(settings.compute.parallel_folds, device))
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def train_here(jobs: list[training.Job], workers: int) -> None:
+def train_here(jobs: list[training.Job], parallel: int) -> None:
     """In this process, since starting another takes longer than such models do."""
     for job in jobs:
         training.train_fold(job)
@@ -162,7 +162,7 @@ def make(found: rows.Rows, key: str, store: Path, output: Path) -> None:
             parts=output.parent.parent / "parts" / key,
             output=output,
             device="cpu",
-            workers=1,
+            parallel=1,
         )
 
 

@@ -92,7 +92,7 @@ def machine_a(folder: Path) -> Machine:
         split={"protocol": "random", "folds": 3},
         model={"streams": {"audio": "mfcc", "text": "glove", "video": "resnet"}, "hops": 1},
         train={"epochs": 1},
-        compute={"device": "cpu", "workers": 1},
+        compute={"device": "cpu", "workers": 1, "parallel_folds": 1},
     )
     return machine
 

@@ -141,7 +141,7 @@ def run(
     parts: Path,
     output: Path,
     device: str,
-    workers: int,
+    parallel: int,
 ) -> None:
     """Train a row's models and keep their test predictions.
 
@@ -161,8 +161,8 @@ def run(
         ``row.json`` (parameters of the row, label, classes, parameter counts, the store's SHA-256).
     device
         A torch device's name.
-    workers
-        Processes.
+    parallel
+        Folds trained at once.
     """
     import torch  # reading rows needs none
 
@@ -177,7 +177,7 @@ def run(
         device=device,
     )
     print(f"{key}: {training.describe(jobs)}")
-    training.train_folds(jobs, workers)
+    training.train_folds(jobs, parallel)
     with FeatureStore(store) as opened:
         predictions = evaluation.test_folds(opened, models, torch.device(device))
     record = {
