@@ -13,7 +13,8 @@ machine does falls on all:
 - ``bare``, the limit: nothing but the forward and backward passes of the encoders' GRUs, on ready
   tensors of as many frames as are valid in our batch, with no padding.
 
-Padding is the share of the frames that are not valid, in all batches of the epoch.
+Padding is the share of the frames that are not valid, in all batches of the epoch. The default is
+the processor; ``--device cuda`` runs all three on a GPU.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, default=12, help="timed (%(default)s)")
     parser.add_argument("--batch-size", type=int, help="utterances; default: the recipe's")
     parser.add_argument("--recipe", type=Path, default=memory.RECIPE, help=memory.RECIPE_HELP)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(%(default)s)")
     parser.add_argument("--folder", type=Path, help="for the store; default: temporary")
     options = parser.parse_args(arguments)
     settings = memory.load(options.recipe, options.batch_size)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         memory.make_features(Path(folder), options.utterances)
         memory.assemble(Path(folder), options.utterances)
-        rows = measure(Path(folder) / memory.STORE, settings, options.batches)
+        rows = measure(Path(folder) / memory.STORE, settings, options.batches, options.device)
     print(json.dumps(rows, indent=2))
     memory.print_table(rows)
 
@@ -88,9 +90,11 @@ class Runner:
         The store.
     settings
         All parameters.
+    device
+        Where to train.
     """
 
-    def __init__(self, path: Path, settings: params.Params) -> None:
+    def __init__(self, path: Path, settings: params.Params, device: torch.device) -> None:
         scheme = labels.scheme(settings.labels.scheme)
         self.settings = settings
         self.store = FeatureStore(path)
@@ -103,7 +107,7 @@ class Runner:
         classifier = training.build(self.examples, settings.model, most, classes, some)
         encoders: Any = classifier.model.encoders
         self.grus: dict[str, nn.GRU] = {name: coder.gru for name, coder in encoders.items()}
-        self.run = _Run(classifier, settings.train, torch.device("cpu"), np.random.default_rng(0))
+        self.run = _Run(classifier, settings.train, device, np.random.default_rng(0))
         self.ours(some[:8])  # what is done once, such as the optimiser's state, is not timed
 
     def ours(self, chosen: np.ndarray) -> float:
@@ -120,7 +124,8 @@ class Runner:
 
     def bare(self, chosen: np.ndarray) -> float:
         """Seconds of the GRUs alone, forwards and backwards."""
-        ready = valid_only(self.grus, self.examples, self.settings.model, chosen)
+        frames = valid_only(self.grus, self.examples, self.settings.model, chosen)
+        ready = {name: values.to(self.run.device) for name, values in frames.items()}
         start = time.perf_counter()
         forward_and_backward(self.grus, ready)
         return time.perf_counter() - start
@@ -133,20 +138,22 @@ class Runner:
 _runners: list[Runner] = []  # of a worker process, one
 
 
-def _start(path: Path, settings: params.Params, large_pages: bool) -> None:
+def _start(path: Path, settings: params.Params, device: str, large_pages: bool) -> None:
     if large_pages:
         compute.large_pages()
     else:
         os.environ.pop("THP_MEM_ALLOC_ENABLE", None)
     torch.set_num_threads(1)
-    _runners.append(Runner(path, settings))
+    _runners.append(Runner(path, settings, torch.device(device)))
 
 
 def _timed(loop: str, chosen: np.ndarray) -> float:
     return getattr(_runners[0], loop)(chosen)
 
 
-def measure(path: Path, settings: params.Params, number: int) -> list[dict[str, str | float]]:
+def measure(
+    path: Path, settings: params.Params, number: int, device: str
+) -> list[dict[str, str | float]]:
     """Train on `number` batches of an epoch of the store at `path`; return a row a loop."""
     random = np.random.default_rng(0)
     size = settings.train.batch_size
@@ -179,8 +186,8 @@ def measure(path: Path, settings: params.Params, number: int) -> list[dict[str, 
     loops = {"ours": Loop(), "plain": Loop(), "bare": Loop()}
     context = get_context("spawn")
     with (
-        ProcessPoolExecutor(1, context, _start, (path, settings, True)) as large,
-        ProcessPoolExecutor(1, context, _start, (path, settings, False)) as small,
+        ProcessPoolExecutor(1, context, _start, (path, settings, device, True)) as large,
+        ProcessPoolExecutor(1, context, _start, (path, settings, device, False)) as small,
     ):
         for chosen in tqdm([batches[i] for i in every], desc="training", unit="batch"):
             ours = large.submit(_timed, "ours", chosen).result()
@@ -233,10 +240,10 @@ def valid_only(
 
 
 def forward_and_backward(grus: dict[str, nn.GRU], ready: dict[str, Tensor]) -> None:
-    """The states at all steps, and the gradients of all weights."""
+    """The states at all steps, and the gradients of all weights; waits for them on a GPU."""
     for modality, values in ready.items():
         gru = grus[modality]
-        torch.autograd.grad(gru(values)[0].sum(), list(gru.parameters()))
+        torch.autograd.grad(gru(values)[0].sum(), list(gru.parameters()))[0].sum().item()
 
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import parent_process
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline import InputError
 
 if TYPE_CHECKING:
     import torch
+
+Item = TypeVar("Item")
 
 
 def device(name: str) -> torch.device:
@@ -49,6 +53,15 @@ def parallel_folds(number: int, device: str) -> int:
 def processes(workers: int) -> int:
     """Return the number of processes for `workers`; 0 is one for each core of this process."""
     return workers or len(os.sched_getaffinity(0))
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield `items`, the next one always being made in a thread; never more than one ahead."""
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
 
 
 def end_with_parent() -> None:

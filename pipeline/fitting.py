@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import params
+from pipeline import compute, params
 from pipeline.batches import Batch, Examples
 from pipeline.checkpoints import Checkpoint
 from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
@@ -115,19 +115,21 @@ def fit(
     weights = np.ones(len(classifier.classes))
     if settings.balance == "weights":
         weights = class_weights(truth[train])
-    batches: list[np.ndarray] = []
+    batches: Iterator[tuple[np.ndarray, Batch]] | None = None
     loss_sum, seen = 0.0, 0
     while not progress.finished:
-        if progress.step % an_epoch == 0 or not batches:
+        if progress.step % an_epoch == 0 or batches is None:
             progress.order = random.bit_generator.state
             drawn = train
             if settings.balance == "sampling":
                 drawn = balanced(train, truth[train], random)
-            batches = list(examples.shuffled(drawn, settings.batch_size, random))
-        indices = batches[progress.step % an_epoch]
+            order = list(examples.shuffled(drawn, settings.batch_size, random))
+            left = order[progress.step % an_epoch :]
+            batches = compute.ahead((indices, examples.batch(indices)) for indices in left)
+        indices, batch = next(batches)
         rate = learning_rate(settings, progress.step / last, progress.halvings)
         loss = run.learn(
-            examples.batch(indices),
+            batch,
             torch.from_numpy(targets[indices]),
             torch.from_numpy(weights[truth[indices]]),
             rate,
