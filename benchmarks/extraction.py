@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from pipeline import compute
 from pipeline.corpus.table import read_table
 from pipeline.features.extraction import Extractor, extract
 
@@ -29,6 +30,7 @@ def command(
     measure: Callable[[pd.DataFrame, Path, int], dict[str, float]],
     *,
     dialogs: int,
+    repeat: int = 3,
     arguments: Sequence[str] | None,
 ) -> None:
     """Run the command line of a benchmark.
@@ -43,6 +45,8 @@ def command(
         Makes a row of figures of the table's rows, the corpus's folder and the number of runs.
     dialogs
         How many are taken by default.
+    repeat
+        Runs by default.
     arguments
         Of the command line; None for the process's own.
     """
@@ -59,9 +63,13 @@ def command(
         help=f"how many are read; if there are fewer, some again; default: {dialogs}",
     )
     parser.add_argument(
-        "--repeat", type=int, default=3, help="runs; the fastest of each counts; default: 3"
+        "--repeat",
+        type=int,
+        default=repeat,
+        help=f"runs; the fastest of each counts; default: {repeat}",
     )
     options = parser.parse_args(arguments)
+    compute.large_pages()  # as the stages do
     path = options.interim / f"{modality}.csv"
     for needed in (options.corpus / RELEASE, path):
         if not needed.exists():

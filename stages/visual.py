@@ -23,7 +23,8 @@ def main() -> None:
         parts=INTERIM / "visual.parts",
         output=INTERIM / "visual.h5",
         report=INTERIM / "visual.json",
-        workers=1,  # the network uses all cores already, beside one thread that decodes
+        # processes with a thread each share cores best; a GPU belongs to one
+        workers=compute.processes(settings.compute.workers) if device.type == "cpu" else 1,
         description="visual",
     )
 

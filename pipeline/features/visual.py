@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from pipeline.compute import ahead
 from pipeline.features.extraction import Arrays, Problem
 from pipeline.features.video import Clip, Crop, VideoError, crops, wanted_times
 from pipeline.params import Visual
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline.features.resnet import Embedder
-
-Item = TypeVar("Item")
 
 
 class VisualExtractor:
@@ -55,9 +53,17 @@ class VisualExtractor:
 
     @cached_property
     def embedder(self) -> Embedder:
-        """The network, built on first use."""
-        from pipeline.features.resnet import Embedder  # loads torch, which a preview does without
+        """The network, built on first use.
 
+        On a CPU it runs on one thread: processes side by side share the cores better than threads,
+        which wait for each other in every layer and for the one that decodes.
+        """
+        import torch  # a preview does without
+
+        from pipeline.features.resnet import Embedder
+
+        if torch.device(self._device).type == "cpu":
+            torch.set_num_threads(1)
         return Embedder(self._parameters.network, self._parameters.weights, self._device)
 
     def identity(self) -> dict[str, Any]:
@@ -141,7 +147,7 @@ class VisualExtractor:
         times: list[float] = []
         ending: list[str] = []
         batches = _batches(path, clips, self._parameters, ending)
-        for batch in _ahead(batches):
+        for batch in ahead(batches):
             embeddings.append(self.embedder(np.stack([crop.image for crop in batch])))
             for crop in batch:
                 for clip in crop.clips:
@@ -167,15 +173,6 @@ def _batches(
         ending.append(str(error))
     if batch:
         yield batch
-
-
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield `items`, the next one always being made in a thread; never more than one ahead."""
-    with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = thread.submit(next, items, None)
-            yield item
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Stream:
     name: str
     group: h5py.Group
 
-    @property
+    @cached_property
     def is_sequence(self) -> bool:
         """Whether utterances have steps, as opposed to one row each."""
         return "offsets" in self.group
