@@ -79,7 +79,12 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         dialogs = rows["dialog"].unique()[:workers]
         few = rows[rows["dialog"].isin(dialogs)].groupby("dialog").head(1)
         start = partial(extracted, extractor, few, ("resnet",), workers=workers)
-        tasks: dict[str, Task] = {"bare": bare, "start": start, "extraction": extraction, "plain": plain}
+        tasks: dict[str, Task] = {
+            "bare": bare,
+            "start": start,
+            "extraction": extraction,
+            "plain": plain,
+        }
         seconds, values = race(tasks, repeat)
     seconds["extraction"] -= (start_s := seconds.pop("start") if workers > 1 else 0.0)
     for name in ("extraction", "plain"):

@@ -11,7 +11,6 @@ import numpy as np
 from pipeline.store import hashing, truncation
 from pipeline.store.reading import StoreError, Stream, open_checked
 
-_BLOCK = 1 << 16  # rows checked at a time, so that verifying needs little memory
 _NAMED = 5  # utterances named in a fault
 
 # what h5py raises, as found by damaging files
@@ -130,9 +129,10 @@ def _check_values(stream: Stream, ids: list[str]) -> list[str]:
             continue
         dataset = stream.group[name]
         is_wrong, what = _rule(stream, dataset)
-        for start in range(0, len(dataset), _BLOCK):
+        step = hashing.rows_a_block(dataset)
+        for start in range(0, len(dataset), step):
             try:
-                bad = is_wrong(dataset[start : start + _BLOCK])
+                bad = is_wrong(dataset[start : start + step])
             except (OSError, RuntimeError):
                 faults.append(f"{stream.name}/{name}: some of it cannot be read")
                 break

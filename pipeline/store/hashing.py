@@ -21,7 +21,7 @@ ALIGNED = ("values", "times", "tokens")
 
 _EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
 
-_BLOCK = 1 << 24  # bytes read at a time, so that hashing needs little memory
+_BLOCK = 1 << 24  # bytes read at a time, so that a store of any size needs little memory
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,12 @@ def _hash_block(
     for index, (start, stop) in enumerate(pairwise(rows)):
         part = data[(start - rows[0]) * size : (stop - rows[0]) * size]
         crc32[index] = zlib.crc32(part, int(crc32[index]))
+
+
+def rows_a_block(dataset: h5py.Dataset) -> int:
+    """Rows of a dataset that are read at a time, at least one."""
+    size = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))
+    return max(1, _BLOCK // max(size, 1))
 
 
 def _runs(rows: np.ndarray, size: int) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,6 @@ from pipeline.store.checking import check
 from pipeline.store.reading import SCHEMA_VERSION, StoreError, Stream, open_checked
 
 _NUMBERS = ("session", "start", "end", "valence", "activation", "dominance")
-_BLOCK = 1 << 24  # bytes copied at a time, so that assembling needs little memory
 
 
 def assemble(
@@ -201,19 +200,15 @@ def _layout(dataset: h5py.Dataset, dtype: np.dtype, settings: params.Store) -> d
     """How HDF5 is to store values with steps."""
     if settings.compression == "none" or not dataset.size:
         return {}
-    rows = settings.chunk * 1024 // _bytes_a_row(dataset, dtype)
+    rows = settings.chunk * 1024 // (dtype.itemsize * int(np.prod(dataset.shape[1:])))
     chunks = (min(max(1, rows), len(dataset)), *dataset.shape[1:])
     return {"chunks": chunks, "compression": settings.compression, "shuffle": True}
-
-
-def _bytes_a_row(dataset: h5py.Dataset, dtype: np.dtype) -> int:
-    return dtype.itemsize * int(np.prod(dataset.shape[1:]))
 
 
 def _copy_values(stream: Stream, target: h5py.Dataset, ids: list[str]) -> None:
     """Copy the values of a sequence stream block by block, in the type of `target`."""
     source = stream.group["values"]
-    step = max(1, _BLOCK // _bytes_a_row(target, target.dtype))
+    step = hashing.rows_a_block(target)
     if target.chunks:  # whole chunks, each compressed once
         step = max(1, step // target.chunks[0]) * target.chunks[0]
     for start in range(0, len(source), step):
