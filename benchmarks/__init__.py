@@ -1,1 +1,1 @@
-"""Measurements that the documentation cites; each is a command of its own."""
+"""Measurements that the documentation cites; ``python -m benchmarks`` runs all of them."""

@@ -1,0 +1,260 @@
+"""Figures of the benchmarks: their targets, and how they are kept and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import ge, le, lt
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, str | float]
+Rows = Sequence[Row]
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {"≥": ge, "≤": le, "<": lt}
+
+
+class FigureError(ValueError):
+    """Rows that lack a figure which a target is for."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a figure should be.
+
+    Attributes
+    ----------
+    figure
+        What is measured, in words.
+    measure
+        Takes the figure out of the benchmark's rows.
+    relation, bound
+        Of the figure: ``≥``, ``≤`` or ``<`` this number.
+    unit
+        Of both.
+    """
+
+    figure: str
+    measure: Callable[[Rows], float]
+    relation: str
+    bound: float
+    unit: str = ""
+
+    def met(self, value: float) -> bool:
+        """Whether a figure is as it should be."""
+        return _COMPARE[self.relation](value, self.bound)
+
+    def row(self, rows: Rows) -> dict[str, str | float]:
+        """Return the line of the summary.
+
+        Raises
+        ------
+        FigureError
+            If the rows lack the figure.
+        """
+        try:
+            value = self.measure(rows)
+        except (KeyError, StopIteration) as error:
+            raise FigureError(f"the rows do not say: {self.figure}") from error
+        return {
+            "figure": self.figure,
+            "target": f"{self.relation} {self.bound:g}{self.unit}",
+            "measured": f"{value:g}{self.unit}",
+            "met": "yes" if self.met(value) else "no",
+        }
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A command of this package.
+
+    Attributes
+    ----------
+    title
+        What it measures.
+    targets
+        Of its figures.
+    quick
+        Options with which it ends in about half a minute; such figures say little.
+    """
+
+    title: str
+    targets: tuple[Target, ...]
+    quick: tuple[str, ...]
+
+
+def _the(column: str, **where: str) -> Callable[[Rows], float]:
+    """Take a column of the last row that has certain values in others."""
+
+    def measure(rows: Rows) -> float:
+        chosen = (row for row in reversed(rows) if where.items() <= row.items())
+        return float(next(chosen)[column])
+
+    return measure
+
+
+def _of_grouped(column: str) -> Callable[[Rows], float]:
+    """Take the seconds of float32 as a share of those of a group an utterance."""
+
+    def measure(rows: Rows) -> float:
+        grouped = _the(column, layout="a group an utterance")(rows)
+        return round(_the(column, layout="float32")(rows) / grouped, 2)
+
+    return measure
+
+
+# as dvc.yaml has them
+STAGES = (
+    *("embed_corpus", "weights", "parse", "audio", "text", "visual"),
+    *("store", "train", "evaluate"),
+)
+
+BENCHMARKS = {
+    "audio": Benchmark(
+        "Audio extraction",
+        (Target("audio extraction / plain loop", _the("times_plain"), "≥", 1.7),),
+        ("--dialogs=20", "--repeat=1"),
+    ),
+    "visual": Benchmark(
+        "Visual extraction",
+        (
+            Target(
+                "visual extraction / bare forward pass", _the("percent_of_bare"), "≥", 90, " %"
+            ),
+        ),
+        ("--dialogs=1", "--repeat=1"),
+    ),
+    "text": Benchmark(
+        "Text extraction",
+        (Target("text extraction / one by one", _the("times_one_by_one"), "≥", 3),),
+        ("--dialogs=20", "--repeat=1"),
+    ),
+    "store": Benchmark(
+        "Size and reading of the store",
+        (
+            Target("float32 store / padded", _the("% of padded", layout="float32"), "≤", 55, " %"),
+            Target("float16 store / padded", _the("% of padded", layout="float16"), "≤", 28, " %"),
+            *(
+                Target(
+                    f"epoch {column[2:]} / a group an utterance", _of_grouped(column), "≤", 0.5
+                )
+                for column in ("s from disk", "s from cache")
+            ),
+        ),
+        ("--scale=0.03",),
+    ),
+    "training": Benchmark(
+        "Training",
+        (
+            Target("training / plain loop", _the("times plain", loop="ours"), "≥", 2),
+            Target("training / bare GRUs", _the("% of bare", loop="ours"), "≥", 70, " %"),
+            Target("padding of its batches", _the("% padding", loop="ours"), "<", 10, " %"),
+        ),
+        ("--utterances=256",),
+    ),
+    "repro": Benchmark(
+        "The whole pipeline",
+        (Target("`dvc repro` with nothing to do", _the("s", stage="nothing to do"), "<", 3, " s"),),
+        ("--small",),
+    ),
+    "memory": Benchmark(
+        "Peak memory as the corpus grows",
+        tuple(
+            Target(f"memory of {stage}, 16x / 1x", _the("times 1x", stage=stage), "<", 1.1)
+            for stage in STAGES
+        ),
+        ("--growth", "1", "2", "--utterances=64", "--batch-size=8"),
+    ),
+    "full_release": Benchmark(
+        "A tree of the full release's size",
+        (
+            Target("check of the full release", _the("check_s"), "<", 20, " s"),
+            Target("parse of the full release", _the("parse_s"), "<", 20, " s"),
+        ),
+        ("--repeat=1",),
+    ),
+}
+
+
+def parse(printed: str) -> list[dict[str, str | float]]:
+    """Return the rows that a benchmark printed as JSON before its table; one may be alone."""
+    found, _ = json.JSONDecoder().raw_decode(printed)
+    return found if isinstance(found, list) else [found]
+
+
+def read(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of an earlier run by benchmark; none if there was no run.
+
+    Raises
+    ------
+    FigureError
+        If they are of another machine or of other versions: they are not to be mixed.
+    """
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["machine"] != machine:
+        raise FigureError(
+            f"{path}: is of another machine or other versions; run all benchmarks, or name another "
+            "folder with --output"
+        )
+    return content["benchmarks"]
+
+
+def write(folder: Path, machine: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Write ``results.json`` and ``results.md``.
+
+    Parameters
+    ----------
+    folder
+        Where they go.
+    machine
+        What explains the figures: cores, processor, versions.
+    results
+        By benchmark ``options`` and ``rows``.
+    """
+    ordered = {name: results[name] for name in BENCHMARKS if name in results}
+    text = json.dumps({"machine": machine, "benchmarks": ordered}, indent=2, ensure_ascii=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(render(machine, ordered), encoding="utf-8")
+
+
+def render(machine: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Markdown: each target with its figure, then all rows of each benchmark."""
+    summary = [
+        target.row(found["rows"])
+        for name, found in results.items()
+        for target in BENCHMARKS[name].targets
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    parts = [
+        "# Figures\n\n`python -m benchmarks` wrote this page: it is not edited by hand.",
+        f"{machine['cores']} cores of {machine['processor']}; models on {machine['device']}; "
+        f"{versions}.",
+        table(summary) if summary else "",
+    ]
+    if missing := [name for name in BENCHMARKS if name not in results]:
+        parts.append(f"Not measured: {', '.join(missing)}.")
+    for name, found in results.items():
+        command = " ".join(["python -m", f"benchmarks.{name}", *found["options"]])
+        parts.append(f"## {BENCHMARKS[name].title}\n\n`{command}`\n\n{table(found['rows'])}")
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def table(rows: Rows) -> str:
+    """Rows of the same columns as a Markdown table; numbers are set to the right."""
+    first = rows[0]
+    rule = "".join("---|" if isinstance(value, str) else "---:|" for value in first.values())
+    lines = [f"| {' | '.join(first)} |", f"|{rule}"]
+    for row in rows:
+        cells = (v if isinstance(v, str) else f"{v:,}" for v in row.values())
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def show(rows: Rows) -> None:
+    """Print rows as a benchmark does: JSON, then a Markdown table."""
+    print(json.dumps(rows, indent=2))
+    print(f"\n{table(rows)}")
