@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import results
 from pipeline.corpus import iemocap
 from tests import release
 
@@ -30,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root = options.root or release.make_full(Path(folder) / "IEMOCAP_full_release")
         with _one_core():
             result = measure(root, Path(folder) / "interim", options.repeat)
-    print(json.dumps(result, indent=2))
-    print(f"\n| {' | '.join(result)} |\n|{'---:|' * len(result)}")
-    print(f"| {' | '.join(f'{value:,}' for value in result.values())} |")
+    results.show([result])
 
 
 def measure(root: Path, interim: Path, repeat: int) -> dict[str, float]:

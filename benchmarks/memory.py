@@ -1,25 +1,36 @@
-"""Peak memory of the stages' work as the corpus grows: 1x, 4x and 16x.
+"""Peak memory of each stage as the corpus grows: 1x, 4x and 16x.
 
-``python -m benchmarks.memory`` makes corpora of random numbers with IEMOCAP's lengths in a
-temporary folder and prints JSON and a Markdown table. Each task runs in a process of its own:
-``store`` assembles and verifies the feature store; ``train`` divides it into folds, prepares a
-model on the whole training part of one, takes steps on its longest batches, and classifies the
-development part; ``evaluate`` classifies the fold's test part, also with each modality taken away,
-and writes the attention of all hops. ``peak`` is the most resident memory, as the system counts it.
-In that are pages of the store, which is mapped to memory and which the system takes back when it
-needs them; ``own``, sampled every few milliseconds, is without them. The last column compares
-``own`` with that of the smallest corpus. The defaults are 160, 640 and 2,560 utterances; with
-630, 16x is IEMOCAP's size. Below 320 the test part of 1x is less than one batch of 32, so that
-``evaluate`` grows until it fills one. Linux only.
+``python -m benchmarks.memory`` works in a temporary folder and prints JSON and a Markdown table.
+
+``embed_corpus``, ``weights``, ``audio``, ``text`` and ``visual`` are the real stages, run in a row
+on embedded corpora of one, four and sixteen dialogs a session: 79, 316 and 1,264 utterances. The
+smallest has more utterances and frames than a batch, and more dialogs than there are processes,
+which are two on any machine. All parameters are those of ``params.yaml`` but ``visual.crop``, 112
+pixels, which makes it four times as fast. ``parse`` is the real stage too, on a sixteenth, a fourth
+and all dialogs of a tree of the full release's size.
+
+The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` assembles
+and verifies the feature store; ``train`` divides it into folds, prepares a model on the whole
+training part of one, takes steps on its longest batches, and classifies the development part;
+``evaluate`` classifies the fold's test part, also with each modality taken away, and writes the
+attention of all hops, without the report. With the 320 utterances of 1x, the test part is one batch
+of 32; fewer would grow until they fill it. With 630, 16x is IEMOCAP's size.
+
+Each task runs in a process of its own, and is looked at every few milliseconds, with all processes
+that it starts. ``peak`` is the most resident memory of all of them together, code included. In that
+are pages of files, such as the store, which is mapped to memory: the system takes them back when it
+needs them. ``own`` is without them. The last column compares ``own`` with that of the smallest
+corpus. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,84 +38,156 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+import yaml
+
 from benchmarks import store as store_benchmark
+from benchmarks.results import STAGES, table
 from pipeline import params, store
-from tests import synthetic
+from tests import release, synthetic
 
 GROWTH = (1, 4, 16)
 RECIPE = Path("recipes/iemocap.yaml")
 RECIPE_HELP = "parameters, of a model of the streams mfcc, glove and resnet (%(default)s)"
-MEASURED = ("store", "train", "evaluate")
+REAL = ("embed_corpus", "weights", "parse", "audio", "text", "visual")
+RANDOM = ("store", "train", "evaluate")
 FEATURES, STORE, MODELS = "features.h5", "store.h5", "models"
+ROOT = Path(__file__).parents[1]
+CORPUS = Path("data/raw/embedded")  # where the stage embed_corpus makes it
+WORKERS, CROP = 2, 112
+
+Rows = list[dict[str, str | float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--utterances", type=int, default=160, help="of 1x (%(default)s)")
+    parser.add_argument(
+        "--growth", type=int, nargs="+", default=GROWTH, help="default: 1 4 16; at most 28"
+    )
+    parser.add_argument("--utterances", type=int, default=320, help="random, of 1x (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="utterances (%(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="of training (%(default)s)")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help=RECIPE_HELP)
     parser.add_argument("--folder", type=Path, help="for the corpora; default: temporary")
-    parser.add_argument("--task", choices=["features", *MEASURED], help=argparse.SUPPRESS)
+    parser.add_argument("--task", choices=["features", *RANDOM], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.task:
         _task(options)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
-    rows: list[dict[str, str | float]] = []
-    for times in GROWTH:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            rows += measure(Path(folder), times, options)
-    rows.sort(key=lambda row: MEASURED.index(str(row["task"])))  # by size within a task, as before
-    least = {row["task"]: float(row["own MB"]) for row in reversed(rows)}
+    rows: Rows = []
+    for times in options.growth:
+        for part in (embedded, parsed, random):
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                rows += part(Path(folder), times, options)
+    rows.sort(key=lambda row: STAGES.index(str(row["stage"])))  # by size within a stage, as before
+    least = {row["stage"]: float(row["own MB"]) for row in reversed(rows)}
     for row in rows:
-        row["times 1x"] = round(float(row["own MB"]) / least[row["task"]], 2)
+        row["times 1x"] = round(float(row["own MB"]) / least[row["stage"]], 2)
     print(json.dumps(rows, indent=2))
     print_table(rows)
 
 
-def measure(folder: Path, times: int, options: argparse.Namespace) -> list[dict[str, str | float]]:
-    """Return a row a task, on a corpus that is made in `folder`."""
+def embedded(folder: Path, times: int, options: argparse.Namespace) -> Rows:
+    """Return a row a stage up to the features, on an embedded corpus of `times` 5 dialogs."""
+    corpus = {"name": params.EMBEDDED, "root": str(CORPUS / "IEMOCAP_full_release")}
+    _parameters(folder, {**corpus, "embedded": {"dialogs_per_session": times, "seed": 0}})
+    peaks = {stage: _stage(stage, folder, times) for stage in REAL}
+    del peaks["parse"]  # too small a corpus to see it grow
+    utterances = _utterances(folder)
+    return [_row(stage, times, utterances, *peak) for stage, peak in peaks.items()]
+
+
+def parsed(folder: Path, times: int, options: argparse.Namespace) -> Rows:
+    """Return a row of ``parse``, on `times` a sixteenth of the full release's dialogs."""
+    root = release.make_full(folder / "IEMOCAP_full_release")
+    _parameters(folder, {"name": params.EMBEDDED, "root": str(root)})
+    dialogs = [dialog for session in range(1, 6) for dialog in release.full_dialogs(session)]
+    for number, dialog in enumerate(dialogs):
+        if number % max(GROWTH) >= times:
+            _remove(root, dialog)
+    peak = _stage("parse", folder, times)
+    return [_row("parse", times, _utterances(folder), *peak)]
+
+
+def random(folder: Path, times: int, options: argparse.Namespace) -> Rows:
+    """Return a row a stage from the store on, on random features."""
     utterances = times * options.utterances
-    # never in this process: the system counts a parent's peak as the start of its child's
-    _child("features", folder, utterances, options)
-    size = (folder / FEATURES).stat().st_size
-    rows: list[dict[str, str | float]] = []
-    for task in MEASURED:
-        peak, own = _child(task, folder, utterances, options)
-        rows.append(
-            {
-                "task": task,
-                "corpus": f"{times}x",
-                "utterances": utterances,
-                "features MB": round(size / 1e6),
-                "peak MB": round(peak / 1e6),
-                "own MB": round(own / 1e6),
-            }
-        )
+    rows = []
+    for task in ("features", *RANDOM):
+        command = ["benchmarks.memory", f"--task={task}", f"--folder={folder}"]
+        command += [f"--utterances={utterances}", f"--batch-size={options.batch_size}"]
+        command += [f"--steps={options.steps}", f"--recipe={options.recipe}"]
+        peak = _watched(command, Path(), f"{times}x {task}")
+        if task in RANDOM:
+            rows.append(_row(task, times, utterances, *peak))
     return rows
 
 
-def _child(
-    task: str, folder: Path, utterances: int, options: argparse.Namespace
-) -> tuple[int, int]:
-    """Run a task in a new process; bytes of its peak, and of its peak without pages of files."""
-    command = [sys.executable, "-m", "benchmarks.memory", f"--task={task}", f"--folder={folder}"]
-    command += [f"--utterances={utterances}", f"--batch-size={options.batch_size}"]
-    command += [f"--steps={options.steps}", f"--recipe={options.recipe}"]
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
-    own = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-        status = Path(f"/proc/{process.pid}/status")
+def _row(stage: str, times: int, utterances: int, peak: int, own: int) -> dict[str, str | float]:
+    return {
+        "stage": stage,
+        "corpus": f"{times}x",
+        "utterances": utterances,
+        "peak MB": round(peak / 1e6),
+        "own MB": round(own / 1e6),
+    }
+
+
+def _parameters(folder: Path, corpus: Mapping[str, object]) -> None:
+    """Write the parameters of the real stages for a corpus in `folder`."""
+    raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    raw["corpus"].update(corpus)
+    raw["text"]["glove"] = str(CORPUS / "glove.embedded.300d.txt")
+    raw["visual"]["crop"] = CROP
+    raw["compute"]["workers"] = WORKERS
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    (folder / "data/interim").mkdir(parents=True)  # as DVC makes it
+
+
+def _remove(root: Path, dialog: str) -> None:
+    """Take a dialog out of a tree of the full release's size."""
+    for path in (release.labels_file, release.transcript_file, release.video_file):
+        path(root, dialog).unlink()
+    shutil.rmtree(release.wav_file(root, f"{dialog}_F000").parent)
+
+
+def _utterances(folder: Path) -> int:
+    return json.loads((folder / "data/interim/parse.json").read_text("utf-8"))["utterances"]
+
+
+def _stage(stage: str, folder: Path, times: int) -> tuple[int, int]:
+    return _watched([f"stages.{stage}"], folder, f"{times}x {stage}")
+
+
+def _watched(module: Sequence[str], folder: Path, progress: str) -> tuple[int, int]:
+    """Run a module in `folder`; bytes of its peak, and of its peak without pages of files."""
+    print(f"memory: {progress}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", *module]
+    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)}
+    peak = own = 0
+    with psutil.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment) as process:
         while process.poll() is None:
-            found = re.search(r"RssAnon:\s+(\d+)", status.read_text("ascii"))
-            own = max(own, int(found[1]) if found else 0)  # nothing of one that has just ended
+            family = [process.pid]
+            with contextlib.suppress(psutil.NoSuchProcess):  # if it has ended since
+                family += [child.pid for child in process.children(recursive=True)]
+            resident = [_resident(pid) for pid in family]
+            peak = max(peak, sum(both for both, _ in resident))
+            own = max(own, sum(anonymous for _, anonymous in resident))
             time.sleep(0.003)
-        output = process.communicate()[0]
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return int(output) * 1024, own * 1024
+    return peak, own
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    """Bytes of a process in memory: all, and those that are no pages of files."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since
+        return 0, 0
+    found = dict(re.findall(r"(VmRSS|RssAnon):\s+(\d+) kB", status))  # none of one that is ending
+    return 1024 * int(found.get("VmRSS", 0)), 1024 * int(found.get("RssAnon", 0))
 
 
 def _task(options: argparse.Namespace) -> None:
@@ -198,9 +281,7 @@ def evaluate(folder: Path) -> None:
 
 def print_table(rows: Sequence[Mapping[str, str | float]]) -> None:
     """Print rows of the same columns as a Markdown table."""
-    print(f"\n| {' | '.join(rows[0])} |\n|---|{'---:|' * (len(rows[0]) - 1)}")
-    for row in rows:
-        print(f"| {' | '.join(str(value) for value in row.values())} |")
+    print(f"\n{table(rows)}")
 
 
 if __name__ == "__main__":

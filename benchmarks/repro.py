@@ -61,7 +61,7 @@ def measure(folder: Path, repeat: int, *, small: bool) -> list[dict[str, str | f
 
     whole = _repro(clone, commands)
     seconds = {}
-    for line in log.read_text("utf-8").splitlines():
+    for line in sorted(log.read_text("utf-8").splitlines(), key=_place):
         stage, start, end = line.split()
         seconds[stage] = float(end) - float(start)
     start_up = {stage: _start_up(stage, clone, repeat) for stage in seconds}
@@ -72,6 +72,11 @@ def measure(folder: Path, repeat: int, *, small: bool) -> list[dict[str, str | f
     rows.append(_row("all", whole, sum(start_up.values()), whole))
     rows.append(_row("nothing to do", nothing, 0.0, whole))
     return rows
+
+
+def _place(line: str) -> int:
+    """Where the stage of a line of the log stands in the pipeline."""
+    return results.STAGES.index(line.split(maxsplit=1)[0])
 
 
 def _row(stage: str, seconds: float, start_up: float, whole: float) -> dict[str, str | float]:
@@ -94,7 +99,7 @@ def _repro(clone: Path, commands: Path) -> float:
         subprocess.Popen(
             command,
             cwd=clone,
-            env={**os.environ, "PATH": search},
+            env={**os.environ, "PATH": search, "PYTHONPATH": ""},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -117,7 +122,11 @@ def _nothing(clone: Path) -> float:
     """Seconds of a run that finds all up to date."""
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro"], cwd=clone, check=True, capture_output=True, text=True
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=clone,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     seconds = time.perf_counter() - start
     if "up to date" not in done.stdout:

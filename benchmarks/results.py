@@ -118,11 +118,7 @@ BENCHMARKS = {
     ),
     "visual": Benchmark(
         "Visual extraction",
-        (
-            Target(
-                "visual extraction / bare forward pass", _the("percent_of_bare"), "≥", 90, " %"
-            ),
-        ),
+        (Target("visual extraction / bare forward pass", _the("percent_of_bare"), "≥", 90, " %"),),
         ("--dialogs=1", "--repeat=1"),
     ),
     "text": Benchmark(
@@ -136,9 +132,7 @@ BENCHMARKS = {
             Target("float32 store / padded", _the("% of padded", layout="float32"), "≤", 55, " %"),
             Target("float16 store / padded", _the("% of padded", layout="float16"), "≤", 28, " %"),
             *(
-                Target(
-                    f"epoch {column[2:]} / a group an utterance", _of_grouped(column), "≤", 0.5
-                )
+                Target(f"epoch {column[2:]} / a group an utterance", _of_grouped(column), "≤", 0.5)
                 for column in ("s from disk", "s from cache")
             ),
         ),

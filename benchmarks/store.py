@@ -22,6 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from benchmarks import results
 from pipeline import params, store
 from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
 from tests import synthetic
@@ -55,10 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = measure(Path(folder), round(UTTERANCES * options.scale), options.layouts)
-    print(json.dumps(rows, indent=2))
-    print(f"\n| {' | '.join(rows[0])} |\n|---|{'---:|' * (len(rows[0]) - 1)}")
-    for row in rows:
-        print(f"| {' | '.join(str(value) for value in row.values())} |")
+    results.show(rows)
 
 
 def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[str, str | float]]:
