@@ -55,15 +55,10 @@ def measure(folder: Path, repeat: int, *, small: bool) -> list[dict[str, str | f
     if small:
         _shrink(clone / "params.yaml")
     commands.mkdir()
-    wrapper = commands / "python"
-    wrapper.write_text(WRAPPER.format(python=sys.executable, log=log), encoding="utf-8")
-    wrapper.chmod(0o755)
+    write_wrapper(commands / "python", log)
 
     whole = _repro(clone, commands)
-    seconds = {}
-    for line in sorted(log.read_text("utf-8").splitlines(), key=_place):
-        stage, start, end = line.split()
-        seconds[stage] = float(end) - float(start)
+    seconds = read_seconds(log)
     start_up = {stage: _start_up(stage, clone, repeat) for stage in seconds}
     nothing = statistics.median(_nothing(clone) for _ in range(repeat))
 
@@ -74,9 +69,19 @@ def measure(folder: Path, repeat: int, *, small: bool) -> list[dict[str, str | f
     return rows
 
 
-def _place(line: str) -> int:
-    """Where the stage of a line of the log stands in the pipeline."""
-    return results.STAGES.index(line.split(maxsplit=1)[0])
+def write_wrapper(path: Path, log: Path) -> None:
+    """Write a command that runs this interpreter, and adds stage, start and end to a log."""
+    path.write_text(WRAPPER.format(python=sys.executable, log=log), encoding="utf-8")
+    path.chmod(0o755)
+
+
+def read_seconds(log: Path) -> dict[str, float]:
+    """Return the seconds of each stage in the log of a wrapper, in the pipeline's order."""
+    seconds = {}
+    for line in log.read_text("utf-8").splitlines():
+        stage, start, end = line.split()
+        seconds[stage] = float(end) - float(start)
+    return {stage: seconds[stage] for stage in results.STAGES if stage in seconds}
 
 
 def _row(stage: str, seconds: float, start_up: float, whole: float) -> dict[str, str | float]:
