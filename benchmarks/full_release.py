@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root = options.root or release.make_full(Path(folder) / "IEMOCAP_full_release")
         with _one_core():
             result = measure(root, Path(folder) / "interim", options.repeat)
-    results.show([result])
+    results.show(result)
 
 
 def measure(root: Path, interim: Path, repeat: int) -> dict[str, float]:

@@ -248,7 +248,7 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def show(rows: Rows) -> None:
-    """Print rows as a benchmark does: JSON, then a Markdown table."""
-    print(json.dumps(rows, indent=2))
-    print(f"\n{table(rows)}")
+def show(found: Row | Rows) -> None:
+    """Print a row, or rows, as a benchmark does: JSON, then a Markdown table."""
+    print(json.dumps(found, indent=2))
+    print(f"\n{table([found] if isinstance(found, Mapping) else found)}")
