@@ -31,6 +31,7 @@ def command(
     *,
     dialogs: int,
     repeat: int = 3,
+    joined: int = 1,
     arguments: Sequence[str] | None,
 ) -> None:
     """Run the command line of a benchmark.
@@ -47,6 +48,8 @@ def command(
         How many are taken by default.
     repeat
         Runs by default.
+    joined
+        How many of them count as one.
     arguments
         Of the command line; None for the process's own.
     """
@@ -74,16 +77,16 @@ def command(
     for needed in (options.corpus / RELEASE, path):
         if not needed.exists():
             parser.error(f"{needed} is missing; run `dvc repro embed_corpus parse`")
-    result = measure(_rows(path, options.dialogs), options.corpus, options.repeat)
+    result = measure(_rows(path, options.dialogs, joined), options.corpus, options.repeat)
     print(json.dumps(result, indent=2))
     print(f"\n| {' | '.join(result)} |\n|{'---:|' * len(result)}")
     print(f"| {' | '.join(f'{value:,}' for value in result.values())} |")
 
 
-def _rows(path: Path, dialogs: int) -> pd.DataFrame:
+def _rows(path: Path, dialogs: int, joined: int = 1) -> pd.DataFrame:
     """Rows of the first dialogs, which are numbered, since one may be there several times."""
     known = [rows for _, rows in read_table(path).groupby("dialog", sort=False)]
-    chosen = [known[n % len(known)].assign(dialog=f"{n:05d}") for n in range(dialogs)]
+    chosen = [known[n % len(known)].assign(dialog=f"{n // joined:05d}") for n in range(dialogs)]
     return pd.concat(chosen, ignore_index=True)
 
 

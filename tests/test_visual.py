@@ -272,6 +272,20 @@ def test_two_runs_give_the_same_bytes(root):
     }
 
 
+def test_a_network_runs_on_one_thread_which_changes_no_byte(root):
+    rows = rows_of((0.0, 1.9, "left"), (0.3, 1.4, "right"))
+    threads = torch.get_num_threads()
+    first = extractor(root)
+    arrays, _ = first.dialog(rows)
+    try:
+        assert torch.get_num_threads() == 1
+        torch.set_num_threads(2)
+        again, _ = first.dialog(rows)  # its network is there already
+    finally:
+        torch.set_num_threads(threads)
+    assert again["resnet/values"].tobytes() == arrays["resnet/values"].tobytes()
+
+
 def test_the_rate_and_the_limit_set_the_number_of_frames(root):
     rows = rows_of((0.0, 1.9, "left"))
     for changes, length in (({}, 6), ({"frames_per_second": 2.0}, 4), ({"max_frames": 3}, 3)):

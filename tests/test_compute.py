@@ -1,0 +1,68 @@
+"""Where work runs, how wide, and one item ahead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import compute
+
+
+def test_a_fold_a_core_on_a_cpu_one_on_a_gpu_or_as_many_as_asked_for() -> None:
+    assert compute.parallel_folds(0, "cpu") == len(os.sched_getaffinity(0))
+    assert compute.parallel_folds(0, "cuda") == 1
+    assert compute.parallel_folds(3, "cuda") == compute.parallel_folds(3, "cpu") == 3
+
+
+class TestAhead:
+    def test_gives_all_items_in_order(self) -> None:
+        assert list(compute.ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
+        assert list(compute.ahead(iter(()))) == []
+
+    def test_makes_one_item_ahead_and_no_more(self) -> None:
+        made: list[int] = []
+        second, third = threading.Event(), threading.Event()
+
+        def items() -> Iterator[int]:
+            for number, event in ((1, None), (2, second), (3, third)):
+                made.append(number)
+                if event is not None:
+                    event.set()
+                yield number
+
+        ready = compute.ahead(items())
+        assert next(ready) == 1
+        assert second.wait(10)  # made while the first one is used
+        assert made == [1, 2]
+        assert next(ready) == 2
+        assert third.wait(10)
+        ready.close()
+
+    def test_an_error_reaches_who_asks_for_the_item(self) -> None:
+        def items() -> Iterator[int]:
+            yield 1
+            raise OSError("gone")
+
+        ready = compute.ahead(items())
+        assert next(ready) == 1
+        with pytest.raises(OSError, match="gone"):
+            next(ready)
+
+
+class TestLargePages:
+    def test_children_have_the_setting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+        compute.large_pages()
+        code = "import os; print(os.environ['THP_MEM_ALLOC_ENABLE'])"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert found.stdout.strip() == b"1"
+
+    def test_what_the_user_sets_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+        compute.large_pages()
+        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
