@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, TypeVar
@@ -55,7 +55,7 @@ def processes(workers: int) -> int:
     return workers or len(os.sched_getaffinity(0))
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Yield `items`, the next one always being made in a thread; never more than one ahead."""
     with ThreadPoolExecutor(1) as thread:
         upcoming = thread.submit(next, items, None)

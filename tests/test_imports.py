@@ -21,7 +21,7 @@ UNUSED = {
     "text": SLOW,
     "visual": SLOW,
     "store": MODELS | SLOW,
-    "table": {"torchvision", "transformers", "librosa", "opensmile", "dvclive"},
+    "table": {"torchvision", "transformers", "librosa", "opensmile"},
     "train": {"torchvision", "transformers", "librosa", "matplotlib", "opensmile"},
     "evaluate": {"torchvision", "transformers", "librosa", "opensmile", "dvclive"},
 }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from pipeline import params, store
+from pipeline import hdf5, params, store
 from pipeline.batches import Examples
 from pipeline.hdf5 import write_strings
+from pipeline.store import hashing
 from tests.synthetic import STORED, make_store, table, votes
 
 ROOT = Path(__file__).parents[1]
@@ -140,6 +142,35 @@ def test_a_value_too_large_for_float16_is_named(tmp_path: Path) -> None:
         assemble(tmp_path / "audio.h5", tmp_path / "half.h5", dtype="float16")
     assert not list(tmp_path.glob("*half*")) and not list(tmp_path.glob(".*half*"))
     assemble(tmp_path / "audio.h5", tmp_path / "whole.h5")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    utterances, rows, width = table()["utterance"].tolist(), 30_000, 1024
+    modality = tmp_path / "wide.h5"
+    with hdf5.writing(modality) as file:
+        file.attrs.update(schema_version=hdf5.SCHEMA_VERSION, extractor="{}")
+        write_strings(file, "utterances/id", utterances)
+        file["wide/values"] = np.ones((rows, width), np.float32)
+        file["wide/offsets"] = np.linspace(0, rows, len(utterances) + 1).astype(np.int64)
+    tracemalloc.start()
+    try:
+        assert store.verify(assemble(modality, tmp_path / "store.h5")) == []
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < modality.stat().st_size / 2
+
+
+def test_the_size_of_a_block_changes_nothing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_BLOCK", 50)  # three rows of mfcc, two of resnet
+    assert make_store(tmp_path).read_bytes() == path.read_bytes()
+    modality, utterance = tmp_path / "audio.h5", table()["utterance"][20]
+    with h5py.File(modality, "r+") as file:
+        file["mfcc/values"][file["mfcc/offsets"][21] - 1, 0] = np.nan
+    fault = f"mfcc/values: a value that is not finite in utterance {utterance}"
+    assert store.verify(modality) == [fault]
 
 
 def test_two_files_with_one_stream_are_refused(tmp_path: Path) -> None:
