@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,18 @@ import h5py
 import numpy as np
 
 SCHEMA_VERSION = 1  # of each modality's file; the feature store has its own
+
+_BLOCK = 1 << 22  # bytes
+
+
+def bytes_a_row(dataset: h5py.Dataset, dtype: np.dtype | None = None) -> int:
+    """Bytes of a row of a dataset, in its own type or in another."""
+    return (dtype or dataset.dtype).itemsize * math.prod(dataset.shape[1:])
+
+
+def rows_a_block(dataset: h5py.Dataset) -> int:
+    """Rows that are copied, checked or hashed at a time; memory does not grow with the file."""
+    return max(1, _BLOCK // max(bytes_a_row(dataset), 1))
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from itertools import pairwise
 import h5py
 import numpy as np
 
+from pipeline.hdf5 import rows_a_block
+
 ALIGNED = ("values", "times", "tokens")
 """Datasets of a stream with rows of utterances; the others hold for all utterances."""
 
 _EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
-
-_BLOCK = 1 << 24  # bytes read at a time, so that a store of any size needs little memory
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _hash_rows(
 ) -> set[int]:
     """Hash a dataset, continue each utterance's checksum, return the utterances that are lost."""
     lost = set()
-    for first, last in _runs(rows, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))):
+    for first, last in _runs(rows, rows_a_block(dataset)):
         try:
             _hash_block(dataset, rows[first : last + 1], update, crc32[first:last])
         except (OSError, RuntimeError):
@@ -131,7 +131,7 @@ def _hash_block(
     dataset: h5py.Dataset, rows: np.ndarray, update: Callable, crc32: np.ndarray
 ) -> None:
     block = np.ascontiguousarray(dataset[rows[0] : rows[-1]])
-    data = memoryview(block.tobytes())
+    data = block.reshape(-1).view(np.uint8).data
     update(data)
     size = block.nbytes // max(len(block), 1)
     for index, (start, stop) in enumerate(pairwise(rows)):
@@ -139,15 +139,8 @@ def _hash_block(
         crc32[index] = zlib.crc32(part, int(crc32[index]))
 
 
-def rows_a_block(dataset: h5py.Dataset) -> int:
-    """Rows of a dataset that are read at a time, at least one."""
-    size = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))
-    return max(1, _BLOCK // max(size, 1))
-
-
-def _runs(rows: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
-    """First and last utterance (excluded) of runs of about `_BLOCK` bytes, `size` a row."""
-    number = max(1, _BLOCK // max(size, 1))
+def _runs(rows: np.ndarray, number: int) -> Iterator[tuple[int, int]]:
+    """First and last utterance (excluded) of runs of at most `number` rows, or of one utterance."""
     first = 0
     while first < len(rows) - 1:
         last = int(np.searchsorted(rows, rows[first] + number, "right")) - 1

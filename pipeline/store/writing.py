@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.corpus import votes as raters
-from pipeline.hdf5 import write_strings, writing
+from pipeline.hdf5 import bytes_a_row, rows_a_block, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
 from pipeline.store import hashing
 from pipeline.store.checking import check
@@ -200,7 +200,7 @@ def _layout(dataset: h5py.Dataset, dtype: np.dtype, settings: params.Store) -> d
     """How HDF5 is to store values with steps."""
     if settings.compression == "none" or not dataset.size:
         return {}
-    rows = settings.chunk * 1024 // (dtype.itemsize * int(np.prod(dataset.shape[1:])))
+    rows = settings.chunk * 1024 // bytes_a_row(dataset, dtype)
     chunks = (min(max(1, rows), len(dataset)), *dataset.shape[1:])
     return {"chunks": chunks, "compression": settings.compression, "shuffle": True}
 
@@ -208,7 +208,7 @@ def _layout(dataset: h5py.Dataset, dtype: np.dtype, settings: params.Store) -> d
 def _copy_values(stream: Stream, target: h5py.Dataset, ids: list[str]) -> None:
     """Copy the values of a sequence stream block by block, in the type of `target`."""
     source = stream.group["values"]
-    step = hashing.rows_a_block(target)
+    step = rows_a_block(target)
     if target.chunks:  # whole chunks, each compressed once
         step = max(1, step // target.chunks[0]) * target.chunks[0]
     for start in range(0, len(source), step):
