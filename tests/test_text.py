@@ -1,6 +1,8 @@
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline import params
 from pipeline.features import bert, glove
+from pipeline.features.extraction import Arrays, Problem, extract
 from pipeline.features.text import TextExtractor
 from pipeline.features.words import TextError, normalise, tokenise
 from pipeline.torchvision_shim import torchvision_operators
@@ -359,7 +362,8 @@ def test_a_copy_sent_to_another_process_gives_the_same_bytes(
 
 
 def test_a_dialog_without_any_words(settings: params.Text, rows: pd.DataFrame) -> None:
-    arrays, problems = TextExtractor(settings, rows).dialog(rows.iloc[1:2])
+    silent = rows.iloc[1:2]
+    arrays, problems = TextExtractor(settings, silent).dialog(silent)
     assert arrays["bert/values"].shape == (0, SIZE)
     assert arrays["glove/lengths"].tolist() == [0]
     assert len(problems) == 1
@@ -372,5 +376,81 @@ def test_identity_knows_what_decides_the_values(
     assert identity["parameters"] == {"bert_layer": -1, "marks": "word", "batch_size": 2}
     assert {"config.json", "model.safetensors"} <= set(identity["bert"])
     assert str(tmp_path) not in str(identity)
+    # the same words, in other batches
+    assert TextExtractor(settings, rows.iloc[::-1]).identity()["texts"] != identity["texts"]
     write(Path(settings.glove), Path(settings.glove).read_text().replace("sad 1 1", "sad 1 2"))
     assert TextExtractor(settings, rows).identity()["glove"] != identity["glove"]
+
+
+# Batches across dialogs
+
+
+class Killed(TextExtractor):
+    """An extractor that dies at one of its dialogs, and notes how many texts BERT reads at once."""
+
+    fatal = ""
+
+    def dialog(self, rows: pd.DataFrame) -> tuple[Arrays, list[Problem]]:
+        if rows["dialog"].iloc[0] == self.fatal:
+            raise RuntimeError("killed")
+        return super().dialog(rows)
+
+    def watch(self) -> list[int]:
+        read, states = [], self.bert.states
+
+        def watched(encoded: Sequence[bert.Encoded]) -> list[np.ndarray]:
+            read.append(len(encoded))
+            return states(encoded)
+
+        self.bert.states = watched  # type: ignore[method-assign]
+        return read
+
+
+@pytest.fixture
+def conversation(monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """Seven dialogs of three utterances of unlike length; three dialogs are a group."""
+    monkeypatch.setattr("pipeline.features.text._GROUP", 4)  # batches of two
+    texts = ["I am sad", "do", "laughter", "", "I do not know. I am running", "I don't", "am I"] * 3
+    dialogs = [f"Ses01F_impro{number:02}" for number in range(1, 8) for _ in range(3)]
+    names = [f"{dialog}_F{index % 3:03}" for index, dialog in enumerate(dialogs)]
+    return pd.DataFrame({"utterance": names, "dialog": dialogs, "text": texts})
+
+
+def extracted(folder: Path, extractor: Killed, table: pd.DataFrame, fatal: str = "") -> bytes:
+    extractor.fatal = fatal
+    output = folder / "text.h5"
+    extract(extractor, table, parts=folder / "parts", output=output, report=folder / "text.json")
+    return output.read_bytes()
+
+
+def test_dialogs_are_read_in_groups_and_come_back_each_its_own(
+    settings: params.Text, conversation: pd.DataFrame, tmp_path: Path
+) -> None:
+    extractor = Killed(settings, conversation)
+    read = extractor.watch()
+    extracted(tmp_path, extractor, conversation)
+    assert read == [9, 9, 3]
+    with h5py.File(tmp_path / "text.h5") as file:
+        values, lengths = file["bert/values"][:], np.diff(file["bert/offsets"][:])
+    states = extractor.bert.states(extractor.bert.encode([t.lower() for t in conversation["text"]]))
+    assert lengths.tolist() == [len(state) for state in states]
+    np.testing.assert_allclose(values, np.concatenate(states), atol=1e-5)
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_killed_at_any_dialog_the_bytes_are_the_same_and_whole_groups_are_read(
+    settings: params.Text, conversation: pd.DataFrame, tmp_path: Path, number: int
+) -> None:
+    whole = extracted(tmp_path / "whole", Killed(settings, conversation), conversation)
+    with pytest.raises(RuntimeError, match="killed"):
+        extracted(
+            tmp_path / "cut",
+            Killed(settings, conversation),
+            conversation,
+            fatal=f"Ses01F_impro{number:02}",
+        )
+    assert len(list((tmp_path / "cut" / "parts").glob("*.npz"))) == number - 1
+    again = Killed(settings, conversation)
+    read = again.watch()
+    assert extracted(tmp_path / "cut", again, conversation) == whole
+    assert read == [9, 9, 3][(number - 1) // 3 :]

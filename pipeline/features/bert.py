@@ -17,7 +17,6 @@ import numpy as np
 
 from pipeline import weights
 from pipeline.features.words import TextError
-from pipeline.torchvision_shim import torchvision_operators
 
 if TYPE_CHECKING:
     import torch
@@ -76,16 +75,24 @@ class Bert:
         """Split each text into subword tokens, cut to what the model can read."""
         if not texts:
             return []
-        whole = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        cut = self.tokenizer(
-            list(texts), truncation=True, max_length=self.limit, return_special_tokens_mask=True
-        )
+        split = self._split(list(texts))
         return [
-            Encoded(ids, np.array(special) == 0, len(all_ids))
-            for ids, special, all_ids in zip(
-                cut["input_ids"], cut["special_tokens_mask"], whole, strict=True
+            self._cut(text, ids, special)
+            for text, ids, special in zip(
+                texts, split["input_ids"], split["special_tokens_mask"], strict=True
             )
         ]
+
+    def _cut(self, text: str, ids: list[int], special: list[int]) -> Encoded:
+        """Tokens of a text that is split already, and is again if the model cannot read it all."""
+        total = special.count(0)
+        if len(ids) > self.limit:
+            cut = self._split(text, truncation=True, max_length=self.limit)
+            ids, special = cut["input_ids"], cut["special_tokens_mask"]
+        return Encoded(ids, np.array(special) == 0, total)
+
+    def _split(self, texts: str | list[str], **options: Any) -> Any:
+        return self.tokenizer(texts, return_special_tokens_mask=True, verbose=False, **options)
 
     def states(self, encoded: Sequence[Encoded]) -> list[np.ndarray]:
         """States of the tokens of each text, without its special tokens.
@@ -112,9 +119,9 @@ class Bert:
                 return_tensors="pt",
             ).to(self.device)
             with torch.inference_mode():
-                output = _model(self.folder, self.device)(**batch, output_hidden_states=True)
-            hidden = output.hidden_states[self.layer].float().cpu().numpy()
-            for i, values in zip(chosen, hidden, strict=True):
+                model = _model(self.folder, self.device)
+                hidden = model(**batch, output_hidden_states=True).hidden_states[self.layer]
+            for i, values in zip(chosen, hidden.float().cpu().numpy(), strict=True):
                 states[i] = values[: len(encoded[i].ids)][encoded[i].keep]
         return states
 
@@ -122,6 +129,8 @@ class Bert:
 @cache
 def _tokenizer(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and configuration of a model."""
+    from pipeline.torchvision_shim import torchvision_operators
+
     torchvision_operators()  # transformers imports torchvision wherever it is installed
     import transformers
 
