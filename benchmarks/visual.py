@@ -4,8 +4,9 @@
 extraction is the stage's own. ``start_s``, the seconds in which its processes start and build their
 network, is measured on one utterance each and not counted, since a corpus pays it once. The plain
 loop seeks to each utterance, reads on from there and embeds one frame after the other, in PyTorch's
-default memory format. The limit is the forward pass alone, on batches that lie ready, normalised,
-on the device. These two use a thread a core. All three give the same values, which is checked.
+default memory format. The limit is the forward pass alone of torchvision's network in channels last,
+on batches that lie ready, normalised, on the device. These two use a thread a core; that the
+extraction passes the limit is due to its single threads and folded batch norms. All three give the same values, which is checked.
 """
 
 from __future__ import annotations
@@ -38,21 +39,24 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     """Return the number of frames of `rows`, and how many of them each way embeds a second."""
     import torch
 
+    from pipeline.features.resnet import headless
+
     settings = params.load()
     visual = settings.visual
-    extractor = VisualExtractor(visual, corpus / RELEASE, compute.device(settings.compute.device))
-    network = extractor.embedder._model  # the very one, without what surrounds it
-    default = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    device = next(network.parameters()).device
+    device = compute.device(settings.compute.device)
+    extractor = VisualExtractor(visual, corpus / RELEASE, device)
+    embedder = extractor.embedder
+    default = headless(visual.network, visual.weights)[0].to(device)
+    network = copy.deepcopy(default).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     cores = compute.processes(0)
     workers = cores if device.type == "cpu" else 1
-    torch.set_num_threads(cores)  # of the plain loop and the bare pass; the extractor takes one
+    torch.set_num_threads(cores)  # of the plain loop and the bare pass; the embedder has set one
 
     def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
         """Normalise images [B, height, width, 3]; the result is channels last as they are."""
         mean, std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
-            for values in (extractor.embedder.mean, extractor.embedder.std)
+            for values in (embedder.mean, embedder.std)
         )
         batch = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
         return (batch.float() / 255.0 - mean) / std

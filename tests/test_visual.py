@@ -1,5 +1,7 @@
 """Embeddings of frames, the weights they come from, and dialogs with every kind of fault."""
 
+import copy
+import hashlib
 import json
 import pickle
 import subprocess
@@ -14,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.features.extraction import extract
-from pipeline.features.resnet import Embedder
+from pipeline.features.resnet import Embedder, headless
 from pipeline.features.video import square, wanted_times
 from pipeline.features.visual import VisualExtractor
 from pipeline.params import Visual
@@ -59,22 +61,28 @@ def images() -> np.ndarray:
     return np.stack([square(picture(index), "left", 128) for index in (1, 40, 77)])
 
 
+def trained(name: str) -> torch.nn.Module:
+    """Build a whole network, with a last layer and batch norms that are not the default."""
+    torch.manual_seed(7)
+    network = models.get_model(name, weights=None).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2.0)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    return network
+
+
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    """Build a whole network, with a last layer and statistics that are not the default."""
-    torch.manual_seed(7)
-    network = models.resnet18(weights=None).eval()
-    for name, statistics in network.named_buffers():
-        if name.endswith("running_mean"):
-            statistics.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            statistics.uniform_(0.5, 2.0)
-    return network
+    return trained("resnet18")
 
 
 def reference(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
     """Pool the last feature maps of torchvision's own forward pass, in float64."""
-    body = torch.nn.Sequential(*list(network.double().children())[:-2])
+    body = torch.nn.Sequential(*list(copy.deepcopy(network).double().children())[:-2])
     mean = np.array([0.485, 0.456, 0.406])
     std = np.array([0.229, 0.224, 0.225])
     scaled = torch.from_numpy((images / 255.0 - mean) / std).permute(0, 3, 1, 2)
@@ -104,20 +112,39 @@ def extractor(root: Path, **changes) -> VisualExtractor:
 # --- weights ---------------------------------------------------------------------------------
 
 
+def assert_rounded(values: np.ndarray, exact: np.ndarray) -> None:
+    """Assert that `values` are `exact` but for the rounding of float32 in a deep network."""
+    error = np.abs(values - exact).max() / np.abs(exact).max()
+    assert error < 16 * np.finfo(np.float32).eps
+
+
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_a_state_dict_gives_the_values_of_torchvisions_own_network(
-    tmp_path, network, images, ending
-):
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])  # of basic and of bottleneck blocks
+def test_a_state_dict_gives_the_values_of_torchvisions_own_network(tmp_path, images, name, ending):
+    network = trained(name)
     path = tmp_path / f"weights{ending}"
-    state = network.float().state_dict()
-    (save_file if ending == ".safetensors" else torch.save)(state, path)
-    embedder = Embedder("resnet18", str(path), "cpu")
-    np.testing.assert_allclose(embedder(images), reference(network, images), rtol=1e-4, atol=1e-5)
+    (save_file if ending == ".safetensors" else torch.save)(network.state_dict(), path)
+    embedder = Embedder(name, str(path), "cpu")
+    assert_rounded(embedder(images), reference(network, images))
     assert embedder.identity["weights"] == path.name
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet101"])
+def test_folding_batch_norms_changes_neither_values_nor_identity(images, name):
+    embedder = Embedder(name, "random", "cpu")
+    network, size = headless(name, "random")
+    network.fc = torch.nn.Linear(size, 1)  # what `reference` leaves out
+    assert_rounded(embedder(images), reference(network, images))
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        if not key.startswith("fc.") and value.ndim:  # no counters
+            digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
+            digest.update(value.numpy().tobytes())
+    assert embedder.identity["weights_sha256"] == digest.hexdigest()
+
+
 def test_the_digest_is_of_what_decides_the_values(tmp_path, network):
-    state = network.float().state_dict()
+    state = network.state_dict()
     without = {
         name: value
         for name, value in state.items()
@@ -163,7 +190,7 @@ def test_random_networks_of_any_depth_stay_in_range(images, network, size):
     ],
 )
 def test_a_state_dict_that_does_not_fit(tmp_path, network, change, message):
-    state = {name: value.clone() for name, value in network.float().state_dict().items()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
     change(state)
     path = tmp_path / "weights.pth"
     torch.save(state, path)
@@ -200,14 +227,14 @@ def test_an_unknown_weight_name_lists_the_known():
 def test_weights_put_in_place_by_hand_are_used(monkeypatch, tmp_path, network, images):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     made = tmp_path / "made.pth"
-    torch.save(network.float().state_dict(), made)
+    torch.save(network.state_dict(), made)
     place = tmp_path / "checkpoints" / f"resnet18-{sha256(made)[:8]}.pth"
     place.parent.mkdir()
     made.rename(place)
     entry = models.ResNet18_Weights.IMAGENET1K_V1.value
     monkeypatch.setattr(entry, "url", f"https://download.pytorch.org/models/{place.name}")
     values = Embedder("resnet18", "IMAGENET1K_V1", "cpu")(images)
-    np.testing.assert_allclose(values, reference(network, images), rtol=1e-4, atol=1e-5)
+    assert_rounded(values, reference(network, images))
 
 
 # --- dialogs ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 
 from pipeline.torchvision_shim import torchvision_operators
 from pipeline.weights import (
@@ -70,12 +71,8 @@ class Embedder:
     """
 
     def __init__(self, network: str, weights: str, device: torch.device | str) -> None:
-        model, self.size = _headless(network)
+        model, self.size = headless(network, weights)
         self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
-        if weights == RANDOM:
-            _damp_residuals(model)
-        else:
-            _fill(model, _read_state(resnet_file(network, weights)), weights)
         if not (weights == RANDOM or is_state_dict(weights)):
             transforms = catalogue_entry(network, weights).transforms()
             self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
@@ -89,10 +86,12 @@ class Embedder:
             "torchvision": _torchvision().__version__,
         }
         self._device = torch.device(device)
+        # batch norms become part of the convolutions before them; in float64, so no digit is lost
+        folded = fuse(model.double(), inplace=True).float()
         # channels last is the layout of the frames and the faster one for convolutions
-        self._model = model.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = folded.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (
-            torch.tensor(values, device=self._device).view(1, 3, 1, 1)
+            255.0 * torch.tensor(values, device=self._device).view(1, 3, 1, 1)
             for values in (self.mean, self.std)
         )
 
@@ -115,8 +114,32 @@ class Embedder:
         )
         with torch.inference_mode(), flags:
             batch = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
-            batch = batch.float().div_(255.0).sub_(self._mean).div_(self._std)
-            return self._model(batch).cpu().numpy()
+            return self._model(batch.float().sub_(self._mean).div_(self._std)).cpu().numpy()
+
+
+def headless(network: str, weights: str) -> tuple[nn.Module, int]:
+    """Build torchvision's own ResNet without its last layer, as :class:`Embedder` runs it.
+
+    Parameters and errors as there.
+
+    Returns
+    -------
+    model
+        In evaluation mode, on the CPU; from normalised [B, 3, height, width] float32 to [B, D].
+    size
+        D, values of an embedding.
+    """
+    models = _torchvision().models
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_RANDOM_SEED)
+        model = models.get_model(network, weights=None)
+    size = model.fc.in_features
+    model.fc = nn.Identity()
+    if weights == RANDOM:
+        _damp_residuals(model)
+    else:
+        _fill(model, _read_state(resnet_file(network, weights)), weights)
+    return model.eval(), size
 
 
 def _torchvision() -> Any:
@@ -125,17 +148,6 @@ def _torchvision() -> Any:
     import torchvision  # only after the declarations
 
     return torchvision
-
-
-def _headless(network: str) -> tuple[nn.Module, int]:
-    """Build a ResNet without its last layer, seeded, and its number of outputs."""
-    models = _torchvision().models
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_RANDOM_SEED)
-        model = models.get_model(network, weights=None)
-    size = model.fc.in_features
-    model.fc = nn.Identity()
-    return model, size
 
 
 def _damp_residuals(model: nn.Module) -> None:
