@@ -21,7 +21,7 @@ from pipeline import compute, params
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    command("audio", __doc__, measure, dialogs=100, arguments=arguments)
+    command("audio", __doc__, measure, dialogs=200, arguments=arguments)
 
 
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:

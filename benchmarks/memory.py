@@ -43,7 +43,7 @@ import yaml
 
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
-from pipeline import params, store
+from pipeline import compute, params, store
 from tests import release, synthetic
 
 GROWTH = (1, 4, 16)
@@ -240,7 +240,8 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     from pipeline.evaluation import predict
     from pipeline.fitting import _Run
 
-    torch.set_num_threads(1)  # as in a worker of the stage
+    compute.start_worker()  # as in a worker of the stage
+    torch.set_num_threads(1)
     device = torch.device("cpu")
     job = training.plan(
         folder / STORE,

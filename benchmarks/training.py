@@ -9,7 +9,7 @@ machine does falls on all:
 - ``ours``: the batches and the step of the training stage;
 - ``plain``: the same step of the same model on batches in the shape of the authors' code, drawn
   with replacement and each padded to the most steps (750 MFCC frames, 128 words, 25 video frames),
-  in a process as Python starts it, without the large pages of memory that our stages ask for;
+  in a process as Python starts it, whose memory is not managed as that of our workers is;
 - ``bare``, the limit: nothing but the forward and backward passes of the encoders' GRUs, on ready
   tensors of as many frames as are valid in our batch, with no padding.
 
@@ -138,9 +138,10 @@ class Runner:
 _runners: list[Runner] = []  # of a worker process, one
 
 
-def _start(path: Path, settings: params.Params, device: str, large_pages: bool) -> None:
-    if large_pages:
+def _start(path: Path, settings: params.Params, device: str, worker: bool) -> None:
+    if worker:  # as those that train folds
         compute.large_pages()
+        compute.start_worker()
     else:
         os.environ.pop("THP_MEM_ALLOC_ENABLE", None)
     torch.set_num_threads(1)
@@ -186,15 +187,15 @@ def measure(
     loops = {"ours": Loop(), "plain": Loop(), "bare": Loop()}
     context = get_context("spawn")
     with (
-        ProcessPoolExecutor(1, context, _start, (path, settings, device, True)) as large,
-        ProcessPoolExecutor(1, context, _start, (path, settings, device, False)) as small,
+        ProcessPoolExecutor(1, context, _start, (path, settings, device, True)) as ours,
+        ProcessPoolExecutor(1, context, _start, (path, settings, device, False)) as plain,
     ):
         for chosen in tqdm([batches[i] for i in every], desc="training", unit="batch"):
-            ours = large.submit(_timed, "ours", chosen).result()
-            loops["ours"].add(len(chosen), ordering + ours)
+            seconds = ours.submit(_timed, "ours", chosen).result()
+            loops["ours"].add(len(chosen), ordering + seconds)
             drawn = random.choice(indices, size)
-            loops["plain"].add(size, small.submit(_timed, "plain", drawn).result())
-            loops["bare"].add(len(chosen), large.submit(_timed, "bare", chosen).result())
+            loops["plain"].add(size, plain.submit(_timed, "plain", drawn).result())
+            loops["bare"].add(len(chosen), ours.submit(_timed, "bare", chosen).result())
     return [
         {
             "loop": name,

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from pipeline import params
 from pipeline.batches import Examples
 from pipeline.checkpoints import Checkpoint, digest
-from pipeline.compute import end_with_parent
+from pipeline.compute import start_worker
 from pipeline.corpus import labels, splits
 from pipeline.fitting import fit
 from pipeline.models.classifier import Classifier, Standardise
@@ -227,7 +227,7 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
 
 def _start(lock: object) -> None:
     """Prepare a worker process."""
-    end_with_parent()
+    start_worker()
     tqdm.set_lock(lock)
     torch.set_num_threads(1)
 

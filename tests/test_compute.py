@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -66,3 +67,21 @@ class TestLargePages:
         monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
         compute.large_pages()
         assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
+
+
+class TestStartWorker:
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
+    @pytest.mark.parametrize("worker", [False, True])
+    def test_freed_memory_stays_with_the_process(self, worker: bool) -> None:
+        """Of 64 MB that are freed, counted in an own process, in pages that it still holds."""
+        code = f"""
+import numpy as np, psutil
+from pipeline import compute
+if {worker}:
+    compute.start_worker()
+before = psutil.Process().memory_info().rss
+np.ones(8_000_000)
+print(psutil.Process().memory_info().rss - before)
+"""
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert (int(found.stdout) > 60_000_000) == worker

@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.compute import end_with_parent
+from pipeline.compute import start_worker
 from pipeline.features import fingerprint
 from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
@@ -180,7 +180,7 @@ def _compute(
         return
     # spawned, not forked: a child of a process with OpenMP threads can hang
     pool = ProcessPoolExecutor(
-        min(workers, len(todo)), get_context("spawn"), initializer=end_with_parent
+        min(workers, len(todo)), get_context("spawn"), initializer=start_worker
     )
     try:
         futures = {pool.submit(extractor.dialog, dialogs[dialog]): dialog for dialog in todo}
