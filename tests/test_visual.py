@@ -377,6 +377,7 @@ def test_an_extractor_can_be_sent_to_another_process(root):
     arrays, _ = visual.dialog(rows)
     sent = pickle.dumps(visual)
     assert len(sent) < 5000, "the network is not sent"
+    assert pickle.loads(sent).embedder is visual.embedder, "a process builds one network"
     again, _ = pickle.loads(sent).dialog(rows)
     np.testing.assert_array_equal(arrays["resnet/values"], again["resnet/values"])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,24 +47,14 @@ class VisualExtractor:
         self._root = root
         self._device = device
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the network; each process builds its own."""
-        return {key: value for key, value in vars(self).items() if key != "embedder"}
-
-    @cached_property
+    @property
     def embedder(self) -> Embedder:
-        """The network, built on first use.
+        """The network of this process, built on first use.
 
         On a CPU it runs on one thread: processes side by side share the cores better than threads,
         which wait for each other in every layer and for the one that decodes.
         """
-        import torch  # a preview does without
-
-        from pipeline.features.resnet import Embedder
-
-        if torch.device(self._device).type == "cpu":
-            torch.set_num_threads(1)
-        return Embedder(self._parameters.network, self._parameters.weights, self._device)
+        return _embedder(self._parameters.network, self._parameters.weights, self._device)
 
     def identity(self) -> dict[str, Any]:
         """All that decides the values, as JSON."""
@@ -156,6 +146,18 @@ class VisualExtractor:
         values, moments = np.concatenate(embeddings), np.array(times)
         found = [(values[rows], moments[rows]) for rows in (np.array(u, np.int64) for u in used)]
         return found, "".join(ending)
+
+
+@cache
+def _embedder(network: str, weights: str, device: torch.device | str) -> Embedder:
+    """One network a process: an extractor is sent there anew with each dialog."""
+    import torch  # a preview does without
+
+    from pipeline.features.resnet import Embedder
+
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(1)
+    return Embedder(network, weights, device)
 
 
 def _batches(
