@@ -54,6 +54,10 @@ class VisualExtractor:
         On a CPU it runs on one thread: processes side by side share the cores better than threads,
         which wait for each other in every layer and for the one that decodes.
         """
+        import torch  # a preview does without
+
+        if torch.device(self._device).type == "cpu":
+            torch.set_num_threads(1)
         return _embedder(self._parameters.network, self._parameters.weights, self._device)
 
     def identity(self) -> dict[str, Any]:
@@ -151,12 +155,8 @@ class VisualExtractor:
 @cache
 def _embedder(network: str, weights: str, device: torch.device | str) -> Embedder:
     """One network a process: an extractor is sent there anew with each dialog."""
-    import torch  # a preview does without
-
     from pipeline.features.resnet import Embedder
 
-    if torch.device(device).type == "cpu":
-        torch.set_num_threads(1)
     return Embedder(network, weights, device)
 
 
