@@ -29,7 +29,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,23 +89,23 @@ def parse(root: str | Path, marked_actor: str) -> Parsed:
     root = Path(root)
     present = find_sessions(root)
     copy = Copy(root)
-    rows: list[dict[str, Any]] = []
-    votes: list[dict[str, Any]] = []
+    sessions: list[tuple[pd.DataFrame, pd.DataFrame]] = []
     for session in SESSIONS:
         if session not in present:
             copy.add(Reason.NO_SESSION, f"Session{session}")
             continue
-        for row, row_votes in read_session(copy, session, marked_actor):
-            rows.append(row)
-            votes += row_votes
+        # tables at once, since they take far less memory than the rows
+        found = read_session(copy, session, marked_actor)
+        given = [vote for _, its_votes in found for vote in its_votes]
+        labelled = _table([row for row, _ in found], "utterances")
+        sessions.append((labelled, _table(given, "votes")))
     items = sorted(copy.items, key=lambda item: (item.file, item.line or 0))
-    if not rows:
+    if not any(len(rows) for rows, _ in sessions):
         where = f"label lines in SessionN/{LABELS}/<dialog>.txt"
         raise _nothing_read(root, "utterance", where, items)
-    utterances = _frame(rows, "utterances")
-    votes_table = _frame(votes, "votes")
-    report = findings.report(utterances, votes_table, items, copy.hidden)
-    return Parsed(utterances, votes_table, _dialogs(utterances), items, report)
+    utterances, votes = (_sorted(tables) for tables in zip(*sessions, strict=True))
+    report = findings.report(utterances, votes, items, copy.hidden)
+    return Parsed(utterances, votes, _dialogs(utterances), items, report)
 
 
 def write(parsed: Parsed, folder: Path) -> None:
@@ -118,11 +118,16 @@ def write(parsed: Parsed, folder: Path) -> None:
     (folder / "parse.json").write_text(content, encoding="utf-8", newline="\n")
 
 
-def _frame(rows: list[dict[str, Any]], name: str) -> pd.DataFrame:
-    """Rows as the table `name`, sorted by utterance id."""
+def _table(rows: list[dict[str, Any]], name: str) -> pd.DataFrame:
+    """Rows as the table `name`."""
     columns = TABLES[name]
-    frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    return frame.sort_values("utterance", kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def _sorted(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Tables as one, sorted by utterance id."""
+    whole = pd.concat(tables, ignore_index=True)
+    return whole.sort_values("utterance", kind="stable", ignore_index=True)
 
 
 def _dialogs(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -133,8 +138,7 @@ def _dialogs(utterances: pd.DataFrame) -> pd.DataFrame:
         assert dialog  # the names come from files that were taken for a dialog's
         found = {"dialog": name, "utterances": len(group), "video": group["video"].iloc[0]}
         rows.append(asdict(dialog) | found)
-    columns = TABLES["dialogs"]
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    return _table(rows, "dialogs")
 
 
 def _nothing_read(root: Path, what: str, where: str, items: list[Item]) -> CorpusError:
