@@ -1,8 +1,12 @@
 """The embedded corpus: layout, formats, traps, and the same bytes each time."""
 
 import hashlib
+import os
 import re
 import struct
+import subprocess
+import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +21,7 @@ from pipeline.corpus import embedded
 from pipeline.corpus.embedded import making, screenplay, textfiles
 from pipeline.corpus.embedded.screenplay import CLASSES, Trap
 from pipeline.features.words import normalise, tokenise
+from tests.test_kill import alive, children
 
 LABEL = re.compile(
     r"\[(\d+\.\d{4}) - (\d+\.\d{4})\]\t(Ses\d\d[FM]_\w+_[FM]\d{3})\t(\w{3})\t"
@@ -377,3 +382,32 @@ class TestErrors:
         embedded.make(SIZE, root, glove)
         assert not (root / "stale.txt").exists()
         assert len(list(root.glob("Ses*.txt"))) == 5
+
+
+def test_worker_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from pipeline import params
+from pipeline.corpus import embedded
+if __name__ == "__main__":
+    folder = Path({str(tmp_path)!r})
+    size = params.Embedded(dialogs_per_session=16, seed=0)
+    embedded.make(size, folder / "release", folder / "glove.txt", workers=2)
+"""
+    script = tmp_path / "make.py"
+    script.write_text(code, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, script], env=environment, stderr=subprocess.DEVNULL
+    ) as run:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.rglob("*.wav")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        workers = children(run.pid)
+        run.kill()
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 20
+    while any(map(alive, workers)):
+        assert time.monotonic() < deadline, "workers outlive the run that was killed"
+        time.sleep(0.01)

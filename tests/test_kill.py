@@ -180,13 +180,13 @@ def test_killed_with_worker_processes(tmp_path: Path, whole: tuple[bytes, bytes]
     while not finished(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    workers = _children(process.pid)
+    workers = children(process.pid)
     assert workers
     process.kill()
     ended(process)
     kept = finished(tmp_path)
     deadline = time.monotonic() + 20
-    while any(map(_alive, workers)):
+    while any(map(alive, workers)):
         assert time.monotonic() < deadline, "workers outlive the run that was killed"
         time.sleep(0.01)
     computed(tmp_path)
@@ -195,14 +195,16 @@ def test_killed_with_worker_processes(tmp_path: Path, whole: tuple[bytes, bytes]
     assert results(tmp_path) == whole
 
 
-def _children(parent: int | None) -> list[int]:
+def children(parent: int | None) -> list[int]:
+    """Ids of the processes that a process has started."""
     listed = Path(f"/proc/{parent}/task/{parent}/children")
     if not listed.exists():
         pytest.skip("this system does not list the children of a process")
     return [int(child) for child in listed.read_text().split()]
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process runs, which may be anybody's."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

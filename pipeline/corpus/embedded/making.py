@@ -31,6 +31,7 @@ import soundfile
 from tqdm import tqdm
 
 from pipeline import params
+from pipeline.compute import start_worker
 from pipeline.corpus.embedded import film, recording, screenplay, textfiles, vectors, voice
 from pipeline.corpus.embedded.screenplay import Dialog, Trap
 
@@ -103,7 +104,9 @@ def _produce_all(dialogs: list[Dialog], root: Path, seed: int, workers: int) -> 
             _produce(dialog, root, seed)
             yield dialog.name
         return
-    pool = ProcessPoolExecutor(min(workers, len(dialogs)), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(workers, len(dialogs)), get_context("spawn"), initializer=start_worker
+    )
     try:
         futures = {pool.submit(_produce, dialog, root, seed): dialog.name for dialog in dialogs}
         for future in as_completed(futures):
