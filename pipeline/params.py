@@ -8,10 +8,10 @@ typed groups and reads no configuration.
 from __future__ import annotations
 
 import difflib
+import io
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,6 +21,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline import InputError
 from pipeline.models import MODELS
@@ -42,7 +44,7 @@ class ParamsError(InputError):
 class Group(BaseModel):
     """A group of parameters: no unknown keys, no silent conversion, unchangeable."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class PerModality(Group):
@@ -320,14 +322,39 @@ def load(path: str | Path = "params.yaml") -> Params:
     ParamsError
         One line for each fault: the key, what is wrong, what is allowed.
     """
-    path = Path(path)
+    return parse(read_yaml(Path(path)), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file as DVC does, by version 1.2 of the language.
+
+    DVC rewrites ``params.yaml`` for ``-S``, and a small number becomes ``5e-05`` in it. That is a
+    number in YAML 1.2 and a string in YAML 1.1, which PyYAML reads.
+
+    Raises
+    ------
+    ParamsError
+        If the file cannot be read or is not valid YAML; names the line.
+    """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: is not UTF-8 text: {error.reason}") from error
+    except YAMLError as error:
         raise ParamsError(f"{path}: is not valid YAML: {error}") from error
-    return parse(raw, str(path))
+
+
+def as_yaml(values: dict[str, Any]) -> str:
+    """Parameters as YAML text that :func:`read_yaml` reads."""
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 100
+    yaml.dump(values, text)
+    return text.getvalue()
 
 
 def parse(raw: Any, source: str = "params.yaml") -> Params:

@@ -144,3 +144,28 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(params.ParamsError, match="absent.yaml: cannot be read"):
         params.load(tmp_path / "absent.yaml")
+
+
+def test_a_file_is_read_as_dvc_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert "learning_rate: 0.001\n" in text
+    path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 5e-05"), "utf-8")
+    assert params.load(path).train.learning_rate == 5e-5
+    path.write_text(text.replace("learning_rate: 0.001", "learning_rate: .inf"), "utf-8")
+    with pytest.raises(params.ParamsError, match="train.learning_rate: Input should be a finite"):
+        params.load(path)
+    path.write_text(text + "corpus: {}\n", "utf-8")
+    with pytest.raises(params.ParamsError, match=r"(?s)not valid YAML.*duplicate key .corpus"):
+        params.load(path)
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(params.ParamsError, match="is not UTF-8 text"):
+        params.load(path)
+
+
+def test_parameters_are_written_so_that_they_are_read_again(tmp_path: Path) -> None:
+    raw = changed("train.learning_rate", 5e-5)
+    path = tmp_path / "params.yaml"
+    path.write_text(params.as_yaml(raw), encoding="utf-8")
+    assert params.load(path) == params.parse(raw)
+    assert list(params.read_yaml(path)) == list(raw)

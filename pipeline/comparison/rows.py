@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline import evaluation, params, training
 from pipeline.models import MODELS
 from pipeline.store import FeatureStore
@@ -87,12 +85,7 @@ def read(path: Path) -> Rows:
     ParamsError
         If it cannot be read or is not made of rows; names the row and key at fault.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise params.ParamsError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise params.ParamsError(f"{path}: is not valid YAML: {error}") from error
+    raw = params.read_yaml(path)
     if not isinstance(raw, dict) or set(raw) != {"reference", "rows"}:
         raise params.ParamsError(f"{path}: must have two keys, reference and rows")
     rows, reference = raw["rows"], raw["reference"]

@@ -9,10 +9,9 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
-from pipeline import attention, evaluation
+from pipeline import attention, evaluation, params
 from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
@@ -136,7 +135,7 @@ def write(
         lacking=sum(example["lacking"] for example in examples.values()),
         shown=len(examples),
         media=media is not None,
-        parameters=yaml.safe_dump(parameters, sort_keys=False, width=100),
+        parameters=params.as_yaml(parameters),
         extractors=json.dumps(json.loads(store.file.attrs["extractors"]), indent=2, sort_keys=True),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
