@@ -240,11 +240,13 @@ def read(path: Path) -> list[Fold]:
             keep_default_na=False,
             encoding="utf-8-sig",  # as spreadsheets write it, or plain
         )
-    except OSError as error:
+    except FileNotFoundError as error:
         raise SplitError(
-            f"{path}: cannot be read: {error.strerror}; split.list names a file of this folder "
-            "without its .csv"
+            f"{path}: no such file; split.list names a file of this folder without its .csv. A "
+            "queued or temporary experiment sees only the files that git knows: `git add` the list"
         ) from error
+    except OSError as error:
+        raise SplitError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SplitError(f"{path}: is no table of folds: {error}") from error
     if table.empty:
