@@ -96,7 +96,7 @@ def transcript_text(utterances: Iterable[Utterance]) -> str:
 
 
 def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None:
-    """Write all files of a dialog: short tones for the recordings, a placeholder for the video."""
+    """Write all files of a dialog: tones for the recordings, a placeholder for the video."""
     utterances = list(utterances)
     files = {
         labels_file(root, dialog): label_text(utterances).encode(),
@@ -109,7 +109,8 @@ def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None
     for number, utterance in enumerate(utterances):
         path = wav_file(root, utterance.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tone = 0.1 * np.sin(2 * np.pi * (200 + 20 * number) * np.arange(RATE // 10) / RATE)
+        time = np.arange(round((utterance.end - utterance.start) * RATE)) / RATE
+        tone = 0.1 * np.sin(2 * np.pi * (200 + 20 * number) * time)
         soundfile.write(path, tone, RATE, subtype="PCM_16")
 
 

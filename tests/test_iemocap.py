@@ -185,7 +185,7 @@ def test_any_text_and_times_come_back(root: Path, text: str, start: int, length:
     [
         (None, "no such file; `dvc repro parse`"),
         ("", "is no table of audio"),
-        ("utterance,audio\na,b\n", "has no column dialog; found utterance, audio"),
+        ("utterance,audio\na,b\n", "has no column dialog, start, end; found utterance, audio"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path: Path, content: str | None, message: str) -> None:

@@ -40,7 +40,13 @@ TABLES: dict[str, dict[str, str]] = {
         "video": "str",
     },
     # what each modality reads of it, so that a change elsewhere in the table recomputes nothing
-    "audio": {"utterance": "str", "dialog": "str", "audio": "str"},
+    "audio": {
+        "utterance": "str",
+        "dialog": "str",
+        "start": "float64",
+        "end": "float64",
+        "audio": "str",
+    },
     "text": {"utterance": "str", "dialog": "str", "text": "str"},
     "visual": {
         "utterance": "str",

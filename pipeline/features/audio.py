@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import librosa
 import numpy as np
-import soundfile
 from threadpoolctl import threadpool_limits
 
 from pipeline import params
+from pipeline.features import recording
 from pipeline.features.extraction import Problem
 
 if TYPE_CHECKING:
@@ -40,58 +40,6 @@ FLOOR = 1e-10  # mel power of digital silence, -100 dB
 HIGHEST_BAND = 8000  # Hz, the upper end of the loudness bands
 SHORTEST = 0.1  # seconds that openSMILE needs for a few of its 60 ms windows
 LOUDEST = 32767 / 32768  # of 16-bit samples, which openSMILE is fed with
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used; the message names the file and the fault.
-
-    Parameters
-    ----------
-    path
-        The recording.
-    fault
-        What is wrong with it; no path, so that reports read the same on every machine.
-    """
-
-    def __init__(self, path: Path, fault: str) -> None:
-        super().__init__(f"{path}: {fault}")
-        self.fault = fault
-
-
-def read(path: Path, sampling_rate: int) -> np.ndarray:
-    """Read a recording as mono at a given rate.
-
-    Parameters
-    ----------
-    path
-        Any file that libsndfile reads; several channels are averaged.
-    sampling_rate
-        Hertz; a recording of another rate is resampled (soxr, high quality).
-
-    Returns
-    -------
-    numpy.ndarray
-        [samples] float32, full scale is 1.
-
-    Raises
-    ------
-    AudioError
-        If the file is missing, corrupt, holds no sample or one that is not finite.
-    """
-    if not path.is_file():
-        raise AudioError(path, "there is no such file")
-    try:
-        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(path, f"cannot be read as audio: {error.error_string}") from error
-    if not len(channels):
-        raise AudioError(path, "holds no sample")
-    if not np.isfinite(channels).all():
-        raise AudioError(path, "holds samples that are not finite")
-    signal = channels.mean(axis=1)
-    if rate != sampling_rate:
-        signal = librosa.resample(signal, orig_sr=rate, target_sr=sampling_rate, res_type="soxr_hq")
-    return signal
 
 
 def mfcc(signal: np.ndarray, settings: params.Audio) -> np.ndarray:
@@ -240,26 +188,38 @@ class AudioExtractor:
     def dialog(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[Problem]]:
         """Features of each row; without a usable recording no frame, zeros and a problem.
 
+        Parameters
+        ----------
+        rows
+            n utterances with the columns ``utterance``, ``start``, ``end`` (seconds in the dialog)
+            and ``audio`` (below the root; empty if there is none).
+
         Returns
         -------
-        tuple
-            Arrays ``mfcc/values`` [sum of T, 3 * mfcc] float32, ``mfcc/lengths`` [n] int64 and
-            ``prosody/values`` [n, 35] float32, and the problems.
+        arrays
+            ``mfcc/values`` [sum of T, 3 * mfcc] float32, ``mfcc/lengths`` [n] int64 and
+            ``prosody/values`` [n, 35] float32.
+        problems
+            The utterances whose recording is left out, or is kept though its file was cut, and why.
         """
         frames: list[np.ndarray] = []
         values: list[np.ndarray] = []
         problems: list[Problem] = []
         # One thread: processes share the cores, and bytes do not depend on how many there are
         with threadpool_limits(limits=1, user_api="blas"):
-            for utterance, audio in zip(rows["utterance"], rows["audio"], strict=True):
-                signal, fault = self._read(audio)
+            seconds = rows["end"] - rows["start"]
+            for utterance, audio, length in zip(
+                rows["utterance"], rows["audio"], seconds, strict=True
+            ):
+                signal, fault = self._read(audio, length)
                 if fault:
                     problems.append(Problem(utterance, fault))
-                    frames.append(np.zeros((0, 3 * self.settings.mfcc), np.float32))
-                    values.append(np.zeros(len(PROSODY_NAMES), np.float32))
-                else:
+                if len(signal):
                     frames.append(mfcc(signal, self.settings))
                     values.append(prosody(signal, self.settings.sampling_rate))
+                else:
+                    frames.append(np.zeros((0, 3 * self.settings.mfcc), np.float32))
+                    values.append(np.zeros(len(PROSODY_NAMES), np.float32))
         arrays = {
             "mfcc/values": np.concatenate(frames),
             "mfcc/lengths": np.array([len(sequence) for sequence in frames], np.int64),
@@ -267,15 +227,16 @@ class AudioExtractor:
         }
         return arrays, problems
 
-    def _read(self, audio: str) -> tuple[np.ndarray, str]:
-        """Read a recording; its samples, and what is wrong when there are none."""
+    def _read(self, audio: str, seconds: float) -> tuple[np.ndarray, str]:
+        """Read a recording; its samples, none if it is left out, and what is wrong with it."""
         nothing = np.zeros(0, np.float32)
         if not audio:
             return nothing, "the corpus has no recording of it"
         try:
-            return read(self.root / audio, self.settings.sampling_rate), ""
-        except AudioError as error:
-            return nothing, f"{audio}: {error.fault}"
+            signal, remark = recording.read(self.root / audio, self.settings.sampling_rate, seconds)
+        except recording.RecordingError as error:
+            return nothing, f"{audio}: {error.fault}; left out"
+        return signal, remark and f"{audio}: {remark}; kept, since its length is the label's"
 
     def constants(self) -> dict[str, np.ndarray]:
         """``prosody/names``: what the columns of ``prosody/values`` are."""

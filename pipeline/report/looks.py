@@ -124,7 +124,7 @@ def look(
     found = Look(float(about["end"] - about["start"]), hops, tracks)
     if media is None:
         return found
-    if "audio" in classifier.settings.modalities:
+    if any(len(track) for track in tracks if track.modality == "audio"):
         found.waveform = _waveform(media / about["audio"]) if about["audio"] else None
         found.lacking = found.waveform is None
     timed = [track for track in tracks if track.modality == "video" and track.measured]
