@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -290,6 +291,38 @@ def test_empty_folders_in_place_of_a_session(
     assert [file for file, _, _ in found(root, Reason.NO_SESSION)] == [
         f"Session{n}" for n in (3, 4, 5)
     ]
+
+
+def test_a_folder_of_links_stands_in_for_a_partial_copy(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(root / "Session2/dialog/avi")
+    before = sorted(root.rglob("*"))
+    copy = root.name  # relative, as the links must not be
+    assert iemocap.main(["check", copy]) == 1
+    offered = capsys.readouterr().out.splitlines()
+    command = next(line for line in offered if line.endswith("--links data/raw/IEMOCAP_links"))
+    arguments = shlex.split(command)[3:]
+    assert iemocap.main(arguments) == 1
+    output = capsys.readouterr().out
+    assert "set corpus.root to this folder" in output and "mkdir" not in output
+    links = Path("data/raw/IEMOCAP_links")
+    assert sorted(root.rglob("*")) == before
+    assert iemocap.parse(links, "left").utterances.equals(iemocap.parse(root, "left").utterances)
+    assert (links / "Session1").is_symlink()
+    assert not any((links / "Session2/dialog/avi/DivX").iterdir())
+    iemocap.main(["check", str(links)])
+    assert "mkdir" not in capsys.readouterr().out
+
+
+def test_links_are_made_in_a_new_folder_only(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(root.rglob("*"))
+    assert iemocap.main(["check", str(root), "--links", str(root)]) == 2
+    assert f"{root}: exists; links are made in a new folder only" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before
 
 
 def test_check_of_no_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

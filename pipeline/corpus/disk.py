@@ -55,18 +55,61 @@ def missing_folders(root: Path) -> str:
 
     DVC stops where a dependency of a stage does not exist; an empty folder will do.
     """
-    missing = {
-        session: [
-            shlex.quote(str(folder))
-            for below in FOLDERS
-            if not (folder := root / f"Session{session}" / below).is_dir()
-        ]
+    commands = [
+        f"mkdir -p {shlex.join(str(root / folder) for folder in folders)}"
         for session in SESSIONS
-    }
-    commands = [f"mkdir -p {' '.join(folders)}" for folders in missing.values() if folders]
+        if (folders := _lacking(root, session))
+    ]
     if not commands:
         return ""
-    return "\n".join(["`dvc repro` needs these folders to exist, empty ones will do:", *commands])
+    check = shlex.join(["python", "-m", "pipeline.corpus.iemocap", "check", str(root)])
+    return "\n".join(
+        [
+            "`dvc repro` needs these folders to exist, empty ones will do:",
+            *commands,
+            "If the copy cannot be written to, make a folder of links to it instead:",
+            f"{check} --links data/raw/IEMOCAP_links",
+        ]
+    )
+
+
+def link(root: Path, folder: Path) -> None:
+    """Make a folder of links that stands in for the copy at `root`, which stays as it is.
+
+    A session that lacks no folder is one link. Of the others each of the :data:`FOLDERS` is one, or
+    is empty where the copy has none. The links end there: DVC reads a dependency that is a link or
+    lies behind one, but passes over the links inside it.
+
+    Raises
+    ------
+    CorpusError
+        If `folder` exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CorpusError(
+            f"{folder}: exists; links are made in a new folder only: remove it or name another"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()
+    for session in SESSIONS:
+        lacking = _lacking(root, session)
+        for name in _folders(session) if lacking else [f"Session{session}"]:
+            place = folder / name
+            if name in lacking:
+                place.mkdir(parents=True)
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(root / name, target_is_directory=True)
+
+
+def _folders(session: int) -> list[str]:
+    """Return the folders of a session that are read, relative to the root."""
+    return [f"Session{session}/{below}" for below in FOLDERS]
+
+
+def _lacking(root: Path, session: int) -> list[str]:
+    """Return those of :func:`_folders` that a copy lacks."""
+    return [name for name in _folders(session) if not (root / name).is_dir()]
 
 
 class Copy:

@@ -19,7 +19,8 @@ Partial and damaged copies are read as far as they go. All that is skipped, miss
 :class:`~pipeline.corpus.findings.Item` of the report, with file, line and reason; hidden files
 (``._*``, ``.DS_Store``) are only counted. Media are never opened: each folder is listed once.
 
-``python -m pipeline.corpus.iemocap check ROOT`` compares a copy with the full release,
+``python -m pipeline.corpus.iemocap check ROOT`` compares a copy with the full release, and with
+``--links FOLDER`` makes a folder of links to a partial one;
 ``... words ROOT OUTPUT.csv`` writes a table of its word alignments.
 """
 
@@ -37,7 +38,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.corpus import alignment, findings, formats, totals
-from pipeline.corpus.disk import LABELS, SESSIONS, Copy, find_sessions, missing_folders
+from pipeline.corpus.disk import LABELS, SESSIONS, Copy, find_sessions, link, missing_folders
 from pipeline.corpus.findings import Item, Reason
 from pipeline.corpus.session import read_session
 from pipeline.corpus.table import TABLES, CorpusError, read_table, write_table
@@ -162,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check",
         help="compare a copy with the full release",
         description="Compare a copy with the full release; no media file is opened. Exit code: "
-        "0 the totals are those of the full release, 1 they differ, 2 this is no copy of it.",
+        "0 the totals are those of the full release, 1 they differ, 2 this is no copy of it, or "
+        "the links cannot be made.",
     )
     words = commands.add_parser(
         "words",
@@ -173,22 +175,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (check, words):
         command.add_argument("root", type=Path, help="the folder that holds Session1 to Session5")
         command.add_argument("--items", action="store_true", help="print each item found as well")
+    check.add_argument(
+        "--links",
+        type=Path,
+        metavar="FOLDER",
+        help="make a new folder of links to the copy, with empty folders for those that it lacks",
+    )
     words.add_argument("output", type=Path, help="the CSV file to write")
     options = parser.parse_args(arguments)
     try:
         parsed = parse(options.root, "left")  # the side is not looked at here
         if options.command == "check":
-            return _check(options.root, parsed, options.items)
+            return _check(options.root, parsed, options.links, options.items)
         return _words(options.root, parsed, options.output, options.items)
     except (CorpusError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _check(root: Path, parsed: Parsed, verbose: bool) -> int:
+def _check(root: Path, parsed: Parsed, links: Path | None, verbose: bool) -> int:
+    advice = missing_folders(root)
+    if links:
+        link(root, links)
+        advice = f"{links}: links to the copy are made; set corpus.root to this folder"
     compared = totals.compare(parsed.utterances)
     parts = [totals.table(compared), findings.reasons(parsed.report["reasons"])]
-    parts += [totals.missing_sessions(compared), missing_folders(root), totals.verdict(compared)]
+    parts += [totals.missing_sessions(compared), advice, totals.verdict(compared)]
     print("\n\n".join(part for part in parts if part))
     if verbose:
         _print_items(parsed.items)
