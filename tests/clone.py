@@ -20,32 +20,11 @@ SMALL = {
 }
 
 
-class Clone:
-    """A clone of the working tree with small parameters, committed."""
+class Checkout:
+    """A folder with a checkout of the project, in which commands run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        ).stdout.decode()
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        path = folder / "params.yaml"
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, value in SMALL.items():
-            *groups, last = key.split(".")
-            group = raw
-            for part in groups:
-                group = group[part]
-            group[last] = value
-        path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
-        for command in ("init -q", "add -A", "commit -qm start"):
-            self.run("git", *command.split())
 
     def run(self, *command: str, fails: bool = False) -> str:
         """Run a command in the clone; what it printed."""
@@ -73,6 +52,34 @@ class Clone:
         return {
             out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]
         }
+
+
+class Clone(Checkout):
+    """A clone of the working tree with small parameters, committed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        ).stdout.decode()
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        path = folder / "params.yaml"
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key, value in SMALL.items():
+            *groups, last = key.split(".")
+            group = raw
+            for part in groups:
+                group = group[part]
+            group[last] = value
+        path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+        for command in ("init -q", "add -A", "commit -qm start"):
+            self.run("git", *command.split())
 
 
 def stages_run(printed: str) -> list[str]:

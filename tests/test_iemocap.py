@@ -228,6 +228,14 @@ def test_root_that_is_no_release(root: Path, below: str, hint: str) -> None:
     assert str(root / below) in str(error.value)
 
 
+def test_a_root_that_a_temporary_experiment_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match="does not exist.*--downstream ... train` needs none"):
+        iemocap.parse("data/raw/IEMOCAP_full_release", "left")
+
+
 def test_root_far_from_any_release(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="looked for the folders Session1 to Session5") as error:
         iemocap.parse(tmp_path, "left")

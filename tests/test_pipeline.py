@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipeline import store
-from tests.clone import Clone, stages_run
+from tests.clone import Checkout, Clone, stages_run
 
 FEATURES = ("audio", "text", "visual")
 STAGES = ("weights", "embed_corpus", "parse", *FEATURES, "store", "train", "evaluate")
@@ -108,6 +108,39 @@ def test_the_comparison_runs_its_rows_and_shows_them_in_the_report(clone: Clone)
     page = (clone.folder / "results/report.html").read_text(encoding="utf-8")
     assert "MHA-2" in page and "make table" not in page
     clone.run("git", "checkout", "--", ".")
+
+
+def test_colleagues_go_on_from_what_was_pushed(clone: Clone, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    clone.run("dvc", "remote", "add", "--default", "folder", str(remote))
+    clone.run("git", "commit", "-qam", "remote")
+    clone.run("dvc", "push")
+    start = ("dvc", "exp", "run", "--pull")
+    from_train = ("--downstream", "-S", "model.hops=3")
+
+    def colleague(name: str) -> Checkout:
+        clone.run("git", "clone", "-q", str(clone.folder), str(tmp_path / name))
+        return Checkout(tmp_path / name)
+
+    # nothing before `train` is looked at, so its inputs are the only ones that travel
+    first = colleague("downstream")
+    assert stages_run(first.run(*start, *from_train, "train")) == ["train", "evaluate"]
+    assert not (first.folder / "data/raw").exists()
+    # all stages are looked at, and the corpus that one of them makes is fetched
+    second = colleague("whole")
+    printed = second.run(*start, "--allow-missing", "-S", "model.hops=3")
+    assert stages_run(printed) == ["train", "evaluate"]
+    figures = [one.folder / "results/metrics.json" for one in (first, second)]
+    assert figures[0].read_bytes() == figures[1].read_bytes()
+    # in the temporary folders of the queue there is nothing but what git knows and the remote has
+    third = colleague("queue")
+    third.run(*start, "--queue", *from_train, "-n", "queued", "train")
+    third.run("dvc", "exp", "run", "--run-all")
+    table = third.run("dvc", "exp", "show", "--csv", "--no-pager")
+    rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(table))}
+    expected = json.loads(figures[0].read_text(encoding="utf-8"))["weighted_accuracy"]["mean"]
+    # `show` rounds
+    assert float(rows["queued"]["weighted_accuracy.mean"]) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(

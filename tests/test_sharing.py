@@ -24,7 +24,7 @@ from moto.server import ThreadedMotoServer
 from pipeline import store
 from pipeline.torchvision_shim import torchvision_operators
 from tests import release
-from tests.clone import Clone, stages_run
+from tests.clone import Checkout, Clone, stages_run
 
 SENTENCE = "The quokka borrowed my theodolite before breakfast."
 WORDS = ("quokka", "borrowed", "theodolite")  # spelt by no other file of the project
@@ -38,11 +38,8 @@ FROM_THE_STORE = ("--pull", "--allow-missing")
 pytestmark = pytest.mark.slow
 
 
-class Machine(Clone):
-    """A clone that is in its folder already."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+class Machine(Checkout):
+    """A checkout whose parameters change and whose features are shared."""
 
     def change(self, **groups: dict[str, Any]) -> None:
         """Set keys of params.yaml by group."""
@@ -235,7 +232,8 @@ def test_a_corpus_outside_the_embedded_one_is_no_output() -> None:
     assert [name for name in outputs if name.startswith(("data/raw", "${corpus.root}"))] == [
         "data/raw/embedded"
     ]
-    assert outputs["data/raw/embedded"] == {"push": False}
+    # nobody's property, and without it a colleague's DVC stops at the default corpus
+    assert outputs["data/raw/embedded"].get("push", True)
 
 
 def arrives(owner: Machine, clone: Path) -> None:

@@ -261,7 +261,7 @@ def test_a_list_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file.*split.list names a file"),
+        (None, "no such file; split.list names a file.*that git knows: `git add` the list"),
         ("", "is no table of folds"),
         ("utterance,fold,part\n", "holds no utterance"),
         ("utterance,fold\na,1\n", "is no table of folds"),

@@ -32,6 +32,11 @@ def find_sessions(root: Path) -> list[int]:
     remedy = "set corpus.root to the folder that holds them"
     if not root.is_dir():
         fault = "is no folder" if root.exists() else "does not exist"
+        if not root.exists() and not root.is_absolute():
+            remedy += (
+                "; a queued or temporary experiment sees no corpus that git ignores: "
+                "`dvc exp run --queue --downstream ... train` needs none, see docs/experiments.md"
+            )
         raise CorpusError(f"{root}: {fault}; looked for Session1 to Session5 in it; {remedy}")
     present = _sessions_in(root)
     if present:
