@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,6 +36,33 @@ EMBEDDED = "embedded"
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _home(path: str) -> str:
+    """Put the home folder in the place of a leading ``~``."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: there is no user of this name; write the path in full"
+        ) from error
+
+
+def _in_full(path: str) -> str:
+    """Refuse a leading ``~``: DVC looks for the file itself and takes it for a folder's name."""
+    if path.startswith("~"):
+        raise ValueError(
+            f"{path}: DVC reads this path too and does not know ~; write {_home(path)}"
+        )
+    return path
+
+
+OwnPath = Annotated[str, Field(min_length=1), AfterValidator(_home)]
+"""A path, or another name, that only this package reads."""
+DvcPath = Annotated[str, Field(min_length=1), AfterValidator(_in_full)]
+"""A path that dvc.yaml names as a dependency."""
 
 
 class ParamsError(InputError):
@@ -65,7 +93,7 @@ class Corpus(Group):
     """Which corpus, and where it lies."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    root: Annotated[str, Field(min_length=1)]
+    root: DvcPath
     embedded: Embedded
 
 
@@ -87,8 +115,8 @@ class Audio(Group):
 class Text(Group):
     """GloVe vectors and BERT states."""
 
-    glove: Annotated[str, Field(min_length=1)]
-    bert: Annotated[str, Field(min_length=1)]
+    glove: DvcPath
+    bert: OwnPath
     bert_layer: int
     marks: Literal["word", "drop"]
     batch_size: Count
@@ -98,7 +126,7 @@ class Visual(Group):
     """Frames of the speaker's half and the network that embeds them."""
 
     network: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    weights: Annotated[str, Field(min_length=1)]
+    weights: OwnPath
     frames_per_second: Positive
     max_frames: Count
     crop: Annotated[int, Field(ge=32, le=360)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from pipeline import params
+from tests.clone import Clone
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -131,6 +133,44 @@ def test_feature_parameters_carry_no_folders_and_no_batch_sizes() -> None:
     groups = params.parse(raw).features()
     assert groups["text"]["glove"] == "glove.840B.300d.txt"
     assert "batch_size" not in groups["text"] and "batch_size" not in groups["visual"]
+
+
+@pytest.mark.parametrize("key", ["text.bert", "visual.weights"])
+def test_a_home_folder_is_put_in_the_place_of_its_sign(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    group, last = key.split(".")
+    settings = params.parse(changed(key, "~/weights/it.pth"))
+    assert getattr(getattr(settings, group), last) == str(tmp_path / "weights/it.pth")
+    assert settings.features()[group][last] == "it.pth"
+    kept = params.parse(changed(key, "package:some//module/~"))
+    assert getattr(getattr(kept, group), last) == "package:some//module/~"
+    with pytest.raises(params.ParamsError, match=f"{key}: ~nobody-/x: there is no user"):
+        params.parse(changed(key, "~nobody-/x"))
+
+
+@pytest.mark.parametrize("key", ["corpus.root", "text.glove"])
+def test_a_path_that_dvc_reads_is_to_be_written_in_full(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(params.ParamsError, match=f"{key}: ~/it: .*write {tmp_path}/it$"):
+        params.parse(changed(key, "~/it"))
+
+
+@pytest.mark.slow
+def test_dvc_stops_at_a_sign_of_the_home_folder(tmp_path: Path) -> None:
+    clone = Clone(tmp_path)
+    recipe = (clone.folder / "recipes/iemocap.yaml").read_text(encoding="utf-8")
+    recipe = recipe.replace("root: data/raw/", "root: ~/")
+    (clone.folder / "params.yaml").write_text(recipe, encoding="utf-8")
+    printed = clone.run("dvc", "repro", "weights", fails=True)
+    assert re.search(r"error: params\.yaml:\n  corpus\.root: ~/.*; write /.*_release\n", printed)
+    # where parse is the first to run, DVC itself misses the folder, by its name in full
+    printed += clone.run("dvc", "repro", "parse", fails=True)
+    assert f"No such file or directory: '{tmp_path}/~/IEMOCAP_full_release/" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "key: [unclosed"])
