@@ -76,6 +76,19 @@ def windows_1252(root: Path, dialog: str) -> None:
     path.write_bytes(path.read_bytes().replace(b"'", b"\x92"))
 
 
+def utf_16(root: Path, dialog: str) -> None:
+    for path in (release.labels_file(root, dialog), release.transcript_file(root, dialog)):
+        path.write_text(path.read_text(), encoding="utf-16")
+
+
+def convert_media(root: Path, dialog: str) -> None:
+    for path, suffix in (
+        (release.video_file(root, dialog), ".mp4"),
+        (first_wav(root, dialog), ".flac"),
+    ):
+        path.rename(path.with_suffix(suffix))
+
+
 def repeat_label(root: Path, dialog: str) -> None:
     path = release.labels_file(root, dialog)
     append(path, path.read_text().splitlines()[2])
@@ -117,6 +130,8 @@ CASES = {
     ),
     "only in the labels": Case(drop_transcript_line, {Reason.NO_TEXT: 1}),
     "Windows-1252": Case(windows_1252, {Reason.WINDOWS_1252: 1}),
+    "UTF-16": Case(utf_16, {Reason.UTF_16: 2}),
+    "media of other formats": Case(convert_media, {Reason.OTHER_FORMAT: 2}),
     "no video": Case(lambda r, d: release.video_file(r, d).unlink(), {Reason.NO_VIDEO: 1}),
     "wav in another take's folder": Case(
         lambda r, d: first_wav(r, d).rename(other_take(r, d)), {Reason.WAV_MOVED: 1}

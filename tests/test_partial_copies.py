@@ -136,6 +136,45 @@ def test_utf_8_is_tried_first(root: Path) -> None:
     assert found(root, Reason.WINDOWS_1252) == []
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_and_reported(root: Path, codec: str) -> None:
+    path = release.transcript_file(root, IMPRO)
+    path.write_text(path.read_text().replace("Excuse me.", "I\u2019m caf\u00e9"), encoding="utf-8")
+    before = iemocap.parse(root, "left")
+    files = [*root.rglob("transcriptions/*.txt"), *root.rglob("EmoEvaluation/*.txt")]
+    for file in files:
+        file.write_bytes(file.read_text(encoding="utf-8").replace("\n", "\r\n").encode(codec))
+    after = iemocap.parse(root, "left")
+    assert after.utterances.equals(before.utterances)
+    assert after.votes.equals(before.votes)
+    assert found(root, Reason.UTF_16) == [(relative(f, root), None, "") for f in sorted(files)]
+    assert len(after.items) == len(before.items) + len(files)
+
+
+def test_files_of_another_format(root: Path) -> None:
+    wav = release.wav_file(root, f"{SCRIPT}_M001")
+    changed = {
+        release.video_file(root, IMPRO): ".mp4",
+        release.labels_file(root, "Ses02F_impro01"): ".rtf",
+        release.transcript_file(root, IMPRO): ".txt.docx",
+        wav: ".flac",
+    }
+    for path, suffix in changed.items():
+        path.rename(path.with_suffix(suffix))
+    other = release.video_file(root, SCRIPT)
+    other.with_suffix(".mp4").write_bytes(b"beside the right one")
+    table = rows(root)
+    assert found(root, Reason.OTHER_FORMAT) == [
+        (relative(path.with_suffix(suffix), root), None, f"convert it to {path.suffix}")
+        for path, suffix in sorted(changed.items())
+    ]
+    assert found(root, Reason.NO_VIDEO) == found(root, Reason.NO_AUDIO) == []
+    assert len(table) == 12
+    assert (table.loc[table["dialog"] == IMPRO, ["video", "text"]] == "").all(axis=None)
+    assert table.loc[f"{SCRIPT}_M001", "audio"] == ""
+    assert (table.loc[table["dialog"] == SCRIPT, "video"] == relative(other, root)).all()
+
+
 @pytest.mark.parametrize(
     ("line", "reason", "detail"),
     [

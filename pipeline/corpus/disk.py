@@ -18,6 +18,7 @@ AUDIO = "sentences/wav"
 FOLDERS = (LABELS, TRANSCRIPTS, VIDEO, AUDIO)
 """The folders of a session that are read, below ``SessionN``."""
 
+_ENCODINGS = {"windows-1252": Reason.WINDOWS_1252, "utf-16": Reason.UTF_16}
 _EXCERPT = 160  # characters of a detail, such as a line that the report quotes
 
 
@@ -132,6 +133,7 @@ class Copy:
         self.root = root
         self.items: list[Item] = []
         self.hidden = 0
+        self._others: dict[str, str] = {}
 
     def add(self, reason: Reason, file: str, line: int | None = None, detail: str = "") -> None:
         """Record a finding; names that are not UTF-8 on disk are made so."""
@@ -154,8 +156,23 @@ class Copy:
 
     def files(self, folder: str, suffix: str) -> dict[str, str]:
         """Return the files of a folder by stem; `suffix` is in lower case, theirs in any."""
-        names = [name for name in self.names(folder) if name.lower().endswith(suffix)]
-        return {name[: len(name) - len(suffix)]: f"{folder}/{name}" for name in names}
+        found = {}
+        for name in self.names(folder):
+            if name.lower().endswith(suffix):
+                found[name[: len(name) - len(suffix)]] = f"{folder}/{name}"
+            else:
+                stem = name.partition(".")[0]
+                self._others.setdefault(f"{folder}/{stem}{suffix}", f"{folder}/{name}")
+        return found
+
+    def miss(self, expected: str, reason: Reason | None = None, detail: str = "") -> None:
+        """Record a file that is not there: by its other format if :meth:`files` saw one."""
+        other = self._others.get(expected)
+        if other:
+            suffix = expected.rpartition(".")[2]
+            self.add(Reason.OTHER_FORMAT, other, detail=f"convert it to .{suffix}")
+        elif reason:
+            self.add(reason, expected, detail=detail)
 
     def dialogs(self, session: int, folder: str, suffix: str = "") -> dict[formats.Dialog, str]:
         """Return what is in a session's folder by dialog; other names are recorded."""
@@ -175,9 +192,9 @@ class Copy:
         except OSError as error:  # such as a bad sector, or no permission
             self.add(Reason.UNREADABLE, file, detail=error.strerror or "")
             return []
-        lines, windows = formats.decode(content)
-        if windows:
-            self.add(Reason.WINDOWS_1252, file)
+        lines, encoding = formats.decode(content)
+        if encoding in _ENCODINGS:
+            self.add(_ENCODINGS[encoding], file)
         numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
         filled = [(number, line) for number, line in numbered if line]
         if not filled:

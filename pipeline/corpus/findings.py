@@ -20,6 +20,7 @@ class Reason(Enum):
     NO_DIALOG = "not named for a dialog of its session", "skipped"
     UNREADABLE = "cannot be read from the disk", "skipped"
     EMPTY = "empty text file", "skipped"
+    OTHER_FORMAT = "wrong format, must be .txt, .avi or .wav", "skipped"
     BAD_LABEL = "malformed label line", "skipped"
     BAD_TIMES = "label does not end after its start", "skipped"
     UNKNOWN_EMOTION = "unknown emotion code", "skipped"
@@ -40,6 +41,7 @@ class Reason(Enum):
     BAD_ALIGNMENT = "malformed word alignment", "skipped"
     ALIGNMENT_NO_LABEL = "word alignment without a label", "skipped"
     WINDOWS_1252 = "not UTF-8, read as Windows-1252", "kept"
+    UTF_16 = "UTF-16, read as such", "kept"
 
     def __init__(self, text: str, outcome: str) -> None:
         self.text = text

@@ -44,11 +44,16 @@ def read_session(
     labels = copy.dialogs(session, LABELS, ".txt")
     transcripts = copy.dialogs(session, TRANSCRIPTS, ".txt")
     videos = copy.dialogs(session, VIDEO, ".avi")
-    recordings = _Recordings(copy, copy.dialogs(session, AUDIO))
+    folders = copy.dialogs(session, AUDIO)
+    recordings = _Recordings(copy, folders)
     if not (labels or transcripts or videos or recordings):
         copy.add(Reason.NO_SESSION, f"Session{session}", detail="no dialog in its folders")
     for dialog in sorted(videos.keys() - labels.keys()):
         copy.add(Reason.VIDEO_NO_LABEL, videos[dialog])
+    for dialog in sorted(labels.keys() | transcripts.keys() | videos.keys() | folders.keys()):
+        for folder, files in ((LABELS, labels), (TRANSCRIPTS, transcripts)):
+            if dialog not in files:
+                copy.miss(f"Session{session}/{folder}/{dialog.name}.txt")
     rows = []
     for dialog in sorted(labels.keys() | transcripts.keys()):
         labelled, seen = _read_labels(copy, dialog, labels.get(dialog))
@@ -56,7 +61,7 @@ def read_session(
         video = videos.get(dialog, "")
         if labelled and not video:
             expected = f"Session{session}/{VIDEO}/{dialog.name}.avi"
-            copy.add(Reason.NO_VIDEO, expected, detail=f"{len(labelled)} utterances")
+            copy.miss(expected, Reason.NO_VIDEO, f"{len(labelled)} utterances")
         for line, label, votes in labelled:
             name = label.utterance
             if name not in texts:
@@ -64,7 +69,7 @@ def read_session(
             audio = recordings.take(name)
             if not audio:
                 expected = f"Session{session}/{AUDIO}/{dialog.name}/{name}.wav"
-                copy.add(Reason.NO_AUDIO, expected)
+                copy.miss(expected, Reason.NO_AUDIO)
             found = {"text": texts.get(name, ""), "audio": audio, "video": video}
             row = asdict(label) | _who(dialog, name, marked_actor) | found
             rows.append((row, [{"utterance": name} | asdict(vote) for vote in votes]))
