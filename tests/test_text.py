@@ -173,8 +173,17 @@ def test_a_damaged_line_is_an_error_that_names_it(tmp_path: Path, line: str, fau
 
 @pytest.mark.parametrize("content", ["PK\x03\x04binary\n", "a b c\n", "\n"])
 def test_a_file_of_another_format_is_an_error(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "g.txt", content)
     with pytest.raises(TextError, match=r"line 1: has no word with values"):
-        glove.read_glove(write(tmp_path / "g.txt", content), {"a"})
+        glove.read_glove(path, {"a"})
+    with pytest.raises(TextError, match=r"line 1: has no word with values"):
+        glove.require(path)
+
+
+@pytest.mark.parametrize("content", ["", "2 3\n", "2 3\n\n \n"])
+def test_a_file_without_vectors_is_not_blamed_on_its_language(tmp_path: Path, content: str) -> None:
+    with pytest.raises(TextError, match=r"text\.glove: .*g\.txt holds no vectors; unpack or fetch"):
+        glove.select(write(tmp_path / "g.txt", content), ["what"])
 
 
 def test_a_missing_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:

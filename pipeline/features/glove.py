@@ -20,6 +20,7 @@ from pipeline.features.words import TextError
 PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors
 
 _HEADER = re.compile(rb"\d+ \d+")
+_REMEDY = "unpack or fetch the file again"
 
 
 def find(token: str, known: Container[str]) -> list[str]:
@@ -59,12 +60,12 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
     Raises
     ------
     TextError
-        If the file is missing, or a line has another number of values than the first, or values
-        that are no finite numbers.
+        If the file is missing or holds no vectors, or a line has another number of values than
+        the first, or values that are no finite numbers.
     """
     wanted = {word.encode() for word in words} | {UNKNOWN.encode()}
     vectors: dict[str, np.ndarray] = {}
-    size = 0
+    size, empty = 0, True
     try:
         with path.open("rb") as file:
             for number, line in enumerate(map(bytes.rstrip, file), 1):
@@ -72,6 +73,7 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
                     size = _vector_size(line, path)
                     if _HEADER.fullmatch(line):
                         continue
+                empty = empty and not line
                 spaces = line.count(b" ")
                 if spaces < size and line:
                     raise _damaged(path, number, f"{spaces} values, expected {size}")
@@ -80,12 +82,14 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
                     vectors.setdefault(word.decode(), _vector(rest, size, path, number))
     except OSError as error:
         raise _unreadable(path, error) from error
+    if empty:
+        raise TextError(f"text.glove: {path} holds no vectors; {_REMEDY}")
     found = sorted(vectors)
     return found, np.array([vectors[word] for word in found], np.float32).reshape(-1, max(size, 1))
 
 
 def require(path: Path) -> None:
-    """Raise an error that says how to get the vectors if `path` is no file that can be opened.
+    """Raise an error that says how to get the vectors if `path` is no file that begins with one.
 
     Raises
     ------
@@ -93,9 +97,11 @@ def require(path: Path) -> None:
         As said.
     """
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            first = file.readline().rstrip()
     except OSError as error:
         raise _unreadable(path, error) from error
+    _vector_size(first, path)
 
 
 def _unreadable(path: Path, error: OSError) -> TextError:
@@ -136,9 +142,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def _damaged(path: Path, number: int, fault: str) -> TextError:
-    return TextError(
-        f"text.glove: {path}, line {number}: has {fault}; unpack or fetch the file again"
-    )
+    return TextError(f"text.glove: {path}, line {number}: has {fault}; {_REMEDY}")
 
 
 def select(path: Path, tokens: Iterable[str]) -> tuple[list[str], np.ndarray]:
