@@ -213,10 +213,41 @@ def test_a_file_without_weights(tmp_path, name, content):
         Embedder("resnet18", str(tmp_path / name), "cpu")
 
 
-def test_a_pickled_list_is_no_state_dict(tmp_path):
-    torch.save([1, 2], tmp_path / "weights.pth")
-    with pytest.raises(WeightsError, match="is not a state dict"):
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
+def test_a_state_dict_of_a_wrapped_network_or_a_checkpoint(tmp_path, network, prefix, key):
+    plain = network.state_dict()
+    state = {f"{prefix}{name}": value for name, value in plain.items()}
+    torch.save(plain, tmp_path / "plain.pth")
+    torch.save({"epoch": 3, key: state} if key else state, tmp_path / "wrapped.pth")
+    digests = {
+        Embedder("resnet18", str(tmp_path / f"{name}.pth"), "cpu").identity["weights_sha256"]
+        for name in ("plain", "wrapped")
+    }
+    assert len(digests) == 1
+
+
+def test_a_prefix_of_some_names_only_is_unknown(tmp_path, network):
+    state = dict(network.state_dict())
+    state["module.conv1.weight"] = state["conv1.weight"]
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match=r"has an unknown module\.conv1\.weight"):
         Embedder("resnet18", str(tmp_path / "weights.pth"), "cpu")
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.jit
+@pytest.mark.parametrize("what", ["list", "model", "checkpoint", "script"])
+def test_what_is_no_state_dict_says_what_to_save(tmp_path, network, what):
+    path = tmp_path / "weights.pth"
+    if what == "script":
+        torch.jit.trace(network, torch.zeros(1, 3, 64, 64)).save(path)
+    else:
+        content = {"list": [1, 2], "model": network, "checkpoint": {"epoch": 3, "net": network}}
+        torch.save(content[what], path)
+    with pytest.raises(WeightsError, match="is not a state dict") as caught:
+        Embedder("resnet18", str(path), "cpu")
+    assert "torch.save(model.state_dict(), 'weights.pth')" in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 def test_an_unknown_weight_name_lists_the_known():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _RANDOM_SEED = 0
-_STATE_DICT = "a state dict as torch.save(network.state_dict(), ...) writes it"
+# of DataParallel and DistributedDataParallel, and of torch.compile
+_WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of checkpoints of a training
 
 State = Mapping[str, torch.Tensor]
 
@@ -167,22 +170,41 @@ def _damp_residuals(model: nn.Module) -> None:
 
 
 def _read_state(path: Path) -> State:
-    """Read a state-dict file."""
+    """Read a state-dict file, or the state dict in a checkpoint; wrappers' prefixes are left out.
+
+    ``module.conv1.weight`` of a network in DataParallel is ``conv1.weight``.
+    """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message advises to load it unsafely
-        raise WeightsError(f"visual.weights: {path} is not {_STATE_DICT}") from error
+        raise _no_state_dict(path) from error
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        if "TorchScript" in str(error):  # likewise
+            raise _no_state_dict(path) from error
         raise WeightsError(f"visual.weights: {path} cannot be read: {error}") from error
+    if isinstance(state, Mapping):
+        inside = (state[key] for key in _STATE_KEYS if isinstance(state.get(key), Mapping))
+        state = next(inside, state)
     tensors = isinstance(state, Mapping) and all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     )
     if not tensors:
-        raise WeightsError(f"visual.weights: {path} is not {_STATE_DICT}")
+        raise _no_state_dict(path)
+    if all(map(_WRAPPERS.match, state)):
+        return {_WRAPPERS.sub("", name, count=1): value for name, value in state.items()}
     return state
+
+
+def _no_state_dict(path: Path) -> WeightsError:
+    return WeightsError(
+        f"visual.weights: {path} is not a state dict. If it holds a whole model or a checkpoint, "
+        f"save the state dict alone where the model was made: torch.save(model.state_dict(), "
+        f"{path.name!r})"
+    )
 
 
 def _fill(model: nn.Module, state: State, source: str) -> None:
