@@ -7,10 +7,10 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(abspath $(VENV))/bin
-export PATH := $(BIN):$(PATH)
+# targets are relative: make takes a space in a path for the end of a name
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro environment table share test clean help
+.PHONY: repro environment table share test checkout clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -39,17 +39,23 @@ test: $(VENV)/.test
 	mypy
 	pytest --numprocesses auto --dist loadfile
 
-$(VENV)/bin/pip:
+checkout:
+	@command -v git > /dev/null || { echo "git is needed; install it first."; exit 1; }
+	@git rev-parse --git-dir > /dev/null || { \
+		echo "DVC needs a git repository. Clone the project instead of downloading it, or run here:"; \
+		echo "git init && git add -A && git commit -m start"; exit 1; }
+
+$(VENV)/bin/pip: | checkout
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.repro: setup.cfg constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.repro
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
 clean:
