@@ -295,6 +295,12 @@ def test_folds(
         Where to compute.
     without
         A modality that is taken away from every test utterance.
+
+    Raises
+    ------
+    InputError
+        If there is no model, one that cannot be read, or one whose probabilities of an utterance
+        are not finite.
     """
     assignments = pd.read_csv(folder / "folds.csv", keep_default_na=False)
     tables = []
@@ -308,6 +314,12 @@ def test_folds(
         taken = classifier.settings.streams.names(without) if without else []
         probabilities = predict(classifier, examples, indices, BATCH, device, without=taken)
         names = rows["utterance"].tolist()
+        if not (finite := np.isfinite(probabilities).all(axis=1)).all():
+            raise InputError(
+                f"{path}: its probabilities of {names[int(np.argmin(finite))]}"
+                f"{f' without {without}' if without else ''} are not finite; train it again with "
+                "`dvc repro --force --single-item train`, with a lower train.learning_rate"
+            )
         tables.append(
             predictions_table(names, truth, probabilities, classifier.classes, fold=fold, seed=seed)
         )

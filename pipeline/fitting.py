@@ -16,13 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import compute, params
+from pipeline import InputError, compute, params
 from pipeline.batches import Batch, Examples
 from pipeline.checkpoints import Checkpoint
 from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
 from pipeline.models.classifier import Classifier
 
 Weights = dict[str, Tensor]
+
+
+class DivergedError(InputError):
+    """Training whose loss or parameters are not finite; names step, learning rate and remedy."""
 
 
 @dataclass
@@ -103,6 +107,12 @@ def fit(
         loss and accuracies of the development part.
     checkpoint
         Written after each validation; training goes on from one that is there.
+
+    Raises
+    ------
+    DivergedError
+        At the first training loss that is not finite, or at a validation where the development
+        loss or a parameter is not. Nothing of it is logged or kept as a checkpoint.
     """
     run = _Run(classifier, settings, device, random)
     if checkpoint is not None and (state := checkpoint.load()) is not None:
@@ -137,6 +147,8 @@ def fit(
         loss_sum += loss * len(indices)
         seen += len(indices)
         progress.step += 1
+        if not math.isfinite(loss):
+            raise _diverged(f"the training loss is {loss}", progress.step, rate)
         due = round((len(progress.rows) + 1) * settings.validate_every * an_epoch)
         if progress.step < min(due, last):
             continue
@@ -148,6 +160,10 @@ def fit(
             "train/learning_rate": rate,
             **_development(probabilities, truth[development]),
         }
+        if not math.isfinite(loss := figures["development/loss"]):
+            raise _diverged(f"the development loss is {loss}", progress.step, rate)
+        if name := run.not_finite():  # those of a rare word may be in no loss since
+            raise _diverged(f"{name} is not finite", progress.step, rate)
         log(figures)
         loss_sum, seen = 0.0, 0
         run.judge(figures)
@@ -203,6 +219,13 @@ class _Run:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         return loss.item()
+
+    def not_finite(self) -> str | None:
+        """The name of a parameter that is not finite; None if all are."""
+        for name, value in self.classifier.named_parameters():
+            if not torch.isfinite(value).all():
+                return name
+        return None
 
     def judge(self, figures: dict[str, float]) -> None:
         """Keep the weights if they are the best so far; halve the rate on a plateau."""
@@ -274,6 +297,14 @@ def learning_rate(settings: params.Train, done: float, halvings: int) -> float:
     if settings.schedule == "plateau":
         return settings.learning_rate * 0.5**halvings
     return settings.learning_rate
+
+
+def _diverged(what: str, step: int, rate: float) -> DivergedError:
+    """The error of a step, counted from 1."""
+    return DivergedError(
+        f"{what} at step {step} (learning rate {rate:g}), so training has diverged; lower "
+        "train.learning_rate, or at the first steps look for extreme values in the streams"
+    )
 
 
 def _copied(classifier: Classifier) -> Weights:

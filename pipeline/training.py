@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,12 +21,12 @@ from dvclive import Live
 from torch import nn
 from tqdm import tqdm
 
-from pipeline import params
+from pipeline import InputError, params
 from pipeline.batches import Examples
 from pipeline.checkpoints import Checkpoint, digest
 from pipeline.compute import start_worker
 from pipeline.corpus import labels, splits
-from pipeline.fitting import fit
+from pipeline.fitting import DivergedError, fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
 
@@ -211,6 +212,12 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
     """Train all models, `parallel` at a time; each in a process of its own with a progress bar.
 
     A run that was killed goes on from its checkpoints; their folder is removed when all is done.
+
+    Raises
+    ------
+    InputError
+        The first error of a model. No further model is started, those in training are finished,
+        and all checkpoints are kept.
     """
     context = get_context("spawn")
     tqdm.set_lock(context.RLock())
@@ -218,10 +225,20 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
         min(parallel, len(jobs)), context, initializer=_start, initargs=(tqdm.get_lock(),)
     )
     try:
-        for _ in pool.map(train_fold, jobs):
-            pass
+        left = iter(jobs)
+        # no more at a time than there are processes, since what the pool has queued it also runs
+        running = {pool.submit(train_fold, job) for job in islice(left, parallel)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            running |= {pool.submit(train_fold, job) for job in islice(left, len(done))}
+    except InputError as error:
+        if running:
+            tqdm.write(f"{error}\nThe models in training are finished before this run ends.")
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
     shutil.rmtree(jobs[0].checkpoint.path.parent)
 
 
@@ -233,7 +250,14 @@ def _start(lock: object) -> None:
 
 
 def train_fold(job: Job) -> None:
-    """Train one model and write it and its curves."""
+    """Train one model and write it and its curves.
+
+    Raises
+    ------
+    DivergedError
+        If a loss or a parameter is not finite; names the fold, and the seed of several.
+    """
+    name = job.curves.name.replace("-", " ")
     with FeatureStore(job.store) as store:
         examples = Examples(store, job.model, job.train.max_steps)
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
@@ -247,7 +271,7 @@ def train_fold(job: Job) -> None:
             Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live,
             tqdm(
                 total=math.ceil(job.train.epochs / job.train.validate_every),
-                desc=job.curves.name.replace("-", " "),
+                desc=name,
                 unit="validation",
             ) as bar,
         ):
@@ -259,19 +283,22 @@ def train_fold(job: Job) -> None:
                 bar.set_postfix(WA=f"{figures['development/weighted_accuracy']:.3f}", refresh=False)
                 bar.update()
 
-            fit(
-                classifier,
-                examples,
-                train,
-                development,
-                truth=job.truth,
-                targets=job.targets,
-                settings=job.train,
-                device=torch.device(job.device),
-                random=np.random.default_rng(int(order)),
-                log=log,
-                checkpoint=job.checkpoint,
-            )
+            try:
+                fit(
+                    classifier,
+                    examples,
+                    train,
+                    development,
+                    truth=job.truth,
+                    targets=job.targets,
+                    settings=job.train,
+                    device=torch.device(job.device),
+                    random=np.random.default_rng(int(order)),
+                    log=log,
+                    checkpoint=job.checkpoint,
+                )
+            except DivergedError as error:
+                raise DivergedError(f"{name}: {error}") from error
     classifier.save(job.weights)
 
 

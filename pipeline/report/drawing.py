@@ -42,7 +42,7 @@ def figure(found: Look) -> Figure | None:
 
 def _panels(found: Look) -> list[Panel]:
     """The panels that there is something for, from top to bottom."""
-    attended = {target for target, weights in found.hops if len(weights)}
+    attended = {target for _, target, _ in _hops(found)}
     panels: list[Panel] = []
     for modality in ("text", "audio", "video"):
         if modality == "audio" and found.waveform is not None:
@@ -55,10 +55,18 @@ def _panels(found: Look) -> list[Panel]:
     return panels
 
 
+def _hops(found: Look) -> list[tuple[int, str, np.ndarray]]:
+    """Number, target and weights of the hops that can be drawn: with steps, all weights finite."""
+    return [
+        (number, target, weights)
+        for number, (target, weights) in enumerate(found.hops, 1)
+        if len(weights) and np.isfinite(weights).all()
+    ]
+
+
 def _draw_track(found: Look, track: Track, axes: Axes) -> None:
     """The weights of the hops on the steps of one stream."""
-    numbered = enumerate(found.hops, 1)
-    hops = [(n, weights) for n, (target, weights) in numbered if target == track.modality]
+    hops = [(n, weights) for n, target, weights in _hops(found) if target == track.modality]
     steps = slice(track.first, track.first + len(track))
     places = np.arange(len(track)) if track.words else track.times
     gap = 1.0 if track.words else float(np.min(np.diff(places), initial=found.seconds / 3))

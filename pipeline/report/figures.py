@@ -189,6 +189,8 @@ def _heat(
     axes.set_xlabel("emotion")
     axes.axvline(0.5, color="white", lw=3)
     for (row, place), value in np.ndenumerate(table.to_numpy()):
+        if not np.isfinite(value):  # no utterance of the emotion has two steps
+            continue
         axes.text(place, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=INK)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
