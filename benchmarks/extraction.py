@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from pipeline import compute
 from pipeline.corpus.table import read_table
 from pipeline.features.extraction import Extractor, extract
+from pipeline.hdf5 import reading
 
 RELEASE = "IEMOCAP_full_release"  # in the embedded corpus
 Task = Callable[[], list[np.ndarray]]
@@ -118,5 +118,5 @@ def extracted(
             report=folder / "report.json",
             workers=workers,
         )
-        with h5py.File(folder / "features.h5") as file:
+        with reading(folder / "features.h5") as file:
             return [file[f"{stream}/values"][:] for stream in streams]

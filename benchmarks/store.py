@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import results
 from pipeline import params, store
-from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
+from pipeline.hdf5 import SCHEMA_VERSION, reading, write_strings, writing
 from tests import synthetic
 
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
@@ -139,7 +139,7 @@ def _ragged(path: Path) -> Iterator[list[np.ndarray]]:
 
 
 def _grouped(path: Path) -> Iterator[list[np.ndarray]]:
-    with h5py.File(path) as file:
+    with reading(path) as file:
         ids = sorted(file)
         for batch in _shuffled(len(ids)):
             yield [file[f"{ids[index]}/{name}"][:] for index in batch for name in STREAMS]
@@ -174,7 +174,7 @@ def make_features(path: Path, ids: list[str]) -> None:
 
 def make_grouped(features: Path, path: Path) -> None:
     """Write the same streams as a group an utterance with a dataset a stream."""
-    with h5py.File(features) as source, h5py.File(path, "w") as file:
+    with reading(features) as source, h5py.File(path, "w", locking=False) as file:
         streams = [store.Stream(name, source[name]) for name in STREAMS]
         for index, utterance in enumerate(source["utterances/id"].asstr()[:]):
             for stream in streams:

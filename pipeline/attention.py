@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from pipeline import evaluation
 from pipeline.batches import Examples
-from pipeline.hdf5 import write_strings, writing
+from pipeline.hdf5 import reading, write_strings, writing
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 
@@ -207,7 +207,7 @@ def _groups(figures: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _hops(path: Path) -> Iterator[tuple[int, str, list[str], list[np.ndarray]]]:
     """Number, target, emotions and weights of each hop of a file."""
-    with h5py.File(path) as file:
+    with reading(path) as file:
         emotions = file["utterances/emotion"].asstr()[:].tolist()
         for number in range(1, len(file)):
             group = file[f"hop-{number}"]

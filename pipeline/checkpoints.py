@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any
 
 import torch
 
+from pipeline import InputError
+from pipeline.filesystem import unreadable
 from pipeline.space import full_disk_reported
 
 # what decides a result; how a store is read does not, since the store's bytes are in the key
@@ -64,12 +64,22 @@ class Checkpoint:
         partial.replace(self.path)
 
     def load(self) -> dict[str, Any] | None:
-        """What was kept; None where there is nothing, or something damaged or of another key."""
+        """What was kept; None where there is nothing, or something damaged or of another key.
+
+        Raises
+        ------
+        InputError
+            If the system does not let read it, since what it holds is not to be trained again.
+        """
         try:
             state = torch.load(self.path, weights_only=True, map_location="cpu")
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
+        except OSError as error:
+            raise InputError(
+                f"{unreadable(self.path, error)}; or delete it, and training starts anew"
+            ) from error
+        except Exception:  # torch raises many kinds for a damaged file
             return None  # not one of ours, or from a disk that lost it: train from the start
         return state if isinstance(state, dict) and state.get("key") == self.key else None
 

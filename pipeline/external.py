@@ -29,7 +29,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
+from pipeline.filesystem import unreadable
+from pipeline.hdf5 import SCHEMA_VERSION, reading, write_strings, writing
 
 _RESERVED = ("utterances", "votes")  # groups that each store has anyway
 
@@ -242,8 +243,10 @@ def _opened(source: Path) -> Iterator[_Source]:
         yield _folder(source)
         return
     try:
-        file = h5py.File(source)
+        file = reading(source)
     except OSError as error:
+        if error.errno:
+            raise ExternalError(unreadable(source, error)) from error
         raise ExternalError(
             f"{source}: is no folder and no HDF5 file that can be read: {error}"
         ) from error
@@ -278,7 +281,9 @@ def _read_npy(path: Path) -> np.ndarray:
     """An array of a file, read from disk when it is used."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
+        raise ExternalError(unreadable(path, error)) from error
+    except (ValueError, OverflowError) as error:
         raise ExternalError(f"{path}: is no .npy file of numbers: {error}") from error
 
 
@@ -287,7 +292,9 @@ def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise ExternalError(unreadable(path, error)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ExternalError(f"{path}: is no CSV file: {error}") from error
     names = None
     if rows and not any(_is_number(cell) for cell in rows[0]):

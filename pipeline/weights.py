@@ -23,6 +23,7 @@ from typing import Any
 from pipeline import InputError, params
 from pipeline.features import glove
 from pipeline.features.words import TextError
+from pipeline.filesystem import unreadable
 
 RANDOM = "random"
 STATE_DICT_ENDINGS = (".safetensors", ".pth", ".pt")
@@ -100,8 +101,10 @@ def check(path: Path, found: dict[str, str]) -> None:
     remedy = "`dvc repro --force --single-item weights` records the present ones"
     try:
         recorded = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError) as error:
         raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
+    except OSError as error:
+        raise WeightsError(unreadable(path, error)) from error
     for file in sorted(found.keys() | recorded.keys()):
         before, now = recorded.get(file, "missing"), found.get(file, "missing")
         if before != now:
@@ -112,9 +115,18 @@ def check(path: Path, found: dict[str, str]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        If the system does not let read it.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(unreadable(path, error)) from error
 
 
 # --- BERT ----------------------------------------------------------------------------------------
@@ -153,6 +165,8 @@ def bert_folder(name: str) -> Path:
             return _complete(Path(name))
         return _hub_folder(name)
     except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise WeightsError(f"text.bert: {unreadable(Path(name), error)}") from error
         is_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
         model = name if is_name else "google-bert/bert-base-uncased"
         local = f"data/weights/{Path(model).name}"

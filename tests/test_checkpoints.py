@@ -115,7 +115,7 @@ def test_a_finished_model_is_not_trained_again(
     assert outcome(found) == before
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"junk" * 1000, None])
 def test_a_damaged_or_foreign_checkpoint_is_ignored(
     store: Path, tmp_path: Path, damage: bytes | None
 ) -> None:

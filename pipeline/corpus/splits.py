@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import InputError, params
+from pipeline.filesystem import unreadable
 
 PARTS = ("train", "development", "test")
 
@@ -246,7 +247,7 @@ def read(path: Path) -> list[Fold]:
             "queued or temporary experiment sees only the files that git knows: `git add` the list"
         ) from error
     except OSError as error:
-        raise SplitError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SplitError(unreadable(path, error)) from error
     except ValueError as error:
         raise SplitError(f"{path}: is no table of folds: {error}") from error
     if table.empty:

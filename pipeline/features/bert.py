@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline import weights
 from pipeline.features.words import TextError
+from pipeline.filesystem import unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -142,6 +143,8 @@ def _tokenizer(folder: Path) -> tuple[Any, Any]:
             transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
         )
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise TextError(f"text.bert: {unreadable(folder, error)}") from error
         raise TextError(f"text.bert: {folder} holds no model of transformers: {error}") from error
 
 

@@ -25,16 +25,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.compute import start_worker
 from pipeline.features import fingerprint
-from pipeline.hdf5 import SCHEMA_VERSION, write_strings, writing
+from pipeline.filesystem import lock, unreadable
+from pipeline.hdf5 import SCHEMA_VERSION, reading, remove_remains, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
 
 Arrays = dict[str, np.ndarray]
@@ -135,18 +134,16 @@ def extract(
 
 @contextmanager
 def _alone(parts: Path) -> Iterator[None]:
-    """Keep other runs from writing `parts`; the system ends this even for a killed process."""
-    lock = FileLock(parts.with_name(f"{parts.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{parts}: another run is writing it; wait until that has ended, then start again"
-        ) from None
-    try:
+    """Keep other runs from writing `parts`, where the file system has locks."""
+    with parts.with_name(f"{parts.name}.lock").open("w") as file:
+        try:
+            if not lock(file):
+                print(f"{parts}: has no lock on this file system; let no other run write it")
+        except BlockingIOError:
+            raise InputError(
+                f"{parts}: another run is writing it; wait until that has ended, then start again"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def _dialogs(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -203,12 +200,22 @@ def _write_part(path: Path, key: str, arrays: Arrays, problems: list[Problem]) -
 
 
 def _read_key(path: Path) -> str | None:
-    """The key of a finished part; None if it is missing or damaged."""
+    """The key of a finished part; None if it is missing or damaged.
+
+    Raises
+    ------
+    InputError
+        If the system does not let read it, since what it holds is not to be computed again.
+    """
     try:
         with np.load(path) as part:
             return str(part["key"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
+    except OSError as error:
+        raise InputError(
+            f"{unreadable(path, error)}; or delete it, and its dialog is computed again"
+        ) from error
 
 
 def _join(
@@ -218,9 +225,7 @@ def _join(
     shapes, lengths = _measure(parts)
     needed = _size(shapes, lengths, ids, identity, constants)
     output.parent.mkdir(parents=True, exist_ok=True)
-    # of runs that were killed right here; the lock says that none is alive
-    for partial in output.parent.glob(f".{output.name}.*.partial"):
-        partial.unlink()
+    remove_remains(output)
     remedy = f"{_REMEDY} {parts[0].parent}"
     with (
         full_disk_reported(output, needed, remedy),
@@ -321,7 +326,7 @@ def _write_report(parts: list[Path], table: pd.DataFrame, output: Path, report: 
     for path in parts:
         with _opened(path) as part:
             problems += json.loads(str(part["problems"]))
-    with h5py.File(output) as file:
+    with reading(output) as file:
         streams = {
             name: {
                 "steps": int(group["offsets"][-1]),

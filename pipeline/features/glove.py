@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.features.words import TextError
+from pipeline.filesystem import unreadable
 
 PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors
 
@@ -105,6 +106,8 @@ def require(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> TextError:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return TextError(f"text.glove: {unreadable(path, error)}")
     return TextError(
         f"text.glove: {path} cannot be read ({error.strerror}). Fetch glove.840B.300d.zip (2.2 GB) "
         "from https://nlp.stanford.edu/projects/glove by hand, unpack glove.840B.300d.txt (5.6 GB) "

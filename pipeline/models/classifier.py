@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pipeline import InputError, params
 from pipeline.batches import Batch
+from pipeline.filesystem import unreadable
 from pipeline.models import MODELS
 from pipeline.models.encoders import Hopping
 
@@ -147,7 +148,7 @@ class Classifier(nn.Module):
         Raises
         ------
         InputError
-            If the file is no such model, or one of another version.
+            If the file cannot be read, is no such model, or is one of another version.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -161,7 +162,9 @@ class Classifier(nn.Module):
                 params.MaxSteps.model_validate(config["max_steps"]),
             )
             classifier.load_state_dict(tensors)
-        except (OSError, SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
+        except OSError as error:
+            raise InputError(unreadable(path, error)) from error
+        except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{path}: is no model that this version can read ({error}); train it again with "
                 "`dvc repro --force --single-item train`"

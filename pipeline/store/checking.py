@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.hdf5 import rows_a_block
 from pipeline.store import hashing, truncation
-from pipeline.store.reading import StoreError, Stream, open_checked
+from pipeline.store.reading import DamagedStoreError, Stream, open_checked
 
 _NAMED = 5  # utterances named in a fault
 
@@ -27,11 +27,11 @@ def verify(path: Path) -> list[str]:
     Raises
     ------
     StoreError
-        If it is missing, no HDF5 file, or of another schema version.
+        As :func:`pipeline.store.open_checked`, but not for a file that is only cut off.
     """
     try:
         file = open_checked(path)
-    except StoreError:
+    except DamagedStoreError:
         if not (cut := truncation.missing(path)):
             raise
         faults = [

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pipeline import InputError
-from pipeline.hdf5 import SCHEMA_VERSION as MODALITY_VERSION
+from pipeline import InputError, hdf5
+from pipeline.filesystem import unreadable
 
 SCHEMA_VERSION = 2
 """Of the feature store; each modality's file has its own, :mod:`pipeline.hdf5`."""
@@ -23,20 +23,35 @@ class StoreError(InputError):
     """A feature store that cannot be used; the message names the file and the remedy."""
 
 
+class DamagedStoreError(StoreError):
+    """A file whose content is damaged, or which is no HDF5 file."""
+
+
 def open_checked(path: Path) -> h5py.File:
     """Open a feature store, or the file of one modality, of the version that this code reads.
 
     Raises
     ------
     StoreError
-        If it is missing, no HDF5 file, or of another schema version.
+        If it is missing, cannot be read, or is of another schema version.
+    DamagedStoreError
+        If it is no HDF5 file or is damaged.
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file; `dvc pull` or `dvc repro store` makes it")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
+        file = hdf5.reading(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
+            f"{path}: no such file; `dvc pull` or `dvc repro store` makes it"
+        ) from error
+    except OSError as error:
+        if error.errno:
+            raise StoreError(unreadable(path, error)) from error
+        if hdf5.is_open_otherwise(error):
+            raise StoreError(
+                f"{path}: this process has it open already, for writing or with locks; close it, "
+                "or read the attribute `file` of the store that is open"
+            ) from error
+        raise DamagedStoreError(
             f"{path}: is no HDF5 file or is damaged ({error}); `dvc repro --force --single-item "
             "store` or `dvc pull --force` replaces it"
         ) from error
@@ -46,11 +61,13 @@ def open_checked(path: Path) -> h5py.File:
         is_modality = "extractor" in file.attrs
     except (OSError, RuntimeError) as error:
         file.close()
-        raise StoreError(
+        if isinstance(error, OSError) and error.errno:
+            raise StoreError(unreadable(path, error)) from error
+        raise DamagedStoreError(
             f"{path}: its attributes are damaged ({error}); `python -m pipeline.store verify` says "
             "what else is"
         ) from error
-    expected = MODALITY_VERSION if is_modality else SCHEMA_VERSION
+    expected = hdf5.SCHEMA_VERSION if is_modality else SCHEMA_VERSION
     if version != expected:
         file.close()
         found = "has no schema version" if version is None else f"has schema version {version}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.corpus import votes as raters
-from pipeline.hdf5 import bytes_a_row, rows_a_block, write_strings, writing
+from pipeline.hdf5 import bytes_a_row, remove_remains, rows_a_block, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
 from pipeline.store import hashing
 from pipeline.store.checking import check
@@ -67,7 +66,7 @@ def assemble(
     if not settings.include_text:
         table = table.drop(columns="text")
     output.parent.mkdir(parents=True, exist_ok=True)
-    _remove_remains(output)
+    remove_remains(output)
     with _opened(modalities, ids) as (streams, extractors):
         needed = _size(table, counts, streams, settings)
         remedy = "make room and run `dvc repro store` again"
@@ -146,17 +145,6 @@ def _size(
         total += 4 * len(table)  # checksums
     # HDF5's own: headers, attributes and chunk indices
     return total + 8192 * (datasets + 8) + total // 200
-
-
-def _remove_remains(output: Path) -> None:
-    """Delete what killed runs left of `output`; HDF5 locks the file of a run that is alive."""
-    for partial in output.parent.glob(f".{output.name}.*.partial"):
-        with partial.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-        partial.unlink(missing_ok=True)
 
 
 def _same_ids(source: h5py.File, ids: list[str], path: Path) -> None:

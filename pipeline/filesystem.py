@@ -1,0 +1,64 @@
+"""What the file system says and gives: the meaning of its errors, and locks where it has them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+# as some network file systems answer, such as NFS and Lustre mounted without locks
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+_RIGHTS = "ask its owner for the right to read it and all folders above it"
+_REMEDIES = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EISDIR: "a file is needed there",
+    errno.EIO: "its disk or network fails; once that is mended start again, or copy the file anew",
+    errno.ESTALE: "its server has moved or lost it; mount the file system again",
+    errno.EMFILE: "allow more open files with `ulimit -n`",
+}
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """What to tell of a file that the system does not let read: the system's reason and a remedy.
+
+    It says nothing of what the file holds, since nobody has seen that.
+    """
+    # libraries written in Rust give the reason in the message only
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "start again once the system lets read it")
+    return f"{path}: cannot be read: {reason}; {remedy}"
+
+
+def lock(file: int | IO) -> bool:
+    """Lock an open file, or descriptor, against other processes until it is closed.
+
+    The system ends the lock even for a killed process.
+
+    Parameters
+    ----------
+    file
+        Open for writing, which NFS needs.
+
+    Returns
+    -------
+    bool
+        False where the file system has no locks, so that nothing is kept away.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process has locked it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError as error:  # what some NFS servers answer
+        raise BlockingIOError(error.errno, error.strerror) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
