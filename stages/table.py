@@ -13,8 +13,10 @@ OUTPUT = Path("results")
 
 def main() -> None:
     """Write the table in the repository's root."""
+    settings = params.load()
     listed = rows.read(FOLDER / "rows.yaml")
-    found = table.results(listed, params.load(), RESULTS)
+    store = Path(f"data/features/{settings.corpus.name}.h5")
+    found = table.results(listed, settings, RESULTS, store)
     figures = table.published(FOLDER / "published.csv", listed)
     built = table.build(found, listed.reference, figures)
     writing.write(built, OUTPUT)

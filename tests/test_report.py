@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -21,7 +20,7 @@ from pipeline import attention, evaluation, report
 from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
-from pipeline.store import FeatureStore
+from pipeline.store import FeatureStore, identity
 from tests import videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models
@@ -268,26 +267,27 @@ def test_the_comparison_is_shown_if_it_is_of_this_corpus(
     assert "AMH-7 A+T 1,234 0.611 ± 0.022 0.611 ± 0.022 p is of" in words
     assert "WA less that of AMH-7" in words
     assert (tmp_path / "run" / "plots" / "comparison.png").is_file()
-    assert "Outdated: these models were trained on another version of the feature store" in words
+    assert (
+        "Outdated: these models were trained on features of other parameters, versions or" in words
+    )
 
 
-def test_a_comparison_is_outdated_if_the_store_has_changed(tmp_path: Path) -> None:
-    store = tmp_path / "store.h5"
-    store.write_bytes(b"features")
-    content = hashlib.sha256(b"features").hexdigest()
-    for written, outdated in ((content, False), ("f" * 64, True)):
-        table = comparison_file(tmp_path / "own.csv", "embedded", written)
-        assert facts.comparison(table, "embedded", store)["outdated"] == outdated
+def test_a_comparison_is_outdated_if_what_decides_the_store_has_changed(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    for written, outdated in ((identity(store.file), False), ("f" * 64, True)):
+        table = comparison_file(tmp_path / "own.csv", "synthetic", written)
+        assert facts.comparison(table, store)["outdated"] == outdated
 
 
-def test_a_comparison_of_another_corpus_or_not_made_yet_has_no_rows(tmp_path: Path) -> None:
+def test_a_comparison_of_another_corpus_or_not_made_yet_has_no_rows(
+    store: FeatureStore, tmp_path: Path
+) -> None:
     (tmp_path / "empty.csv").write_text("corpus\n")
-    store = tmp_path / "store.h5"
-    store.touch()
     for name in ("empty", "missing"):
-        found = facts.comparison(tmp_path / f"{name}.csv", "embedded", store)
+        found = facts.comparison(tmp_path / f"{name}.csv", store)
         assert (found["corpus"], len(found["table"])) == ("", 0)
-    found = facts.comparison(comparison_file(tmp_path / "other.csv", "iemocap"), "embedded", store)
+    found = facts.comparison(comparison_file(tmp_path / "other.csv", "iemocap"), store)
     assert (found["corpus"], len(found["table"])) == ("iemocap", 0)
 
 

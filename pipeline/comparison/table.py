@@ -13,6 +13,8 @@ import pandas as pd
 
 from pipeline import InputError, evaluation, params, significance
 from pipeline.comparison import rows
+from pipeline.store import FeatureStore, identity
+from pipeline.weights import sha256
 
 TESTED = {"weighted_accuracy": "", "unweighted_accuracy": "_unweighted"}
 """The figures that are tested, and what the names of their columns end with."""
@@ -31,7 +33,8 @@ class Result:
     Attributes
     ----------
     record
-        ``row.json`` of :func:`pipeline.comparison.rows.run`.
+        ``row.json`` of :func:`pipeline.comparison.rows.run`, but ``store`` is its identity,
+        :func:`pipeline.store.identity`.
     predictions
         ``predictions.csv``.
     """
@@ -60,7 +63,9 @@ class Table:
     hops: dict[int, str]
 
 
-def results(listed: rows.Rows, common: params.Params, folder: Path) -> dict[str, Result]:
+def results(
+    listed: rows.Rows, common: params.Params, folder: Path, store: Path
+) -> dict[str, Result]:
     """The results of all rows, by key.
 
     Parameters
@@ -71,11 +76,15 @@ def results(listed: rows.Rows, common: params.Params, folder: Path) -> dict[str,
         The parameter file.
     folder
         Has a folder a row.
+    store
+        The feature store that they were trained on.
 
     Raises
     ------
     ComparisonError
-        If a row has no result, one of other parameters, or of another store than the reference.
+        If a row has no result, one of other parameters, or one of another store.
+    StoreError
+        If the store is missing or cannot be used.
     """
     found = {}
     for key in listed.overrides:
@@ -93,13 +102,16 @@ def results(listed: rows.Rows, common: params.Params, folder: Path) -> dict[str,
                     f"{remedy}"
                 )
         found[key] = Result(record, predictions)
-    first = found[listed.reference]
+    with FeatureStore(store) as opened:
+        origin = identity(opened.file)
+    content = sha256(store)
     for key, result in found.items():
-        if result.record["store"] != first.record["store"]:
+        if result.record["store"] != content:
             raise ComparisonError(
-                f"{folder}: {key} and {listed.reference} are of different feature stores; run "
-                "`make table`, which makes anew what is older than the store"
+                f"{folder / key}: is of another feature store than {store}; run `make table`, "
+                "which makes anew what is older than the store"
             )
+        result.record["store"] = origin
     return found
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.store import FeatureStore
-from pipeline.weights import sha256
+from pipeline.store import FeatureStore, identity
 
 
 def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -80,33 +79,33 @@ def corpus_rows(
     return [*rows, {"name": "all", "counts": found.sum().tolist()}]
 
 
-def comparison(path: Path, corpus: str, store: Path) -> dict[str, Any]:
-    """What the file of the comparison says, if it is of this corpus.
+def comparison(path: Path, store: FeatureStore) -> dict[str, Any]:
+    """What the file of the comparison says, if it is of the store's corpus.
 
     Parameters
     ----------
     path
         The table of :mod:`pipeline.comparison`; it may be missing, or have no rows yet.
-    corpus, store
-        The feature store, and the corpus it is of.
+    store
+        The feature store.
 
     Returns
     -------
     comparison
         ``corpus`` that the table is of, empty if there is none; its ``table``, without rows if it
         is of another corpus; the ``reference`` that differences are to; whether it is
-        ``outdated``, made with another version of the feature store.
+        ``outdated``: a row is of a store of another :func:`pipeline.store.identity`.
     """
     table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
     found = str(table["corpus"].iloc[0]) if len(table) else ""
-    if found != corpus:
+    if found != store.file.attrs["corpus"]:
         table = table.iloc[:0]
     references = [row["model"] for row in table.to_dict("records") if row["difference"] == ""]
     return {
         "corpus": found,
         "table": table,
         "reference": references[0] if references else "the reference",
-        "outdated": bool(len(table)) and set(table["store"]) != {sha256(store)},
+        "outdated": bool(len(table)) and set(table["store"]) != {identity(store.file)},
     }
 
 

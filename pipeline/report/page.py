@@ -94,7 +94,7 @@ def write(
     )
     assigned = pd.read_csv(models / "folds.csv", keep_default_na=False)
     emotions = assigned.drop_duplicates("utterance").set_index("utterance")["emotion"]
-    rows = facts.comparison(comparison, corpus, store.path)
+    rows = facts.comparison(comparison, store)
     tables = _tables(store, training, predictions, classes, missing=missing, looked=looked)
     summary = evaluation.summary(tables["folds"])
     typical = _median(predictions, classes)

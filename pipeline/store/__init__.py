@@ -25,6 +25,7 @@ from pipeline.store.checking import check, verify
 from pipeline.store.command import main
 from pipeline.store.comparing import compare
 from pipeline.store.describing import describe
+from pipeline.store.hashing import identity
 from pipeline.store.reading import SCHEMA_VERSION, FeatureStore, StoreError, Stream, open_checked
 from pipeline.store.writing import assemble
 
@@ -37,6 +38,7 @@ __all__ = [
     "check",
     "compare",
     "describe",
+    "identity",
     "main",
     "open_checked",
     "verify",

@@ -1,17 +1,20 @@
 """Hashes of a store's content, recorded when it is written and compared when it is verified.
 
 SHA-256 tells whether a dataset, a group or the whole store is as it was written; a CRC-32 an
-utterance and group tells where it is not.
+utterance and group tells where it is not. A store's identity tells whether two were made of the
+same, wherever that was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +23,8 @@ from pipeline.hdf5 import rows_a_block
 
 ALIGNED = ("values", "times", "tokens")
 """Datasets of a stream with rows of utterances; the others hold for all utterances."""
+
+_BUILD = re.compile(r"(\d[\w.]*)\+[\w.]+")  # a version with its build: 2.13.0+cpu
 
 _EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
 
@@ -85,6 +90,45 @@ def whole(file: h5py.File, groups: Mapping[str, str]) -> str:
         if name != "sha256"
     }
     return _digest({"attributes": attributes, "groups": dict(groups)})
+
+
+def identity(file: h5py.File) -> str:
+    """Digest of all that decides what a store holds, the same on every processor.
+
+    That is the utterance table, the votes, the type of the values, the values of streams made
+    elsewhere, and of the others what their extractors say: parameters, versions and weights. The
+    values that were computed do not count, since their last bits differ between processors; nor
+    does a version's build (``+cpu``), nor the digest of random weights, which are computed as well.
+    The text does by its digest, so that a store without text has the same identity.
+    """
+    extractors = json.loads(file.attrs["extractors"])
+    table = file["utterances"]
+    taken_over = {
+        "votes",
+        *(found["external"] for found in extractors.values() if "external" in found),
+    }
+    decisive = {
+        "extractors": _without_builds(extractors),
+        "dtype": json.loads(file.attrs["storage"])["dtype"],
+        "utterances": {
+            name: recorded(table[name]) for name in sorted(set(table) - {"crc32", "text"})
+        },
+        "streams": {name: recorded(file[name]) for name in sorted(taken_over & set(file))},
+    }
+    return _digest(decisive)
+
+
+def _without_builds(value: Any) -> Any:
+    """What extractors say of themselves, without what depends on the machine."""
+    if isinstance(value, dict):
+        is_random = value.get("weights") == "random"
+        return {
+            key: _without_builds(inner)
+            for key, inner in value.items()
+            if not (is_random and key == "weights_sha256")
+        }
+    found = _BUILD.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else value
 
 
 def contents(group: h5py.Group, utterances: int) -> Contents:
