@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline import params
-from pipeline.store import FeatureStore, StoreError, Stream
+from pipeline.store import FeatureStore, Statistics, StoreError, Stream
 
 _POOL = 16  # batches whose utterances are sorted by length together
 
@@ -145,27 +145,9 @@ class Examples:
         """Batches of like length, always the same."""
         return _cut(self.order(indices), size)
 
-    def statistics(self, name: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [D] over all steps of the utterances at `indices`.
-
-        Of a joined stream over the utterances. Two passes in float64, one utterance at a time; a
-        value that never varies gets deviation 1.
-        """
-
-        def rows(index: int) -> np.ndarray:
-            if name in self.joined:
-                return self.joined[name][index][None]
-            return self.sequence(name, index)
-
-        steps = len(indices) if name in self.joined else int(self.lengths[name][indices].sum())
-        width = self.widths[name]
-        mean, square = np.zeros(width), np.zeros(width)
-        for index in indices:
-            mean += rows(index).sum(axis=0, dtype=np.float64) / max(steps, 1)
-        for index in indices:
-            square += np.square(rows(index) - mean).sum(axis=0) / max(steps, 1)
-        deviation = np.sqrt(square)
-        return mean, np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
+    def statistics(self, name: str, indices: np.ndarray) -> Statistics:
+        """Those of a stream over the steps up to the cut, of the utterances at `indices`."""
+        return (self.streams | self.joined)[name].statistics(indices, self.lengths.get(name))
 
 
 def padded(arrays: Sequence[np.ndarray], dtype: npt.DTypeLike) -> Tensor:

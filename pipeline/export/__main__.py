@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
             "--steps", nargs="+", default=[], metavar="KIND=NUMBER", help=f"(default: {shown})"
         )
         command.add_argument(
+            "--standardise",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="each value by mean and deviation of the fold's training part (default: yes)",
+        )
+        command.add_argument(
             "--params",
             type=Path,
             default=Path("params.yaml"),
@@ -81,14 +87,18 @@ def _run(options: argparse.Namespace) -> None:
         defaults = arrays.STREAMS if options.format == "arrays" else mmsa.STREAMS
         streams = defaults | _pairs(options.streams, "--streams", defaults)
         streams = {kind: name for kind, name in streams.items() if name != "none"}
-        steps = _steps(options.steps)
+        chosen: Any = {
+            "streams": streams,
+            "steps": _steps(options.steps),
+            "standardise": options.standardise,
+        }
         settings = params.load(options.params)
         lists = options.params.parent / "splits"
         classes, names, parts = divide(store, settings, lists, options.fold)
         if options.format == "arrays":
-            arrays.write(store, options.output, classes, parts, streams=streams, steps=steps)
+            arrays.write(store, options.output, classes, parts, **chosen)
         else:
-            mmsa.write(store, options.output, classes, names, parts, streams=streams, steps=steps)
+            mmsa.write(store, options.output, classes, names, parts, **chosen)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

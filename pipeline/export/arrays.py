@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.export.common import STEPS, of_kind, whole, write_padded, write_rows
+from pipeline.export.common import STEPS, measured, of_kind, whole, write_padded, write_rows
 from pipeline.store import FeatureStore, Stream
 
 STREAMS = {"audio": "mfcc", "text": "glove", "video": "resnet", "prosody": "prosody"}
 """The streams that are written by default."""
+
+# of files
+_NAMES = {"audio": "audio_mfcc", "text": "nlp_trans", "video": "video", "prosody": "audio_prosody"}
 
 
 def write(
@@ -27,6 +30,7 @@ def write(
     *,
     streams: Mapping[str, str] = STREAMS,
     steps: Mapping[str, int] = STEPS,
+    standardise: bool = True,
 ) -> None:
     """Write a folder of padded arrays as the released code of the AMH paper loads them.
 
@@ -36,6 +40,11 @@ def write(
     are no padding; of token ids padding is 0), ``_label`` [N] int64, and ``_id.csv``, which is
     ours. Beside them ``W_embedding.npy`` [V, D] float32, the vectors of the ids, and ``dic.pkl``,
     the id of each word (of its number, where the store holds no words).
+
+    Standardised values have mean 0 and deviation 1 over the exported steps of the training part;
+    ``audio_mfcc_mean``, ``audio_mfcc_deviation`` and so on [D] float64 are what they had before. A
+    value that never varies there keeps its scale. Padding stays 0; token ids and their vectors are
+    left as they are.
 
     Parameters
     ----------
@@ -49,6 +58,8 @@ def write(
         The stream of ``audio``, ``text``, ``video`` and ``prosody``; what is not named is left out.
     steps
         Steps that ``audio``, ``text`` and ``video`` are padded or cut to.
+    standardise
+        Whether values are standardised; else they are those of the store.
 
     Raises
     ------
@@ -56,19 +67,23 @@ def write(
         If the folder exists, or a stream is missing or of another kind.
     """
     chosen = {kind: of_kind(store, kind, name) for kind, name in streams.items()}
-    names = {"audio": "audio_mfcc", "text": "nlp_trans", "video": "video"}
+    numbers = {kind: stream for kind, stream in chosen.items() if not stream.has_tokens}
     table = store.utterances
     with whole(output) as folder:
         folder.mkdir()
+        statistics = measured(numbers, parts["train"], steps) if standardise else {}
+        for kind, found in statistics.items():
+            np.save(folder / f"{_NAMES[kind]}_mean.npy", found.mean)
+            np.save(folder / f"{_NAMES[kind]}_deviation.npy", found.deviation)
         for part, rows in parts.items():
             prefix = {"development": "dev"}.get(part, part)
             for kind, stream in chosen.items():
+                path, progress = folder / f"{prefix}_{_NAMES[kind]}.npy", f"{prefix} {kind}"
+                scale = statistics.get(kind)
                 if kind == "prosody":
-                    path = folder / f"{prefix}_audio_prosody.npy"
-                    write_rows(stream, rows, path, f"{prefix} {kind}")
+                    write_rows(stream, rows, path, progress, scale)
                     continue
-                path = folder / f"{prefix}_{names[kind]}.npy"
-                n = write_padded(stream, rows, steps[kind], path, f"{prefix} {kind}")
+                n = write_padded(stream, rows, steps[kind], path, progress, statistics=scale)
                 if kind != "text":
                     np.save(folder / f"{prefix}_{kind}_seqN.npy", n.astype(np.int32))
             np.save(folder / f"{prefix}_label.npy", classes[rows])

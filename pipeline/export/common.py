@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pipeline import InputError, params
 from pipeline.corpus import labels, splits
-from pipeline.store import FeatureStore, Stream
+from pipeline.store import FeatureStore, Statistics, Stream
 
 STEPS = {"audio": 750, "text": 128, "video": 32}
 """The steps that each modality is padded or cut to by default: those of the AMH paper's code."""
@@ -76,10 +76,16 @@ def of_kind(store: FeatureStore, kind: str, name: str) -> Stream:
     return stream
 
 
-def values(stream: Stream, row: int, *, vectors: bool) -> np.ndarray:
-    """One utterance; with `vectors` those of its token ids."""
-    found = stream[row]
-    return stream.vectors[found] if vectors and stream.has_tokens else found
+def measured(
+    streams: Mapping[str, Stream], train: np.ndarray, steps: Mapping[str, int]
+) -> dict[str, Statistics]:
+    """By kind the statistics of each stream over the exported steps of the rows `train`."""
+    return {
+        kind: stream.statistics(
+            train, np.minimum(stream.lengths, steps[kind]) if kind in steps else None
+        )
+        for kind, stream in streams.items()
+    }
 
 
 def write_padded(
@@ -90,27 +96,39 @@ def write_padded(
     progress: str,
     *,
     vectors: bool = False,
+    statistics: Statistics | None = None,
 ) -> np.ndarray:
-    """Write [N, steps, D] or [N, steps] and return the [N] lengths after the cut."""
+    """Write [N, steps, D] or [N, steps] and return the [N] lengths after the cut.
+
+    With `vectors` token ids become theirs; with `statistics` values are standardised. Padding is
+    zero in any case.
+    """
     is_ids = stream.has_tokens and not vectors
     shape = (steps,) if is_ids else (steps, stream.width)
     dtype = np.dtype(np.int32 if is_ids else np.float32)
     with path.open("wb") as file:
         write_header(file, (len(rows), *shape), dtype)
         for row in tqdm(rows, progress, unit="utt"):
-            found = values(stream, row, vectors=vectors)[:steps]
+            found = (stream[row] if is_ids else stream.numbers(row))[:steps]
+            if statistics is not None:
+                found = statistics.standardise(found)
             padded = np.zeros(shape, dtype)
             padded[: len(found)] = found
             file.write(padded.data)
     return np.minimum(stream.lengths[rows], steps)
 
 
-def write_rows(stream: Stream, rows: np.ndarray, path: Path, progress: str) -> None:
-    """Write [N, P] of an utterance-level stream."""
+def write_rows(
+    stream: Stream, rows: np.ndarray, path: Path, progress: str, statistics: Statistics | None
+) -> None:
+    """Write [N, P] of an utterance-level stream; with `statistics` values are standardised."""
     with path.open("wb") as file:
         write_header(file, (len(rows), stream.width), np.dtype(np.float32))
         for row in tqdm(rows, progress, unit="utt"):
-            file.write(stream[row].astype(np.float32).data)
+            found = stream[row]
+            if statistics is not None:
+                found = statistics.standardise(found)
+            file.write(found.astype(np.float32).data)
 
 
 def write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:

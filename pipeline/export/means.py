@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.export.common import values, whole
+from pipeline.export.common import whole
 from pipeline.store import FeatureStore, Stream
 
 
@@ -52,7 +52,7 @@ def _columns(stream: Stream) -> Sequence[str | int]:
 
 
 def _mean(stream: Stream, row: int) -> list[str]:
-    found = values(stream, row, vectors=True)
+    found = stream.numbers(row)
     if stream.is_sequence:
         if not len(found):
             return [""] * stream.width

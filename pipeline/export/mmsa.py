@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.export.common import STEPS, ExportError, of_kind, whole, write_padded
+from pipeline.export.common import STEPS, ExportError, measured, of_kind, whole, write_padded
 from pipeline.store import FeatureStore
 
 STREAMS = {"audio": "mfcc", "text": "bert", "video": "resnet"}
 """The streams that are written by default."""
+
+_NAMES = {"audio": "audio", "text": "text", "video": "vision"}  # MMSA's
 
 NEUTRAL = 3.0  # the middle of the release's attribute scales, 1 to 5
 
@@ -27,6 +29,7 @@ def write(
     *,
     streams: Mapping[str, str] = STREAMS,
     steps: Mapping[str, int] = STEPS,
+    standardise: bool = True,
 ) -> None:
     """Write the pickle that MMSA loads.
 
@@ -35,11 +38,16 @@ def write(
     float32, ``audio_lengths`` and ``vision_lengths`` (lists of int), ``annotations`` (the classes'
     names), ``classification_labels`` [N] int64, and ``regression_labels`` [N] float32: the mean
     valence less 3, so that 0 is neutral as in MMSA's own data sets. Token ids become their vectors.
+
+    Values are standardised as in :func:`pipeline.export.arrays.write`, those of text too. A fourth
+    key ``statistics``, which MMSA does not look at, then holds the ``mean`` and the ``deviation``
+    [D] float64 that ``text``, ``audio`` and ``vision`` had.
+
     The arrays load with every version of NumPy, also those before 2.
 
     Parameters
     ----------
-    store, classes, parts, streams, steps
+    store, classes, parts, streams, steps, standardise
         As in :func:`pipeline.export.arrays.write`, without prosody.
     output
         The file, which must not exist.
@@ -66,6 +74,7 @@ def write(
             )
     texts = table["text"].tolist() if "text" in table else [""] * len(table)
     with whole(output) as partial:
+        statistics = measured(chosen, parts["train"], steps) if standardise else {}
         content: dict[str, dict[str, Any]] = {}
         for part, rows in parts.items():
             short = {"development": "valid"}.get(part, part)
@@ -77,13 +86,19 @@ def write(
                 "regression_labels": (rated[rows] - NEUTRAL).astype(np.float32),
             }
             for kind, stream in chosen.items():
-                name = "vision" if kind == "video" else kind
+                name = _NAMES[kind]
                 path = partial.with_name(f"{short}-{name}.npy")
-                progress = f"{short} {name}"
-                n = write_padded(stream, rows, steps[kind], path, progress, vectors=True)
+                progress, scale = f"{short} {name}", statistics.get(kind)
+                n = write_padded(
+                    stream, rows, steps[kind], path, progress, vectors=True, statistics=scale
+                )
                 content[short][name] = np.load(path, mmap_mode="c")
                 if kind != "text":
                     content[short][f"{name}_lengths"] = n.tolist()
+        if statistics:
+            content["statistics"] = {
+                _NAMES[kind]: found._asdict() for kind, found in statistics.items()
+            }
         with partial.open("wb") as file:
             _Pickler(file, protocol=5).dump(content)
 

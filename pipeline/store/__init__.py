@@ -26,12 +26,20 @@ from pipeline.store.command import main
 from pipeline.store.comparing import compare
 from pipeline.store.describing import describe
 from pipeline.store.hashing import identity
-from pipeline.store.reading import SCHEMA_VERSION, FeatureStore, StoreError, Stream, open_checked
+from pipeline.store.reading import (
+    SCHEMA_VERSION,
+    FeatureStore,
+    Statistics,
+    StoreError,
+    Stream,
+    open_checked,
+)
 from pipeline.store.writing import assemble
 
 __all__ = [
     "SCHEMA_VERSION",
     "FeatureStore",
+    "Statistics",
     "StoreError",
     "Stream",
     "assemble",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -79,6 +80,17 @@ def open_checked(path: Path) -> h5py.File:
     return file
 
 
+class Statistics(NamedTuple):
+    """Of each value of a stream the mean [D] and the standard deviation [D], float64."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """(values - mean) / deviation of [..., D], as float32."""
+        return ((values - self.mean) / self.deviation).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Stream:
     """One stream of a store; values are read when asked for."""
@@ -122,6 +134,37 @@ class Stream:
         """Values of one utterance: [T, D] float32, [T] int32 token ids, or [P] float32."""
         values = self.aligned("values", index)
         return values.astype(np.float32, copy=False) if values.dtype.kind == "f" else values
+
+    def numbers(self, index: int) -> np.ndarray:
+        """[T, D] or [P] float32 of one utterance; of token ids their vectors."""
+        return self.vectors[self[index]] if self.has_tokens else self[index]
+
+    def statistics(self, indices: np.ndarray, lengths: np.ndarray | None = None) -> Statistics:
+        """Mean and standard deviation over all steps of the utterances at `indices`.
+
+        Two passes in float64, one utterance at a time. A value that never varies gets deviation 1.
+
+        Parameters
+        ----------
+        indices
+            Rows of the store.
+        lengths
+            [N] how many steps of each utterance of the store count, the first ones; None: all.
+        """
+        lengths = self.lengths if lengths is None else lengths
+        steps = max(int(lengths[indices].sum()), 1)
+        mean, square = np.zeros(self.width), np.zeros(self.width)
+        for index in indices:
+            mean += self._steps(index, lengths).sum(axis=0, dtype=np.float64) / steps
+        for index in indices:
+            square += np.square(self._steps(index, lengths) - mean).sum(axis=0) / steps
+        deviation = np.sqrt(square)
+        varies = deviation > 1e-6 * (1 + np.abs(mean))
+        return Statistics(mean, np.where(varies, deviation, 1.0))
+
+    def _steps(self, index: int, lengths: np.ndarray) -> np.ndarray:
+        """[T, D], the steps of one utterance that count; of an utterance-level stream one."""
+        return np.atleast_2d(self.numbers(index))[: lengths[index]]
 
     def aligned(self, name: str, index: int) -> np.ndarray:
         """Steps of one utterance from any step-aligned dataset, such as ``times``."""
