@@ -1,0 +1,90 @@
+"""What docs/reading.md says of MFCC and of BERT's input holds for what the extractors store."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline import params, store
+from pipeline.features import extraction, words
+from pipeline.features.audio import AudioExtractor
+from pipeline.features.text import TextExtractor
+from tests.synthetic import STORED, table, votes
+
+ROOT = Path(__file__).parents[1]
+RATE = 16000
+TEXTS = [
+    "I don\u2019t know\u2026 [LAUGHTER]",
+    "\u201cNo\u201d ++BREATHING++ it\u00b4s\u2014well --LAUGHTER-- you`re",
+    "++LIP_SMACK++ twenty\u2010one \u2013 I said ''what''",
+]
+
+
+def make_release(folder: Path) -> None:
+    """Recordings of three utterances, and the store of what the extractors make of them."""
+    settings = params.load(ROOT / "params.yaml")
+    root = folder / settings.corpus.root
+    utterances = table().iloc[: len(TEXTS)].assign(text=TEXTS)
+    utterances["audio"] = (
+        "Session1/sentences/wav/Ses01F_impro01/" + utterances["utterance"] + ".wav"
+    )
+    random = np.random.default_rng(0)
+    for number, audio in enumerate(utterances["audio"]):
+        (root / audio).parent.mkdir(parents=True, exist_ok=True)
+        sound = np.sin(np.arange(8000 + 333 * number) / 9) * random.normal(0.3, 0.1, 1)
+        sound[:2000] = 0  # more than 80 decibels below the rest
+        soundfile.write(root / audio, sound, RATE, subtype="PCM_16")
+    glove = folder / "glove.txt"
+    glove.write_text("i 1 0\nknow 0 1\n", encoding="utf-8")
+    text = settings.text.model_copy(update={"glove": str(glove)})
+    extractors: dict[str, extraction.Extractor] = {
+        "audio": AudioExtractor(settings.audio, root),
+        "text": TextExtractor(text, utterances),
+    }
+    for name, extractor in extractors.items():
+        extraction.extract(
+            extractor,
+            utterances,
+            parts=folder / f"{name}.parts",
+            output=folder / f"{name}.h5",
+            report=folder / f"{name}.json",
+        )
+    (folder / "data/features").mkdir(parents=True)
+    store.assemble(
+        utterances,
+        votes(utterances),
+        [folder / f"{name}.h5" for name in extractors],
+        folder / "data/features/embedded.h5",
+        corpus="synthetic",
+        parameters={},
+        settings=STORED,
+    )
+
+
+def test_the_documented_calls_give_the_stored_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_release(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```pycon\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    example = doctest.DocTestParser().get_doctest("".join(blocks), {}, "docs/reading.md", None, 0)
+    said: list[str] = []
+    result = doctest.DocTestRunner().run(example, out=said.append, clear_globs=False)
+    assert result.attempted > 15 and not result.failed, "".join(said)
+    # more than the page says, here on one machine
+    found, stored = example.globs["found"], example.globs["stored"]
+    np.testing.assert_allclose(found, stored, rtol=0, atol=1e-4)
+    assert len(stored) > 20 and example.globs["bert"].lengths.min() > 5
+
+
+def test_the_documented_rule_names_every_character_that_is_replaced() -> None:
+    replaced = {c for c in map(chr, range(0x3000)) if words.normalise(c, "word") not in (c, "")}
+    assert len(replaced) > 15
+    assert replaced - set((ROOT / "docs/reading.md").read_text(encoding="utf-8")) == set()
