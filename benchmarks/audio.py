@@ -27,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     """Return the seconds of speech of `rows`, and how many of them each way reads a second."""
     import soundfile
-
     from pipeline.features.audio import AudioExtractor
 
     settings = params.load().audio

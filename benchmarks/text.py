@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pipeline.features.text import TextExtractor
 
 from benchmarks.extraction import command, extracted, race
 from pipeline import compute, params
-from pipeline.features.text import TextExtractor
 from pipeline.features.words import normalise
 
 

@@ -7,8 +7,7 @@ typed groups and reads no configuration.
 
 from __future__ import annotations
 
-import difflib
-import io
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,16 +21,20 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from pipeline import InputError
-from pipeline.models import MODELS
+from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml
+from pipeline.registry import EXTRACTORS, MODELS
+
+__all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
 Modality = Literal["audio", "text", "video"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
+FEATURES = ("audio", "text", "visual")
+"""The groups whose streams are extracted."""
+
 EMBEDDED = "embedded"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -65,10 +68,6 @@ DvcPath = Annotated[str, Field(min_length=1), AfterValidator(_in_full)]
 """A path that dvc.yaml names as a dependency."""
 
 
-class ParamsError(InputError):
-    """A parameter file that cannot be used; the message names the key and what is allowed."""
-
-
 class Group(BaseModel):
     """A group of parameters: no unknown keys, no silent conversion, unchangeable."""
 
@@ -89,49 +88,46 @@ class Embedded(Group):
     seed: Annotated[int, Field(ge=0)]
 
 
+class Iemocap(Group):
+    """What only IEMOCAP has."""
+
+    marked_actor: Literal["left", "right"]
+
+
 class Corpus(Group):
     """Which corpus, and where it lies."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=NAME)]
     root: DvcPath
+    iemocap: Iemocap
     embedded: Embedded
 
 
+Extractors = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], Any]
+"""By stream an extractor, :class:`pipeline.features.extractor.Extractor`."""
+
+
 class Audio(Group):
-    """MFCC and prosody; seconds and hertz."""
+    """Streams of sound; hertz."""
 
     sampling_rate: Annotated[int, Field(ge=4000)]
-    mfcc: Annotated[int, Field(ge=1, le=128)]
-    window: Positive
-    step: Positive
-
-    @model_validator(mode="after")
-    def _step_fits_window(self) -> Audio:
-        if self.step > self.window:
-            raise ValueError(f"step ({self.step}) must not exceed window ({self.window})")
-        return self
+    streams: Extractors
 
 
 class Text(Group):
-    """GloVe vectors and BERT states."""
+    """Streams of words."""
 
-    glove: DvcPath
-    bert: OwnPath
-    bert_layer: int
     marks: Literal["word", "drop"]
-    batch_size: Count
+    include_text: bool
+    streams: Extractors
 
 
 class Visual(Group):
-    """Frames of the speaker's half and the network that embeds them."""
+    """Streams of pictures, and which frames they see."""
 
-    network: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    weights: OwnPath
     frames_per_second: Positive
     max_frames: Count
-    crop: Annotated[int, Field(ge=32, le=360)]
-    marked_actor: Literal["left", "right"]
-    batch_size: Count
+    streams: Extractors
 
 
 class Labels(Group):
@@ -144,7 +140,7 @@ class Split(Group):
     """Which utterances train, develop and test a fold."""
 
     protocol: Literal["session", "speaker", "random", "file"]
-    list: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None
+    list: Annotated[str, Field(pattern=NAME)] | None
     folds: Annotated[int, Field(ge=3)]
     seed: Annotated[int, Field(ge=0)]
 
@@ -166,12 +162,8 @@ class Split(Group):
 
 
 class Store(Group):
-    """How the feature store is written."""
+    """What the feature store holds beside the streams of this corpus."""
 
-    include_text: bool
-    dtype: Literal["float32", "float16"]
-    compression: Literal["none", "lzf", "gzip"]
-    chunk: Count  # KiB
     external: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]]
 
 
@@ -322,24 +314,32 @@ class Params(Group):
 
     @model_validator(mode="after")
     def _random_weights_only_embedded(self) -> Params:
-        if self.visual.weights == "random" and self.corpus.name != EMBEDDED:
-            raise ValueError(
-                f"visual.weights is random, which only the {EMBEDDED} corpus allows; for corpus "
-                f"{self.corpus.name} set visual.weights to a torchvision weight name such as "
-                "IMAGENET1K_V2 or to a state-dict file"
-            )
+        for name, extractor in self.visual.streams.items():
+            if getattr(extractor, "weights", "") == "random" and self.corpus.name != EMBEDDED:
+                raise ValueError(
+                    f"visual.streams.{name}.weights is random, which only the {EMBEDDED} corpus "
+                    f"allows; for corpus {self.corpus.name} set it to a torchvision weight name "
+                    "such as IMAGENET1K_V2 or to a state-dict file"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Params:
+        names = [name for group in FEATURES for name in getattr(self, group).streams]
+        names += self.store.external
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two streams are named {twice[0]}; rename one")
         return self
 
     def features(self) -> dict[str, Any]:
         """The parameters that decide feature values; files by name, without their folder."""
-        groups = self.model_dump(include={"audio", "text", "visual"}, exclude=_SPEED_ONLY)
-        for group, key in (("text", "glove"), ("text", "bert"), ("visual", "weights")):
-            if Path(groups[group][key]).is_absolute():
-                groups[group][key] = Path(groups[group][key]).name
+        groups = self.model_dump(include=set(FEATURES))
+        for group in FEATURES:
+            groups[group]["streams"] = {
+                name: stream.parameters() for name, stream in getattr(self, group).streams.items()
+            }
         return groups
-
-
-_SPEED_ONLY: Any = {"text": {"batch_size"}, "visual": {"batch_size"}}
 
 
 def load(path: str | Path = "params.yaml") -> Params:
@@ -353,69 +353,48 @@ def load(path: str | Path = "params.yaml") -> Params:
     return parse(read_yaml(Path(path)), str(path))
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file as DVC does, by version 1.2 of the language.
-
-    DVC rewrites ``params.yaml`` for ``-S``, and a small number becomes ``5e-05`` in it. That is a
-    number in YAML 1.2 and a string in YAML 1.1, which PyYAML reads.
-
-    Raises
-    ------
-    ParamsError
-        If the file cannot be read or is not valid YAML; names the line.
-    """
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{path}: is not UTF-8 text: {error.reason}") from error
-    except YAMLError as error:
-        raise ParamsError(f"{path}: is not valid YAML: {error}") from error
-
-
-def as_yaml(values: dict[str, Any]) -> str:
-    """Parameters as YAML text that :func:`read_yaml` reads."""
-    text = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 100
-    yaml.dump(values, text)
-    return text.getvalue()
-
-
 def parse(raw: Any, source: str = "params.yaml") -> Params:
     """Validate parameters that are already read; `source` names them in errors."""
     if not isinstance(raw, dict):
         raise ParamsError(f"{source}: must be a mapping of parameter groups, is {raw!r}")
+    raw, faults = dict(raw), []
+    for group in FEATURES:
+        if isinstance(raw.get(group), dict) and isinstance(raw[group].get("streams"), dict):
+            streams = dict(raw[group]["streams"])
+            raw[group] = raw[group] | {"streams": streams}
+            for name, specification in streams.items():
+                try:
+                    streams[name] = _extractor(group, specification)
+                except ValidationError as error:
+                    where = [group, "streams", name]
+                    known = EXTRACTORS[specification["extractor"]].load()
+                    faults += [describe(dict(fault), known, where) for fault in error.errors()]
+                except ValueError as error:
+                    faults.append(f"{group}.streams.{name}: {error}")
     try:
-        return Params.model_validate(raw)
+        settings = Params.model_validate(raw)
     except ValidationError as error:
-        faults = "\n".join(f"  {_describe(dict(fault))}" for fault in error.errors())
-        raise ParamsError(f"{source}:\n{faults}") from error
+        faults += [describe(dict(fault), Params, []) for fault in error.errors()]
+    if faults:
+        raise ParamsError("\n".join([f"{source}:", *(f"  {fault}" for fault in faults)]))
+    return settings
 
 
-def _describe(fault: dict[str, Any]) -> str:
-    """One fault of a pydantic report as a line: key, fault, what is allowed."""
-    # pydantic adds the tried member of a union, such as dict[str,str], to the location
-    location = [part for part in fault["loc"] if "[" not in str(part) and part != "constrained-str"]
-    key = ".".join(str(part) for part in location)
-    if fault["type"] == "extra_forbidden":
-        known = _keys_of(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return f"{key}: no such key{hint}; known here: {', '.join(known)}"
-    if fault["type"] == "missing":
-        return f"{key}: is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    given = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
-    return f"{key + ': ' if key else ''}{message}{given}"
+def _extractor(group: str, specification: Any) -> Any:
+    """Build the extractor that a stream of a group names; a ValueError says what is wrong."""
+    if isinstance(specification, BaseModel):
+        return specification
+    known = [name for name, entry in EXTRACTORS.items() if entry.modality == group]
+    name = specification.get("extractor") if isinstance(specification, dict) else None
+    if name not in known:
+        raise ValueError(
+            f"must name an extractor of {group}, one of {', '.join(known)}, such as "
+            f"{{extractor: {known[0]}}}, got {specification!r}"
+        )
+    return EXTRACTORS[name].load().model_validate(specification)
 
 
-def _keys_of(location: list[Any]) -> list[str]:
-    """The keys that the group at `location` knows."""
-    group: type[BaseModel] = Params
-    for part in location:
-        group = group.model_fields[part].annotation  # type: ignore[assignment]
-    return list(group.model_fields)
+if __name__ == "__main__":
+    from pipeline.migrate import main
+
+    sys.exit(main())

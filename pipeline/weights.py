@@ -1,7 +1,7 @@
 """Pretrained weights as inputs with an identity: found or downloaded, hashed, recorded, checked.
 
-The stage `weights` records the SHA-256 of every file in a small JSON file a model, which the stage
-that loads it depends on and checks it against. So the lock of each names the weights exactly,
+The stage `weights` records the SHA-256 of every file in one small JSON file per modality, which the
+stage that loads it depends on and checks it against. So the lock of each names the weights exactly,
 though a catalogue's name or a file's path stays the same when the content behind it changes.
 
 Nothing here loads torch, unless a ResNet comes from torchvision's catalogue.
@@ -14,16 +14,16 @@ import importlib.util
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import InputError, params
-from pipeline.features import glove
-from pipeline.features.words import TextError
+from pipeline import InputError
 from pipeline.filesystem import unreadable
+
+Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
 RANDOM = "random"
 STATE_DICT_ENDINGS = (".safetensors", ".pth", ".pt")
@@ -40,58 +40,49 @@ class WeightsError(InputError):
     """Weights that do not exist or do not fit; the message says which parameter to set."""
 
 
-def record(text: params.Text, visual: params.Visual, vectors: Path | None, folder: Path) -> None:
+def record(modalities: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
     """Find, or download, all that the extractors load, and write its identity into `folder`.
 
-    ``bert-weights.json`` and ``resnet-weights.json`` hold the SHA-256 of each file by name; of
-    random weights the network's name with ``random``. They are two files, so that another ResNet
-    leaves the text alone. GloVe vectors are only looked for: their file is a dependency of the
-    stage `text` itself.
+    ``<modality>.json`` holds the SHA-256 of each file by name and stream; of random weights the
+    network's name with ``random``. It is one file per modality, so that another ResNet leaves the
+    text alone.
 
     Parameters
     ----------
-    text, visual
-        The groups of parameters.
-    vectors
-        A GloVe file that must be there; None where the pipeline itself makes it.
+    modalities
+        The extractors by stream, of ``audio``, ``text`` and ``visual``.
 
     Raises
     ------
     WeightsError
         If anything is missing; the message names all of it, and how to fetch each.
     """
-    lookups: dict[str, Callable[[], dict[str, str]]] = {
-        "bert": partial(bert_identity, text.bert),
-        "resnet": partial(resnet_identity, visual.network, visual.weights),
-    }
-    found, faults = {}, []
-    for name, lookup in lookups.items():
-        try:
-            found[name] = lookup()
-        except WeightsError as error:
-            faults.append(str(error))
-    try:
-        if vectors is not None:
-            glove.require(vectors)
-    except TextError as error:
-        faults.append(str(error))
+    found: dict[str, Identity] = {}
+    faults = []
+    for modality, streams in modalities.items():
+        found[modality] = {}
+        for name, extractor in streams.items():
+            try:
+                found[modality][name] = extractor.files()
+            except InputError as error:
+                faults.append(f"{modality}.streams.{name}.{error}")
     if faults:
         raise WeightsError("\n".join(faults))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, identity in found.items():
+    for modality, identity in found.items():
         content = json.dumps(identity, indent=2, sort_keys=True) + "\n"
-        (folder / f"{name}-weights.json").write_text(content, encoding="utf-8", newline="\n")
+        (folder / f"{modality}.json").write_text(content, encoding="utf-8", newline="\n")
 
 
-def check(path: Path, found: dict[str, str]) -> None:
-    """Compare weights with what :func:`record` wrote about them.
+def check(path: Path, streams: Mapping[str, Any]) -> None:
+    """Compare the weights of a modality's streams with what :func:`record` wrote about them.
 
     Parameters
     ----------
     path
-        The model's file that :func:`record` wrote.
-    found
-        What :func:`bert_identity` or :func:`resnet_identity` gives now.
+        The modality's file that :func:`record` wrote.
+    streams
+        The extractors, by stream.
 
     Raises
     ------
@@ -100,22 +91,28 @@ def check(path: Path, found: dict[str, str]) -> None:
     """
     remedy = "`dvc repro --force --single-item weights` records the present ones"
     try:
-        recorded = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError) as error:
+        recorded: Identity = json.loads(path.read_text(encoding="utf-8"))
+        before = {(name, file): sha for name in recorded for file, sha in recorded[name].items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
     except OSError as error:
         raise WeightsError(unreadable(path, error)) from error
-    for file in sorted(found.keys() | recorded.keys()):
-        before, now = recorded.get(file, "missing"), found.get(file, "missing")
-        if before != now:
+    now = {
+        (name, file): sha
+        for name, extractor in streams.items()
+        for file, sha in extractor.files().items()
+    }
+    for name, file in sorted(now.keys() | before.keys()):
+        old, new = before.get((name, file), "missing"), now.get((name, file), "missing")
+        if old != new:
             raise WeightsError(
-                f"{path}: the weights are not those recorded: {file} was {before[:12]}, is "
-                f"{now[:12]}. If that is meant, {remedy}; else put the recorded file back"
+                f"{path}: the weights of {name} are not those recorded: {file} was {old[:12]}, is "
+                f"{new[:12]}. If that is meant, {remedy}; else put the recorded file back"
             )
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits.
+    """SHA-256 of a file's bytes, as hexadecimal digits; computed once as long as it is the same.
 
     Raises
     ------
@@ -123,17 +120,23 @@ def sha256(path: Path) -> str:
         If the system does not let read it.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = path.stat()
+        return _sha256(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise InputError(unreadable(path, error)) from error
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- BERT ----------------------------------------------------------------------------------------
 
 
 def bert_identity(name: str) -> dict[str, str]:
-    """SHA-256 of each file, by name, of the BERT that ``text.bert`` names.
+    """SHA-256 of each file, by name, of the BERT of a name.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def bert_identity(name: str) -> dict[str, str]:
 
 
 def bert_folder(name: str) -> Path:
-    """Locate the BERT that ``text.bert`` names.
+    """Locate the BERT of a name.
 
     Parameters
     ----------
@@ -166,16 +169,16 @@ def bert_folder(name: str) -> Path:
         return _hub_folder(name)
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise WeightsError(f"text.bert: {unreadable(Path(name), error)}") from error
+            raise WeightsError(f"model: {unreadable(Path(name), error)}") from error
         is_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
         model = name if is_name else "google-bert/bert-base-uncased"
         local = f"data/weights/{Path(model).name}"
         raise WeightsError(
-            f"text.bert: there is no BERT at {name}: {error}\n"
+            f"model: there is no BERT at {name}: {error}\n"
             f"Fetch config.json, model.safetensors (440 MB for a base model, 1.3 GB for a large "
             f"one), tokenizer.json or vocab.txt, and tokenizer_config.json of "
             f"https://huggingface.co/{model} by hand (with a network: hf download {model} "
-            f"--local-dir {local}), put them into a folder such as {local} and set text.bert to "
+            f"--local-dir {local}), put them into a folder such as {local} and set model to "
             "it. It may also be a model name of the hub, or package:<module>/<folder>."
         ) from error
 
@@ -226,7 +229,7 @@ def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def resnet_identity(network: str, weights: str) -> dict[str, str]:
-    """SHA-256 of the file, by name, that ``visual.weights`` names.
+    """SHA-256 of the file, by name, that ``weights`` names.
 
     Of random weights it is the network with ``random``: torch's version and a fixed seed decide
     them.
@@ -254,8 +257,8 @@ def resnet_file(network: str, weights: str) -> Path:
     if is_state_dict(weights):
         if not Path(weights).is_file():
             raise WeightsError(
-                f"visual.weights: {weights} is missing; put a state dict of {network} there, or "
-                "set visual.weights to its path or to a torchvision weight name"
+                f"weights: {weights} is missing; put a state dict of {network} there, or "
+                "set weights to its path or to a torchvision weight name"
             )
         return Path(weights)
     entry = catalogue_entry(network, weights)
@@ -275,10 +278,10 @@ def resnet_file(network: str, weights: str) -> Path:
             )
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"visual.weights: {name} cannot be had: {error}\n"
+            f"weights: {name} cannot be had: {error}\n"
             f"Fetch {entry.url} ({entry.meta['_file_size']:.0f} MiB) by hand and put it at "
             f"{path} (instead of a damaged copy that may lie there), or anywhere else and set "
-            "visual.weights to its path."
+            "weights to its path."
         ) from error
     return path
 
@@ -305,7 +308,7 @@ def catalogue_entry(network: str, name: str) -> Any:
     known = [entry.name for entry in entries]
     if name not in known:
         raise WeightsError(
-            f"visual.weights: torchvision has no {name!r} for {network}; allowed are "
+            f"weights: torchvision has no {name!r} for {network}; allowed are "
             f"{', '.join(known)}, a state-dict file ({', '.join(STATE_DICT_ENDINGS)}) and, for the "
             f"embedded corpus only, {RANDOM}"
         )

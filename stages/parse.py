@@ -12,7 +12,7 @@ INTERIM = Path("data/interim")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    parsed = iemocap.parse(settings.corpus.root, settings.visual.marked_actor)
+    parsed = iemocap.parse(settings.corpus.root, settings.corpus.iemocap.marked_actor)
     iemocap.write(parsed, INTERIM)
     print(findings.summary(parsed.report))
 

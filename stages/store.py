@@ -11,7 +11,6 @@ from stages import run
 
 INTERIM = Path("data/interim")
 EXTERNAL = Path("data/external")
-MODALITIES = ("audio", "text", "visual")
 
 
 def main() -> None:
@@ -19,8 +18,13 @@ def main() -> None:
     settings = params.load()
     output = Path("data/features") / f"{settings.corpus.name}.h5"
     table, raters = read_table(INTERIM / "utterances.csv"), read_table(INTERIM / "votes.csv")
+    streams = {
+        name: stream
+        for group in params.FEATURES
+        for name, stream in getattr(settings, group).streams.items()
+    }
     with TemporaryDirectory(dir=INTERIM, prefix="external-") as folder:
-        paths = [INTERIM / f"{name}.h5" for name in MODALITIES]
+        paths = [INTERIM / f"{name}.h5" for name in params.FEATURES]
         for name in settings.store.external:
             # named so that it cannot pass for a modality
             paths.append(Path(folder) / f"external-{name}.h5")
@@ -38,13 +42,13 @@ def main() -> None:
             output,
             corpus=settings.corpus.name,
             parameters=settings.features(),
-            settings=settings.store,
+            storage=store.Storage(settings.text.include_text, streams),
         )
     for word, count in votes.unknown(raters).items():
         print(f"votes: {word!r} is no category of the release; counted {count} times as other")
     print(store.describe(output))
     # kept until now, since DVC has recorded the features that were made of them
-    for name in MODALITIES:
+    for name in params.FEATURES:
         shutil.rmtree(INTERIM / f"{name}.parts", ignore_errors=True)
 
 

@@ -1,11 +1,12 @@
-"""Stage `text`: GloVe token ids with their vectors, and BERT token states."""
+"""Stage `text`: the streams of words, such as GloVe token ids and BERT token states."""
 
 from pathlib import Path
 
 from pipeline import compute, params, weights
-from pipeline.corpus import table
+from pipeline.corpus.table import read_table
 from pipeline.features.extraction import extract
-from pipeline.features.text import TextExtractor
+from pipeline.features.extractor import Context
+from pipeline.features.modality import Modality
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -14,15 +15,19 @@ INTERIM = Path("data/interim")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    weights.check(INTERIM / "bert-weights.json", weights.bert_identity(settings.text.bert))
-    utterances = table.read_table(INTERIM / "text.csv")
+    streams = settings.text.streams
+    weights.check(INTERIM / "weights/text.json", streams)
+    device = compute.device(settings.compute.device)
+    table = read_table(INTERIM / "text.csv")
+    context = Context(Path(settings.corpus.root), str(device), settings.text)
     extract(
-        TextExtractor(settings.text, utterances, compute.device(settings.compute.device)),
-        utterances,
+        Modality("text", streams, context, table),
+        table,
         parts=INTERIM / "text.parts",
         output=INTERIM / "text.h5",
         report=INTERIM / "text.json",
-        description="text",  # one process: BERT's batches use every core, or the GPU
+        workers=1,  # batches of a network use every core, or the GPU
+        description="text",
     )
 
 

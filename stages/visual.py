@@ -1,11 +1,12 @@
-"""Stage `visual`: ResNet embeddings of the frames of each utterance."""
+"""Stage `visual`: the streams of pictures, such as ResNet embeddings of frames."""
 
 from pathlib import Path
 
 from pipeline import compute, params, weights
 from pipeline.corpus.table import read_table
 from pipeline.features.extraction import extract
-from pipeline.features.visual import VisualExtractor
+from pipeline.features.extractor import Context
+from pipeline.features.modality import Modality
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -14,12 +15,14 @@ INTERIM = Path("data/interim")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    found = weights.resnet_identity(settings.visual.network, settings.visual.weights)
-    weights.check(INTERIM / "resnet-weights.json", found)
+    streams = settings.visual.streams
+    weights.check(INTERIM / "weights/visual.json", streams)
     device = compute.device(settings.compute.device)
+    table = read_table(INTERIM / "visual.csv")
+    context = Context(Path(settings.corpus.root), str(device), settings.visual)
     extract(
-        VisualExtractor(settings.visual, Path(settings.corpus.root), device),
-        read_table(INTERIM / "visual.csv"),
+        Modality("visual", streams, context, table),
+        table,
         parts=INTERIM / "visual.parts",
         output=INTERIM / "visual.h5",
         report=INTERIM / "visual.json",

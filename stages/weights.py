@@ -9,10 +9,8 @@ from stages import run
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    # the embedded corpus comes with its own vectors
-    own = settings.corpus.name == params.EMBEDDED
-    vectors = None if own else Path(settings.text.glove)
-    weights.record(settings.text, settings.visual, vectors, Path("data/interim"))
+    streams = {name: getattr(settings, name).streams for name in params.FEATURES}
+    weights.record(streams, Path("data/interim/weights"))
 
 
 if __name__ == "__main__":

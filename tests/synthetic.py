@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline import params, store
+from pipeline import store
 from pipeline.features import extraction
+from pipeline.features.mfcc import Mfcc
 
-STORED = params.Store(include_text=True, dtype="float32", compression="none", chunk=64, external=[])
+
+def stored(
+    include_text: bool = True,
+    dtype: Literal["float32", "float16"] = "float32",
+    compression: Literal["none", "lzf", "gzip"] = "none",
+    chunk: int = 64,
+) -> store.Storage:
+    """How a store is written, all its streams alike; chunks in KiB."""
+    alike = Mfcc(dtype=dtype, compression=compression)
+    names = ("mfcc", "resnet", "glove", "prosody")
+    return store.Storage(include_text, dict.fromkeys(names, alike), 1024 * chunk)
+
 
 CODES = ("ang", "exc", "hap", "sad", "fru", "sur", "neu")
 
@@ -74,6 +86,13 @@ def votes(utterances: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def described(stream: str, **parameters: Any) -> dict[str, Any]:
+    """What a modality of one stream says of itself."""
+    identity = {"extractor": "synthetic", "version": 1, "parameters": parameters, "weights": {}}
+    provenance = {"versions": {"numpy": np.__version__}, "processor": "any"}
+    return {stream: {"identity": identity, "provenance": provenance, "texts": ""}}
+
+
 class Noise:
     """An extractor of noise around a mean that the emotion decides; counts its dialogs."""
 
@@ -84,7 +103,7 @@ class Noise:
         self.calls: list[str] = []
 
     def identity(self) -> dict[str, Any]:
-        return {"stream": self.stream, "width": self.width}
+        return described(self.stream, width=self.width)
 
     def sources(self, rows: pd.DataFrame) -> list[Path]:
         return []
@@ -117,7 +136,7 @@ class Words:
     """An extractor of token ids: the emotion decides the word."""
 
     def identity(self) -> dict[str, Any]:
-        return {"stream": "glove"}
+        return described("glove")
 
     def sources(self, rows: pd.DataFrame) -> list[Path]:
         return []
@@ -141,7 +160,7 @@ class Summary:
     """An extractor of one row an utterance, around a mean that the emotion decides."""
 
     def identity(self) -> dict[str, Any]:
-        return {"stream": "prosody"}
+        return described("prosody")
 
     def sources(self, rows: pd.DataFrame) -> list[Path]:
         return []
@@ -157,7 +176,7 @@ class Summary:
 
 
 def make_store(
-    folder: Path, utterances: pd.DataFrame | None = None, settings: params.Store = STORED
+    folder: Path, utterances: pd.DataFrame | None = None, storage: store.Storage | None = None
 ) -> Path:
     """A store of votes and the streams mfcc (4 values), resnet (5), glove (9 tokens), prosody."""
     utterances = table() if utterances is None else utterances
@@ -183,6 +202,6 @@ def make_store(
         output,
         corpus="synthetic",
         parameters={"audio": {"step": 0.01, "window": 0.025}},
-        settings=settings,
+        storage=storage or stored(),
     )
     return output

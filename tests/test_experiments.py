@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
 from pipeline import params
-from tests.clone import Clone
+from tests.clone import ROOT, Clone
 
 pytestmark = pytest.mark.slow
 
@@ -23,30 +23,33 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-def numbers(group: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def numbers(group: BaseModel, prefix: str = "") -> Iterator[str]:
     """The keys of all parameters that are floats."""
-    for name, field in group.model_fields.items():
-        kind: Any = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from numbers(kind, f"{prefix}{name}.")
-        elif kind is float or float in get_args(kind) or get_origin(kind) is float:
+    for name, field in type(group).model_fields.items():
+        kind, found = field.annotation, getattr(group, name)
+        if isinstance(found, BaseModel):
+            yield from numbers(found, f"{prefix}{name}.")
+        elif name == "streams" and isinstance(found, dict):
+            for stream, extractor in found.items():
+                yield from numbers(extractor, f"{prefix}streams.{stream}.")
+        elif kind is float or float in get_args(kind):
             yield prefix + name
 
 
 def value(settings: params.Params, key: str) -> Any:
     found: Any = settings
     for part in key.split("."):
-        found = getattr(found, part)
+        found = found[part] if isinstance(found, dict) else getattr(found, part)
     return found
 
 
 @pytest.mark.parametrize("written", ["0.00005", "5e-5", "5.0E-05"])
 def test_small_numbers_reach_every_float(clone: Clone, written: str) -> None:
-    keys = list(numbers(params.Params))
-    assert {"train.learning_rate", "train.weight_decay", "model.dropout.text"} <= set(keys)
+    keys = list(numbers(params.load(ROOT / "params.yaml")))
+    assert {"train.learning_rate", "model.dropout.text", "audio.streams.mfcc.step"} <= set(keys)
     changes = [part for key in keys for part in ("-S", f"{key}={written}")]
     clone.run("git", "checkout", "--", "params.yaml")
-    clone.run("dvc", "exp", "run", "--force", *changes, "weights")
+    clone.run("dvc", "exp", "run", "--force", *changes, "embed_corpus")
     settings = params.load(clone.folder / "params.yaml")
     assert {key: value(settings, key) for key in keys} == dict.fromkeys(keys, 5e-5)
 

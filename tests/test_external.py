@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline import external, params, store
 from pipeline.batches import Examples
 from pipeline.external import ExternalError
-from tests.synthetic import STORED, make_store, table, votes
+from tests.synthetic import make_store, stored, table, votes
 
 IDS = table()["utterance"].tolist()
 
@@ -274,7 +274,7 @@ def test_it_joins_a_store_beside_the_others(tmp_path: Path) -> None:
         output,
         corpus="synthetic",
         parameters={},
-        settings=STORED,
+        storage=stored(),
     )
     assert store.verify(output) == []
     with store.FeatureStore(output) as opened:

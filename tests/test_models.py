@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models import MODELS
 from pipeline.models.amh import AMH
 from pipeline.models.encoders import Encoder, Hopping, reverse
 from pipeline.models.mdre import MDRE
 from pipeline.models.mha import MHA
+from pipeline.registry import MODELS
 
 ORDER = ("audio", "text", "video")
 INPUTS = {"audio": 5, "text": 4, "video": 6}

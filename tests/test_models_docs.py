@@ -16,7 +16,7 @@ from dvc.utils.hydra import apply_overrides
 
 from pipeline import params
 from pipeline.comparison import rows
-from pipeline.models import MODELS, Registered
+from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
 from tests.synthetic import make_store
 from tests.trained import make_models
@@ -32,8 +32,8 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the documented model, which parameters then allow."""
-    [name] = re.findall(r'^    "(\w+)": Registered\(', PAGE, re.MULTILINE)
-    monkeypatch.setitem(MODELS, name, Registered(f"pipeline.models.{name}:Unused"))
+    [name] = re.findall(r'^    "(\w+)": Model\(', PAGE, re.MULTILINE)
+    monkeypatch.setitem(MODELS, name, Model(f"pipeline.models.{name}:Unused"))
     return name
 
 

@@ -14,8 +14,8 @@ import torch
 
 from pipeline import InputError, training
 from pipeline.batches import Examples
-from pipeline.models import MODELS, Registered
 from pipeline.models.classifier import Classifier
+from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
 from tests.synthetic import CODES, make_store
 from tests.test_training import LABELS, settings
@@ -27,7 +27,7 @@ PAGE = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8"
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The documented file as a module of that name, and the documented line in the registry."""
     [source] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    [(name, entry)] = re.findall(r'^    "(\w+)": (Registered\(.*\)),$', PAGE, re.MULTILINE)
+    [(name, entry)] = re.findall(r'^    "(\w+)": (Model\(.*\)),$', PAGE, re.MULTILINE)
     path = tmp_path / f"{name}.py"
     path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(f"pipeline.models.{name}", path)
@@ -35,7 +35,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(sys.modules, spec.name, module)
-    monkeypatch.setitem(MODELS, name, eval(entry, {"Registered": Registered}))
+    monkeypatch.setitem(MODELS, name, eval(entry, {"Model": Model}))
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 
 def test_the_default_file_is_valid() -> None:
     settings = params.load(ROOT / "params.yaml")
-    assert settings.model_dump() == DEFAULT
+    assert settings.model_dump(exclude_unset=True) == DEFAULT
+    assert params.parse(settings.model_dump()) == settings
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,26 @@ def test_the_default_file_is_valid() -> None:
         ("train.targets", "soft", "train.targets: Input should be 'majority' or 'votes'"),
         ("train.validate_every", 0.0, "train.validate_every: Input should be greater than 0"),
         ("train.validate_every", 1.5, "train.validate_every: Input should be less than or equal"),
-        ("audio.step", 0.5, r"audio: step \(0.5\) must not exceed window"),
+        (
+            "audio.streams.mfcc.step",
+            0.5,
+            r"streams.mfcc: step \(0.5\) must not exceed window",
+        ),
+        ("audio.streams.mfcc.steps", 1, r"mfcc.steps: no such key \(did you mean step\?\); known"),
+        ("audio.streams.mfcc.extractor", "glove", "audio.streams.mfcc: must name an extractor of"),
+        (
+            "audio.streams.mfcc",
+            40,
+            "audio.streams.mfcc: must name an extractor of audio, one",
+        ),
+        ("audio.streams", [], "audio.streams: Input should be a valid dictionary"),
+        (
+            "visual.streams.mfcc",
+            {"extractor": "torchvision"},
+            "visual.streams.mfcc.network: is",
+        ),
+        ("store.external", ["mfcc"], "two streams are named mfcc; rename one"),
+        ("corpus.name", "own", "visual.streams.resnet.weights is random, which only the embedded"),
         ("corpus.name", "../elsewhere", "corpus.name: String should match pattern"),
         ("extra", {}, "extra: no such key.*known here: corpus, audio, text"),
     ],
@@ -119,7 +139,7 @@ def test_every_fault_is_reported_at_once() -> None:
 
 
 def test_random_weights_are_for_the_embedded_corpus_only() -> None:
-    with pytest.raises(params.ParamsError, match=r"visual.weights is random.*IMAGENET1K_V2"):
+    with pytest.raises(params.ParamsError, match=r"resnet.weights is random.*IMAGENET1K_V2"):
         params.parse(changed("corpus.name", "iemocap"))
 
 
@@ -129,34 +149,39 @@ def test_an_own_label_mapping_is_accepted() -> None:
 
 
 def test_feature_parameters_carry_no_folders_and_no_batch_sizes() -> None:
-    raw = changed("text.glove", "/somewhere/glove.840B.300d.txt")
+    raw = changed("text.streams.glove.vectors", "/somewhere/glove.840B.300d.txt")
     groups = params.parse(raw).features()
-    assert groups["text"]["glove"] == "glove.840B.300d.txt"
-    assert "batch_size" not in groups["text"] and "batch_size" not in groups["visual"]
+    assert groups["text"]["streams"]["glove"]["vectors"] == "glove.840B.300d.txt"
+    assert "batch_size" not in groups["text"]["streams"]["bert"]
+    assert groups["text"]["marks"] == "word"
 
 
-@pytest.mark.parametrize("key", ["text.bert", "visual.weights"])
+PATHS = {"glove.vectors": "text", "bert.model": "text", "resnet.weights": "visual"}
+
+
+@pytest.mark.parametrize("key", [f"{group}.streams.{key}" for key, group in PATHS.items()])
 def test_a_home_folder_is_put_in_the_place_of_its_sign(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    group, last = key.split(".")
-    settings = params.parse(changed(key, "~/weights/it.pth"))
-    assert getattr(getattr(settings, group), last) == str(tmp_path / "weights/it.pth")
-    assert settings.features()[group][last] == "it.pth"
-    kept = params.parse(changed(key, "package:some//module/~"))
-    assert getattr(getattr(kept, group), last) == "package:some//module/~"
+    group, _, stream, last = key.split(".")
+
+    def found(path: str) -> str:
+        settings = params.parse(changed(key, path))
+        return getattr(getattr(settings, group).streams[stream], last)
+
+    assert found("~/weights/it.pth") == str(tmp_path / "weights/it.pth")
+    assert found("package:some//module/~") == "package:some//module/~"
     with pytest.raises(params.ParamsError, match=f"{key}: ~nobody-/x: there is no user"):
         params.parse(changed(key, "~nobody-/x"))
 
 
-@pytest.mark.parametrize("key", ["corpus.root", "text.glove"])
 def test_a_path_that_dvc_reads_is_to_be_written_in_full(
-    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(params.ParamsError, match=f"{key}: ~/it: .*write {tmp_path}/it$"):
-        params.parse(changed(key, "~/it"))
+    with pytest.raises(params.ParamsError, match=f"corpus.root: ~/it: .*write {tmp_path}/it$"):
+        params.parse(changed("corpus.root", "~/it"))
 
 
 @pytest.mark.slow
@@ -165,7 +190,7 @@ def test_dvc_stops_at_a_sign_of_the_home_folder(tmp_path: Path) -> None:
     recipe = (clone.folder / "recipes/iemocap.yaml").read_text(encoding="utf-8")
     recipe = recipe.replace("root: data/raw/", "root: ~/")
     (clone.folder / "params.yaml").write_text(recipe, encoding="utf-8")
-    printed = clone.run("dvc", "repro", "weights", fails=True)
+    printed = clone.run("dvc", "repro", "embed_corpus", fails=True)
     assert re.search(r"error: params\.yaml:\n  corpus\.root: ~/.*; write /.*_release\n", printed)
     # where parse is the first to run, DVC itself misses the folder, by its name in full
     printed += clone.run("dvc", "repro", "parse", fails=True)

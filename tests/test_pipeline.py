@@ -17,7 +17,7 @@ from pipeline import store
 from tests.clone import Checkout, Clone, stages_run
 
 FEATURES = ("audio", "text", "visual")
-STAGES = ("weights", "embed_corpus", "parse", *FEATURES, "store", "train", "evaluate")
+STAGES = ("embed_corpus", "parse", "weights", *FEATURES, "store", "train", "evaluate")
 pytestmark = pytest.mark.slow
 
 
@@ -78,8 +78,16 @@ def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
     printed = clone.run("dvc", "exp", "run", "-S", "visual.frames_per_second=2")
     assert stages_run(printed) == ["visual", "store", "train", "evaluate"]
     clone.run("git", "checkout", "--", ".")
+    # parameters of one stream, and a stream more; weights are looked at first
+    added = "+audio.streams.short={extractor: mfcc, coefficients: 13}"
+    changes = ("-S", "audio.streams.mfcc.step=0.02", "-S", added)
+    printed = clone.run("dvc", "exp", "run", *changes)
+    assert stages_run(printed) == ["weights", "audio", "store", "train", "evaluate"]
+    with store.FeatureStore(clone.folder / "data/features/embedded.h5") as opened:
+        assert (opened.stream("mfcc").width, opened.stream("short").width) == (120, 39)
+    clone.run("git", "checkout", "--", ".")
     # the table's column side follows the parameter; sound and words do not depend on it
-    printed = clone.run("dvc", "exp", "run", "-S", "visual.marked_actor=right")
+    printed = clone.run("dvc", "exp", "run", "-S", "corpus.iemocap.marked_actor=right")
     assert stages_run(printed) == ["parse", "visual", "store", "train", "evaluate"]
     clone.run("git", "checkout", "--", ".")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from pipeline.features.audio import AudioExtractor
+from pipeline.features.text import TextExtractor
 
 from pipeline import params, store
 from pipeline.features import extraction, words
-from pipeline.features.audio import AudioExtractor
-from pipeline.features.text import TextExtractor
 from tests.synthetic import STORED, table, votes
 
 ROOT = Path(__file__).parents[1]

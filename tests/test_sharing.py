@@ -31,6 +31,7 @@ WORDS = ("quokka", "borrowed", "theodolite")  # spelt by no other file of the pr
 STORE = "data/features/licensed.h5"
 ROOT = Path("data/raw/IEMOCAP_full_release")
 WEIGHTS = Path("data/weights")
+RESNET = f"{WEIGHTS}/resnet18.pt"
 CODES = ("ang", "hap", "sad", "neu")
 # what a machine without the corpus needs; docs/sharing.md
 FROM_THE_STORE = ("--pull", "--allow-missing")
@@ -41,12 +42,16 @@ pytestmark = pytest.mark.slow
 class Machine(Checkout):
     """A checkout whose parameters change and whose features are shared."""
 
-    def change(self, **groups: dict[str, Any]) -> None:
-        """Set keys of params.yaml by group."""
+    def change(self, streams: dict[str, dict[str, Any]] | None = None, **groups: Any) -> None:
+        """Set keys of params.yaml by group, and parameters of streams by name."""
         path = self.folder / "params.yaml"
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group, values in groups.items():
             raw[group] |= values
+        for group in ("audio", "text", "visual"):
+            for name, values in (streams or {}).items():
+                if name in raw[group]["streams"]:
+                    raw[group]["streams"][name] |= values
         path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
     def reproduce(self) -> None:
@@ -81,10 +86,9 @@ def machine_a(folder: Path) -> Machine:
     _write_weights(folder / WEIGHTS)
     machine = Machine(folder)
     machine.change(
+        streams={"glove": {"vectors": f"{WEIGHTS}/glove.txt"}, "resnet": {"weights": RESNET}},
         corpus={"name": "licensed", "root": ROOT.as_posix()},
-        text={"glove": f"{WEIGHTS}/glove.txt"},
-        visual={"weights": f"{WEIGHTS}/resnet18.pt"},
-        store={"include_text": False},
+        text={"include_text": False},
         labels={"scheme": "four"},
         split={"protocol": "random", "folds": 3},
         model={"streams": {"audio": "mfcc", "text": "glove", "video": "resnet"}, "hops": 1},
@@ -210,7 +214,7 @@ def test_without_text_words_are_shown_by_number(owner: Machine) -> None:
 def test_where_text_is_included_only_the_store_spells_it(owner: Machine, tmp_path: Path) -> None:
     shutil.copytree(owner.folder, tmp_path / "clone", symlinks=True)
     with_text = Machine(tmp_path / "clone")
-    with_text.change(store={"include_text": True})
+    with_text.change(text={"include_text": True})
     with_text.reproduce()
     for output in ("models", "results/predictions.csv", "results/attention.h5"):
         assert with_text.hashes()[output] == owner.hashes()[output]

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import store
 from pipeline.corpus.table import CorpusError
-from tests.synthetic import STORED, Noise, make_store, table, votes
+from tests.synthetic import Noise, make_store, stored, table, votes
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_votes_for_an_utterance_that_is_not_there_are_refused(tmp_path: Path) ->
             tmp_path / "x.h5",
             corpus="x",
             parameters={},
-            settings=STORED,
+            storage=stored(),
         )
     assert not list(tmp_path.iterdir())
 
@@ -151,7 +151,7 @@ def test_modalities_of_other_utterances_are_refused_and_nothing_is_written(tmp_p
             output,
             corpus="x",
             parameters={},
-            settings=STORED,
+            storage=stored(),
         )
     assert not list(tmp_path.glob("*other*")) and not list(tmp_path.glob(".*"))
 
@@ -168,6 +168,6 @@ def test_damaged_features_are_not_assembled(tmp_path: Path) -> None:
             tmp_path / "x.h5",
             corpus="x",
             parameters={},
-            settings=STORED,
+            storage=stored(),
         )
     assert not (tmp_path / "x.h5").exists()

@@ -16,7 +16,7 @@ from pipeline import external, store
 from pipeline.comparison import table as comparison
 from pipeline.store import FeatureStore, StoreError, identity
 from tests import synthetic
-from tests.synthetic import STORED, make_store
+from tests.synthetic import make_store, stored
 from tests.test_comparison import LISTED, common, listed, make
 
 ROOT = Path(__file__).parents[1]
@@ -65,12 +65,12 @@ def test_last_bits_of_what_was_computed_do_not_count(
 def test_how_a_store_is_written_does_not_count(
     path: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    other = make_store(tmp_path, settings=STORED.model_copy(update=change))
+    other = make_store(tmp_path, storage=stored(**change))
     assert identity_of(other) == identity_of(path)
 
 
 def test_the_type_of_the_values_counts(path: Path, tmp_path: Path) -> None:
-    other = make_store(tmp_path, settings=STORED.model_copy(update={"dtype": "float16"}))
+    other = make_store(tmp_path, storage=stored(dtype="float16"))
     assert identity_of(other) != identity_of(path)
 
 
@@ -90,16 +90,19 @@ def test_votes_count(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_parameters_versions_and_weights_count_and_builds_do_not(path: Path) -> None:
-    def says(**values: Any) -> str:
-        return with_extractors(path, lambda found: found["visual"].update(values))
+    def says(version: str = "2.13.0", built: str = "", **identity: Any) -> str:
+        def change(found: dict[str, Any]) -> None:
+            stream = found["visual"]["resnet"]
+            stream["identity"] |= identity
+            stream["provenance"]["versions"] = {"torch": version + built}
 
-    assert says() == identity_of(path)
-    assert says(crop=112) != says(crop=224)
-    assert says(versions={"torch": "2.13.0"}) != says(versions={"torch": "2.14.0"})
-    assert says(versions={"torch": "2.13.0+cpu"}) == says(versions={"torch": "2.13.0+cu130"})
-    assert says(weights="a.pth", weights_sha256="1") != says(weights="a.pth", weights_sha256="2")
-    # random weights are computed, and differ in their last bits as values do
-    assert says(weights="random", weights_sha256="1") == says(weights="random", weights_sha256="2")
+        return with_extractors(path, change)
+
+    assert says() != identity_of(path)  # of other libraries
+    assert says(parameters={"crop": 112}) != says(parameters={"crop": 224})
+    assert says(weights={"a.pth": "1"}) != says(weights={"a.pth": "2"})
+    assert says(version="2.13.0") != says(version="2.14.0")
+    assert says(built="+cpu") == says(built="+cu130")
 
 
 def test_values_made_elsewhere_count(path: Path, tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_values_made_elsewhere_count(path: Path, tmp_path: Path) -> None:
             output,
             corpus="synthetic",
             parameters={},
-            settings=STORED,
+            storage=stored(),
         )
         found.append(identity_of(output))
     assert found[0] != found[1]

@@ -13,13 +13,9 @@ import pytest
 from pipeline import hdf5, params, store
 from pipeline.batches import Examples
 from pipeline.hdf5 import write_strings
-from tests.synthetic import STORED, make_store, table, votes
+from tests.synthetic import make_store, stored, table, votes
 
 ROOT = Path(__file__).parents[1]
-
-
-def stored(**changes: object) -> params.Store:
-    return params.Store.model_validate({**STORED.model_dump(), **changes})
 
 
 def assemble(modality: Path, output: Path, **changes: object) -> Path:
@@ -30,7 +26,7 @@ def assemble(modality: Path, output: Path, **changes: object) -> Path:
         output,
         corpus="x",
         parameters={},
-        settings=stored(**changes),
+        storage=stored(**changes),
     )
     return output
 
@@ -46,7 +42,7 @@ def test_whatever_the_storage_the_values_come_back(
     path: Path, tmp_path: Path, compression: str, dtype: str
 ) -> None:
     settings = stored(compression=compression, dtype=dtype, chunk=1)
-    other = make_store(tmp_path, settings=settings)
+    other = make_store(tmp_path, storage=settings)
     assert store.verify(other) == []
     with store.FeatureStore(path) as expected, store.FeatureStore(other) as found:
         assert found.file["mfcc/values"].dtype == dtype
@@ -65,7 +61,7 @@ def test_whatever_the_storage_the_values_come_back(
 
 def test_compressed_and_half_stores_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     settings = stored(compression="gzip", dtype="float16", chunk=1)
-    made = [make_store(tmp_path / name, settings=settings).read_bytes() for name in "ab"]
+    made = [make_store(tmp_path / name, storage=settings).read_bytes() for name in "ab"]
     assert made[0] == made[1]
 
 
@@ -104,7 +100,7 @@ def test_without_text_nothing_spells_words(tmp_path: Path) -> None:
             made[include],
             corpus="x",
             parameters={},
-            settings=stored(include_text=include),
+            storage=stored(include_text=include),
         )
     assert secret.encode() in made[True].read_bytes()
     assert secret.encode() not in made[False].read_bytes()
@@ -184,7 +180,7 @@ def test_two_files_with_one_stream_are_refused(tmp_path: Path) -> None:
             tmp_path / "x.h5",
             corpus="x",
             parameters={},
-            settings=STORED,
+            storage=stored(),
         )
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from tests.synthetic import STORED, make_store, table, votes
+from tests.synthetic import make_store, stored, table, votes
 
 IDS = table()["utterance"].tolist()
 
 
 @pytest.fixture(scope="module", params=["none", "gzip"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = STORED.model_copy(update={"compression": request.param, "chunk": 1})
-    return make_store(tmp_path_factory.mktemp("store"), settings=settings)
+    settings = stored(compression=request.param, chunk=1)
+    return make_store(tmp_path_factory.mktemp("store"), storage=settings)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def test_changed_attributes_and_lost_parts_are_found(path: Path, tmp_path: Path)
 
 
 def test_a_chunk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    settings = STORED.model_copy(update={"compression": "gzip", "chunk": 1})
-    found = make_store(tmp_path, settings=settings)
+    settings = stored(compression="gzip", chunk=1)
+    found = make_store(tmp_path, storage=settings)
     with h5py.File(found) as file:
         chunk = file["resnet/values"].id.get_chunk_info(1)
         first, last = chunk.chunk_offset[0], chunk.chunk_offset[0] + file["resnet/values"].chunks[0]
@@ -188,7 +188,7 @@ def changed_store(folder: Path, **settings: object) -> Path:
         output,
         corpus="synthetic",
         parameters={"audio": {"step": 0.02, "window": 0.025}},
-        settings=STORED.model_copy(update=settings),
+        storage=stored(**settings),
     )
     return output
 
@@ -197,7 +197,7 @@ def test_what_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     first, second = make_store(tmp_path / "a"), changed_store(tmp_path / "b")
     lines = store.compare(first, second)
     assert "parameters.audio.step: 0.01 / 0.02" in lines
-    assert 'extractors.text.stream: "glove" / absent' in lines
+    assert "extractors.text.glove.identity.version: 1 / absent" in lines
     gone = next(line for line in lines if line.startswith("utterances: "))
     assert gone.startswith("utterances: 7 utterances (Ses05F") and "first store and not" in gone
     assert f"utterances/speaker: differs in 1 utterance ({IDS[0]})" in lines
@@ -211,10 +211,10 @@ def test_what_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) ->
 
 
 def test_rounding_to_float16_is_a_difference_with_its_size(tmp_path: Path) -> None:
-    half = STORED.model_copy(update={"dtype": "float16", "include_text": False})
-    whole, rounded = make_store(tmp_path / "a"), make_store(tmp_path / "b", settings=half)
+    half = stored(dtype="float16", include_text=False)
+    whole, rounded = make_store(tmp_path / "a"), make_store(tmp_path / "b", storage=half)
     lines = store.compare(whole, rounded)
-    assert 'storage.dtype: "float32" / "float16"' in lines
+    assert "mfcc/values: float32 / float16" in lines
     assert "utterances/text: only in the first store" in lines
     assert "glove/vocabulary: only in the first store" in lines
     assert "mfcc/values: float32 / float16" in lines

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.features.text import TextExtractor
 
 from pipeline import params
 from pipeline.features import bert, glove
 from pipeline.features.extraction import Arrays, Problem, extract
-from pipeline.features.text import TextExtractor
 from pipeline.features.words import TextError, normalise, tokenise
 from pipeline.torchvision_shim import torchvision_operators
 

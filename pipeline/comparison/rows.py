@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluation, params, training
-from pipeline.models import MODELS
+from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
 from pipeline.weights import sha256
 

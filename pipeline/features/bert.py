@@ -10,17 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from pipeline import weights
-from pipeline.features.words import TextError
+from pipeline.corpus.utterance import Utterance
+from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
+from pipeline.features.words import fault, normalise
 from pipeline.filesystem import unreadable
+from pipeline.params import Count, OwnPath
+from pipeline.weights import WeightsError
 
 if TYPE_CHECKING:
     import torch
+
+
+_BATCHES = 16  # of a group of dialogs
 
 
 @dataclass(frozen=True)
@@ -37,40 +44,87 @@ class Encoded:
         return np.array(self.ids)[self.keep]
 
 
-class Bert:
-    """Token states of a pretrained BERT.
+class Bert(Extractor):
+    """States [T, D] of the subword tokens, without the special tokens.
 
-    Parameters
+    Attributes
     ----------
-    name
-        As for :func:`pipeline.weights.bert_folder`.
-    layer
-        Index into the hidden layers; 0 is the embeddings, -1 the last layer.
+    model
+        A folder, ``package:<module>/<folder>``, or a name of the Hugging Face hub.
+    layers
+        Which hidden layer is kept: 0 is the embeddings, -1 the last layer.
     batch_size
-        Utterances a batch.
-    device
-        A torch device's name.
-
-    Raises
-    ------
-    TextError
-        If there is no model, or it has no such layer.
+        Utterances per batch.
     """
 
-    def __init__(self, name: str, layer: int, batch_size: int, device: str) -> None:
-        self.folder = weights.bert_folder(name)
-        self.layer = layer
-        self.batch_size = batch_size
-        self.device = device
-        self.tokenizer, config = _tokenizer(self.folder)
-        layers = config.num_hidden_layers
+    kind: ClassVar = "tokens"
+    version: ClassVar = 1
+    reads: ClassVar = ("marks",)
+    libraries: ClassVar = ("tokenizers", "torch", "transformers")
+
+    extractor: Literal["transformers"] = "transformers"
+    model: OwnPath
+    layers: list[int] = Field(default_factory=lambda: [-1], min_length=1, max_length=1)
+    batch_size: Count = 32
+
+    @property
+    def group(self) -> int:
+        """Full batches, so that one holds texts of like length."""
+        return _BATCHES * self.batch_size
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file of the model."""
+        return weights.bert_identity(self.model)
+
+    def provenance(self, context: Context) -> dict[str, Any]:
+        """Also the device and the size of batches."""
+        own = {"device": device_kind(context), "batch_size": self.batch_size}
+        return super().provenance(context) | own
+
+    def prepare(self, texts: Sequence[str], context: Context) -> State:
+        """``vocabulary``: all tokens of the tokenizer, by id.
+
+        Raises
+        ------
+        WeightsError
+            If there is no model, or it has no such layer.
+        """
+        tokenizer, config = _tokenizer(self.model)
+        self._layer(config)
+        return {"vocabulary": np.array(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))}
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        """States of each utterance, with its tokens' ids."""
+        marks = context.shared.marks
+        encoded = self.encode([normalise(utterance.text, marks) for utterance in utterances])
+        found = []
+        for utterance, text, values in zip(
+            utterances, encoded, self.states(encoded, context.device), strict=True
+        ):
+            kept = len(text.tokens)
+            problem = fault(utterance.text, kept)
+            if kept < text.total:
+                problem = f"cut: BERT reads {kept} of its {text.total} tokens"
+            found.append(Steps(values, tokens=text.tokens.astype(np.int32), problem=problem))
+        return found
+
+    def _layer(self, config: Any) -> int:
+        """The one layer that is kept.
+
+        Raises
+        ------
+        WeightsError
+            If the model has no such layer.
+        """
+        (layer,), layers = self.layers, config.num_hidden_layers
         if not -layers - 1 <= layer <= layers:
-            raise TextError(
-                f"text.bert_layer: is {layer}, but {name} has the layers 0 (its embeddings) to "
+            raise WeightsError(
+                f"layers: is {layer}, but {self.model} has the layers 0 (its embeddings) to "
                 f"{layers}, or {-layers - 1} to -1"
             )
-        self.size: int = config.hidden_size
-        self.limit = min(self.tokenizer.model_max_length, config.max_position_embeddings)
+        return layer
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Split each text into subword tokens, cut to what the model can read."""
@@ -87,15 +141,18 @@ class Bert:
     def _cut(self, text: str, ids: list[int], special: list[int]) -> Encoded:
         """Tokens of a text that is split already, and is again if the model cannot read it all."""
         total = special.count(0)
-        if len(ids) > self.limit:
-            cut = self._split(text, truncation=True, max_length=self.limit)
+        tokenizer, config = _tokenizer(self.model)
+        limit = min(tokenizer.model_max_length, config.max_position_embeddings)
+        if len(ids) > limit:
+            cut = self._split(text, truncation=True, max_length=limit)
             ids, special = cut["input_ids"], cut["special_tokens_mask"]
         return Encoded(ids, np.array(special) == 0, total)
 
     def _split(self, texts: str | list[str], **options: Any) -> Any:
-        return self.tokenizer(texts, return_special_tokens_mask=True, verbose=False, **options)
+        tokenizer, _ = _tokenizer(self.model)
+        return tokenizer(texts, return_special_tokens_mask=True, verbose=False, **options)
 
-    def states(self, encoded: Sequence[Encoded]) -> list[np.ndarray]:
+    def states(self, encoded: Sequence[Encoded], device: str) -> list[np.ndarray]:
         """States of the tokens of each text, without its special tokens.
 
         Batches hold texts of like length; the attention mask keeps padding out, so that a text's
@@ -104,31 +161,33 @@ class Bert:
         Returns
         -------
         list of numpy.ndarray
-            [T, size] float32 for each text.
+            [T, D] float32 for each text.
         """
         import torch
 
-        states = [np.zeros((0, self.size), np.float32)] * len(encoded)
+        tokenizer, config = _tokenizer(self.model)
+        layer = self._layer(config)
+        states = [np.zeros((0, config.hidden_size), np.float32)] * len(encoded)
         order = [i for i in range(len(encoded)) if encoded[i].keep.any()]
         order.sort(key=lambda i: len(encoded[i].ids))
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            batch = self.tokenizer.pad(
+            batch = tokenizer.pad(
                 {"input_ids": [encoded[i].ids for i in chosen]},
                 padding_side="right",
                 return_attention_mask=True,
                 return_tensors="pt",
-            ).to(self.device)
+            ).to(device)
             with torch.inference_mode():
-                model = _model(self.folder, self.device)
-                hidden = model(**batch, output_hidden_states=True).hidden_states[self.layer]
+                model = _model(self.model, device)
+                hidden = model(**batch, output_hidden_states=True).hidden_states[layer]
             for i, values in zip(chosen, hidden.float().cpu().numpy(), strict=True):
                 states[i] = values[: len(encoded[i].ids)][encoded[i].keep]
         return states
 
 
 @cache
-def _tokenizer(folder: Path) -> tuple[Any, Any]:
+def _tokenizer(name: str) -> tuple[Any, Any]:
     """Tokenizer and configuration of a model."""
     from pipeline.torchvision_shim import torchvision_operators
 
@@ -137,6 +196,7 @@ def _tokenizer(folder: Path) -> tuple[Any, Any]:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    folder = weights.bert_folder(name)
     try:
         return (
             transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True),
@@ -144,14 +204,15 @@ def _tokenizer(folder: Path) -> tuple[Any, Any]:
         )
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise TextError(f"text.bert: {unreadable(folder, error)}") from error
-        raise TextError(f"text.bert: {folder} holds no model of transformers: {error}") from error
+            raise WeightsError(f"model: {unreadable(folder, error)}") from error
+        raise WeightsError(f"model: {folder} holds no model of transformers: {error}") from error
 
 
 @cache
-def _model(folder: Path, device: str) -> torch.nn.Module:
-    """One model a process, since it is not sent to another."""
-    _tokenizer(folder)
+def _model(name: str, device: str) -> torch.nn.Module:
+    """One model per process, since it is not sent to another."""
+    _tokenizer(name)
     import transformers
 
+    folder = weights.bert_folder(name)
     return transformers.AutoModel.from_pretrained(folder, local_files_only=True).to(device).eval()

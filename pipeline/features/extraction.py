@@ -1,7 +1,7 @@
 """Extraction dialog by dialog, resumable after a kill, in any number of processes.
 
 Each finished dialog is a part file named by its dialog and keyed by all that decides its values:
-the extractor's identity and code, the table's rows, size and modification time of its media. A run
+the extractor's identity, the table's rows, size and modification time of its media. A run
 that starts again computes only the parts that lack or have another key, then joins all of them in
 the table's order, so its final bytes equal those of an uninterrupted run.
 
@@ -31,7 +31,6 @@ from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.compute import start_worker
-from pipeline.features import fingerprint
 from pipeline.filesystem import lock, unreadable
 from pipeline.hdf5 import SCHEMA_VERSION, reading, remove_remains, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
@@ -109,8 +108,7 @@ def extract(
     parts.mkdir(parents=True, exist_ok=True)
     with _alone(parts):
         identity = extractor.identity()
-        code = fingerprint.of_code(type(extractor).__module__)
-        keys = {dialog: _key(identity, code, extractor, rows) for dialog, rows in dialogs.items()}
+        keys = {dialog: _key(identity, extractor, rows) for dialog, rows in dialogs.items()}
         paths = {dialog: parts / f"{dialog}.npz" for dialog in dialogs}
         todo = [dialog for dialog in dialogs if _read_key(paths[dialog]) != keys[dialog]]
 
@@ -157,13 +155,13 @@ def _dialogs(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return dialogs
 
 
-def _key(identity: dict[str, Any], code: str, extractor: Extractor, rows: pd.DataFrame) -> str:
+def _key(identity: dict[str, Any], extractor: Extractor, rows: pd.DataFrame) -> str:
     """Digest of all that decides one dialog's values."""
     media = []
     for path in extractor.sources(rows):
         stat = path.stat() if path.exists() else None
         media.append([path.name, stat.st_size, stat.st_mtime_ns] if stat else [path.name])
-    key = json.dumps([identity, code, rows.to_csv(index=False), media], sort_keys=True)
+    key = json.dumps([identity, rows.to_csv(index=False), media], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()
 
 

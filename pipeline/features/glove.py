@@ -9,19 +9,75 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipeline.features.words import TextError
+from pipeline import weights
+from pipeline.corpus.utterance import Utterance
+from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.words import fault, normalise, tokenise
 from pipeline.filesystem import unreadable
+from pipeline.params import OwnPath
+from pipeline.weights import WeightsError
 
 PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors
 
 _HEADER = re.compile(rb"\d+ \d+")
 _REMEDY = "unpack or fetch the file again"
+
+
+class Glove(Extractor):
+    """Token ids [T] of the words, with the vectors of a GloVe text file.
+
+    Attributes
+    ----------
+    vectors
+        The file.
+    """
+
+    kind: ClassVar = "tokens"
+    version: ClassVar = 1
+    reads: ClassVar = ("marks",)
+
+    extractor: Literal["glove"] = "glove"
+    vectors: OwnPath
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the file."""
+        path = Path(self.vectors)
+        require(path)
+        return {path.name: weights.sha256(path)}
+
+    def prepare(self, texts: Sequence[str], context: Context) -> State:
+        """``vocabulary`` [V] and ``vectors`` [V, D] of the words of all texts; see :func:`select`.
+
+        Raises
+        ------
+        WeightsError
+            If the file cannot be used, or has none of the words.
+        """
+        marks = context.shared.marks
+        tokens = {token for text in texts for token in tokenise(normalise(text, marks))}
+        words, vectors = select(Path(self.vectors), tokens)
+        return {"vocabulary": np.array(words), "vectors": vectors}
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        """Token ids of each utterance, rows of the state's vectors."""
+        marks = context.shared.marks
+        row_of = {word: row for row, word in enumerate(state["vocabulary"].tolist())}
+        found = []
+        for utterance in utterances:
+            tokens = tokenise(normalise(utterance.text, marks))
+            ids = [row_of[word] for token in tokens for word in find(token, row_of)]
+            problem = fault(utterance.text, len(ids))
+            found.append(Steps(np.array(ids, np.int32), problem=problem))
+        return found
 
 
 def find(token: str, known: Container[str]) -> list[str]:
@@ -60,7 +116,7 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
 
     Raises
     ------
-    TextError
+    WeightsError
         If the file is missing or holds no vectors, or a line has another number of values than
         the first, or values that are no finite numbers.
     """
@@ -84,7 +140,7 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
     except OSError as error:
         raise _unreadable(path, error) from error
     if empty:
-        raise TextError(f"text.glove: {path} holds no vectors; {_REMEDY}")
+        raise WeightsError(f"vectors: {path} holds no vectors; {_REMEDY}")
     found = sorted(vectors)
     return found, np.array([vectors[word] for word in found], np.float32).reshape(-1, max(size, 1))
 
@@ -94,7 +150,7 @@ def require(path: Path) -> None:
 
     Raises
     ------
-    TextError
+    WeightsError
         As said.
     """
     try:
@@ -105,13 +161,13 @@ def require(path: Path) -> None:
     _vector_size(first, path)
 
 
-def _unreadable(path: Path, error: OSError) -> TextError:
+def _unreadable(path: Path, error: OSError) -> WeightsError:
     if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-        return TextError(f"text.glove: {unreadable(path, error)}")
-    return TextError(
-        f"text.glove: {path} cannot be read ({error.strerror}). Fetch glove.840B.300d.zip (2.2 GB) "
+        return WeightsError(f"vectors: {unreadable(path, error)}")
+    return WeightsError(
+        f"vectors: {path} cannot be read ({error.strerror}). Fetch glove.840B.300d.zip (2.2 GB) "
         "from https://nlp.stanford.edu/projects/glove by hand, unpack glove.840B.300d.txt (5.6 GB) "
-        "into a folder such as data/weights and set text.glove to its path; any other GloVe text "
+        "into a folder such as data/weights and set vectors to its path; any other GloVe text "
         "file will do as well"
     )
 
@@ -144,8 +200,8 @@ def _is_number(field: bytes) -> bool:
         return False
 
 
-def _damaged(path: Path, number: int, fault: str) -> TextError:
-    return TextError(f"text.glove: {path}, line {number}: has {fault}; {_REMEDY}")
+def _damaged(path: Path, number: int, fault: str) -> WeightsError:
+    return WeightsError(f"vectors: {path}, line {number}: has {fault}; {_REMEDY}")
 
 
 def select(path: Path, tokens: Iterable[str]) -> tuple[list[str], np.ndarray]:
@@ -167,14 +223,14 @@ def select(path: Path, tokens: Iterable[str]) -> tuple[list[str], np.ndarray]:
 
     Raises
     ------
-    TextError
+    WeightsError
         If the file cannot be used, or has none of the words.
     """
     tokens = set(tokens)
     words, vectors = read_glove(path, forms(tokens))
     if tokens and not set(words) - {UNKNOWN}:
-        raise TextError(
-            f"text.glove: {path} has none of the corpus's words; give vectors of its language"
+        raise WeightsError(
+            f"vectors: {path} has none of the corpus's words; give vectors of its language"
         )
     row = {word: index for index, word in enumerate(words)}
     used = sorted({word for token in tokens for word in find(token, row)} - {UNKNOWN})

@@ -12,7 +12,7 @@ import difflib
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,21 +25,11 @@ from matplotlib.figure import Figure
 from pipeline import InputError, params
 from pipeline.corpus import formats, iemocap
 from pipeline.corpus.table import CorpusError, read_table
+from pipeline.corpus.utterance import from_table
 from pipeline.features.video import Crop, VideoError, corner, crops, displayed
-from pipeline.features.visual import VisualExtractor
+from pipeline.features.visual import clips_of
 
 TABLE = Path("data/interim/utterances.csv")
-
-# the authors' setting, for a command line without params.yaml
-_DEFAULT = params.Visual(
-    network="resnet101",
-    weights="IMAGENET1K_V2",
-    frames_per_second=3.0,
-    max_frames=32,
-    crop=224,
-    marked_actor="left",
-    batch_size=32,
-)
 
 # pixels
 _THUMB, _GAP, _LABEL, _LINE, _MARGIN = 96, 6, 16, 17, 20
@@ -58,6 +48,26 @@ _STYLE = {
     if name.startswith(("figure.", "font.", "text."))
 }
 _INK, _FAINT = "#1a1a1a", "#666666"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen of a dialog; by default the authors' setting.
+
+    Attributes
+    ----------
+    frames_per_second, max_frames
+        The parameters of ``visual``.
+    crop
+        That of the first stream that crops, in pixels.
+    marked_actor
+        The side of the actor with the markers.
+    """
+
+    frames_per_second: float = 3.0
+    max_frames: int = 32
+    crop: int = 224
+    marked_actor: str = "left"
 
 
 class PreviewError(InputError):
@@ -92,7 +102,7 @@ class _Row:
 
 
 def sheet(
-    rows: pd.DataFrame, root: Path, visual: params.Visual, utterances: int
+    rows: pd.DataFrame, root: Path, view: View, utterances: int
 ) -> tuple[np.ndarray, list[str]]:
     """Draw the contact sheet of one dialog.
 
@@ -102,8 +112,8 @@ def sheet(
         All utterances of the dialog, in the columns of the utterance table.
     root
         The folder of the corpus.
-    visual
-        The group ``visual``: rate, most frames, crop, and the side of the marked actor.
+    view
+        What is drawn of it.
     utterances
         How many to draw: evenly chosen in the order of ids, so of both speakers, and drawn in the
         order of time.
@@ -128,11 +138,11 @@ def sheet(
     if not video:
         raise PreviewError(f"{rows['dialog'].iloc[0]}: the corpus has no video of this dialog")
     path = root / video
-    clips = VisualExtractor(visual, root, "cpu").clips(rows)
+    clips = clips_of(from_table(rows), view.frames_per_second, view.max_frames)
     found: list[list[Crop]] = [[] for _ in clips]
     ending = ""
     try:
-        for crop in crops(path, clips, visual.crop):
+        for crop in crops(path, clips, view.crop):
             for clip in crop.clips:
                 found[clip].append(crop)
     except VideoError as error:
@@ -151,7 +161,7 @@ def sheet(
         if len(taken) < count
     ]
     moment = min(crop.time for taken in found for crop in taken)
-    return _draw(drawn, _overview(path, moment, visual.crop), _title(rows, visual)), problems
+    return _draw(drawn, _overview(path, moment, view.crop), _title(rows, view)), problems
 
 
 def _lines(row: pd.Series, taken: int, wanted: int) -> list[str]:
@@ -167,22 +177,22 @@ def _lines(row: pd.Series, taken: int, wanted: int) -> list[str]:
     ]
 
 
-def _title(rows: pd.DataFrame, visual: params.Visual) -> list[str]:
+def _title(rows: pd.DataFrame, view: View) -> list[str]:
     """Say what the sheet shows and what to look for."""
     dialog = str(rows["dialog"].iloc[0])
     known = formats.dialog(dialog)
     actor = {"F": "the woman", "M": "the man"}.get(known.marked if known else "", "the actor")
-    other = "right" if visual.marked_actor == "left" else "left"
+    other = "right" if view.marked_actor == "left" else "left"
     return [
         dialog,
         str(rows["video"].iloc[0]),
-        f"{visual.crop} x {visual.crop} pixels of the speaker's half, "
-        f"{visual.frames_per_second:g} frames a second, at most {visual.max_frames}",
+        f"{view.crop} x {view.crop} pixels of the speaker's half, "
+        f"{view.frames_per_second:g} frames per second, at most {view.max_frames}",
         "",
         f"By its name, {actor} wears the markers in this dialog; that side is taken to be the "
-        f"{visual.marked_actor} (visual.marked_actor).",
+        f"{view.marked_actor} (corpus.iemocap.marked_actor).",
         "Every row should show its own speaker, talking. If the rows show the listener, set "
-        f"visual.marked_actor to {other}.",
+        f"corpus.iemocap.marked_actor to {other}.",
     ]
 
 
@@ -266,9 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: ``python -m pipeline.features.visual preview DIALOG``."""
     options = _options(arguments)
     try:
-        visual, root = _settings(options)
-        rows = _rows(options.dialog, options.root, root, visual.marked_actor)
-        picture, problems = sheet(rows, root, visual, options.utterances)
+        view, root = _settings(options)
+        rows = _rows(options.dialog, options.root, root, view.marked_actor)
+        picture, problems = sheet(rows, root, view, options.utterances)
         _save(picture, options.output or Path(f"{options.dialog}.png"))
     except (PreviewError, CorpusError, params.ParamsError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -293,7 +303,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     preview.add_argument("dialog", help="such as Ses01F_impro01")
     preview.add_argument("--root", type=Path, help="read this copy: it holds Session1 ... Session5")
     preview.add_argument("--output", type=Path, help="the PNG (default: DIALOG.png)")
-    preview.add_argument("--marked", choices=["left", "right"], help="visual.marked_actor")
+    preview.add_argument("--marked", choices=["left", "right"], help="corpus.iemocap.marked_actor")
     preview.add_argument("--frames-per-second", type=_rate)
     preview.add_argument("--utterances", type=_count, default=12, help="(default: 12)")
     return parser.parse_args(arguments)
@@ -317,17 +327,25 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _settings(options: argparse.Namespace) -> tuple[params.Visual, Path]:
-    """Return the group ``visual`` and the corpus's folder: as given, else of params.yaml."""
-    visual, root = _DEFAULT, options.root
+def _settings(options: argparse.Namespace) -> tuple[View, Path]:
+    """Return what is drawn and the corpus's folder: as given, else of params.yaml."""
+    view, root = View(), options.root
     if Path("params.yaml").is_file():
         known = params.load()
-        visual, root = known.visual, root or Path(known.corpus.root)
+        root = root or Path(known.corpus.root)
+        sizes = (getattr(stream, "crop", None) for stream in known.visual.streams.values())
+        view = View(
+            known.visual.frames_per_second,
+            known.visual.max_frames,
+            next((crop for crop in sizes if crop), View.crop),
+            known.corpus.iemocap.marked_actor,
+        )
     if root is None:
         raise PreviewError("there is no params.yaml here that names the corpus; give --root")
     given = {"marked_actor": options.marked, "frames_per_second": options.frames_per_second}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return visual.model_copy(update=changes), root
+    return replace(
+        view, **{name: value for name, value in given.items() if value is not None}
+    ), root
 
 
 def _rows(dialog: str, given: Path | None, root: Path, marked: str) -> pd.DataFrame:

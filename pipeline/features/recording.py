@@ -8,15 +8,18 @@ a piece of this one. It is left out: values of half an utterance look like value
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from pathlib import Path
 
-import librosa
 import numpy as np
-import soundfile
+
+from pipeline.corpus.utterance import Utterance
 
 SLACK = 0.1  # seconds, as of other tools that cut and round
 SLACK_SHARE = 0.1  # of the label's length, which silence at the ends may add or lack
 _UNKNOWN_SIZE = 0x7FFF0000  # bytes; programs that write to a pipe promise this or more
+
+_REMEMBERED = 128  # recordings, as of a dialog, for the next stream that reads them
 
 
 class RecordingError(ValueError):
@@ -33,6 +36,38 @@ class RecordingError(ValueError):
     def __init__(self, path: Path, fault: str) -> None:
         super().__init__(f"{path}: {fault}")
         self.fault = fault
+
+
+def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[np.ndarray, str]:
+    """Read the recording of an utterance.
+
+    Returns
+    -------
+    signal
+        [samples] float32 as of :func:`read`; empty if there is none, or it is left out.
+    problem
+        What is wrong with it, and whether it is kept; empty if nothing is.
+    """
+    nothing = np.zeros(0, np.float32)
+    if utterance.audio is None:
+        return nothing, "the corpus has no recording of it"
+    name, path = utterance.audio.path, root / utterance.audio.path
+    try:
+        changed = path.stat().st_mtime_ns if path.is_file() else 0
+        signal, remark = _remembered(path, sampling_rate, utterance.end - utterance.start, changed)
+    except RecordingError as error:
+        return nothing, f"{name}: {error.fault}; left out"
+    return signal, remark and f"{name}: {remark}; kept, since its length is the label's"
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(
+    path: Path, sampling_rate: int, seconds: float, changed: int
+) -> tuple[np.ndarray, str]:
+    """As :func:`read`; streams that read one dialog after the other decode it once."""
+    signal, remark = read(path, sampling_rate, seconds)
+    signal.flags.writeable = False
+    return signal, remark
 
 
 def read(path: Path, sampling_rate: int, seconds: float) -> tuple[np.ndarray, str]:
@@ -60,6 +95,8 @@ def read(path: Path, sampling_rate: int, seconds: float) -> tuple[np.ndarray, st
         If the file is missing, corrupt, holds no sample or one that is not finite, or if its length
         is not that of the label.
     """
+    import soundfile
+
     try:
         if not path.is_file():
             raise RecordingError(path, "there is no such file")
@@ -76,6 +113,8 @@ def read(path: Path, sampling_rate: int, seconds: float) -> tuple[np.ndarray, st
         raise RecordingError(path, "holds samples that are not finite")
     signal = channels.mean(axis=1)
     if rate != sampling_rate:
+        import librosa
+
         signal = librosa.resample(signal, orig_sr=rate, target_sr=sampling_rate, res_type="soxr_hq")
     return signal, remark
 

@@ -185,7 +185,7 @@ def _read_state(path: Path) -> State:
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         if "TorchScript" in str(error):  # likewise
             raise _no_state_dict(path) from error
-        raise WeightsError(f"visual.weights: {path} cannot be read: {error}") from error
+        raise WeightsError(f"weights: {path} cannot be read: {error}") from error
     if isinstance(state, Mapping):
         inside = (state[key] for key in _STATE_KEYS if isinstance(state.get(key), Mapping))
         state = next(inside, state)
@@ -201,7 +201,7 @@ def _read_state(path: Path) -> State:
 
 def _no_state_dict(path: Path) -> WeightsError:
     return WeightsError(
-        f"visual.weights: {path} is not a state dict. If it holds a whole model or a checkpoint, "
+        f"weights: {path} is not a state dict. If it holds a whole model or a checkpoint, "
         f"save the state dict alone where the model was made: torch.save(model.state_dict(), "
         f"{path.name!r})"
     )
@@ -226,7 +226,7 @@ def _fill(model: nn.Module, state: State, source: str) -> None:
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise WeightsError(
-            f"visual.weights: {source} does not fit visual.network: {'; '.join(faults[:3])}{more}"
+            f"weights: {source} does not fit the network: {'; '.join(faults[:3])}{more}"
         )
     model.load_state_dict(dict(_deciding(state)), strict=False)
 

@@ -1,4 +1,4 @@
-"""Visual features: the speaker's half of the video, a few frames a second, embedded by a ResNet.
+"""Embeddings of the speaker's half of the video, a few frames per second, by a ResNet.
 
 Rate, crop and network are parameters; the authors of the attentive modality hopping model take 3
 frames a second, at most 32, the central 224 x 224 of the speaker's half, and a ResNet-101.
@@ -12,43 +12,61 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import cv2
 import numpy as np
-import pandas as pd
+from pydantic import Field
 
 from pipeline.compute import ahead
-from pipeline.features.extraction import Arrays, Problem
+from pipeline.corpus.utterance import Utterance
+from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
 from pipeline.features.video import Clip, Crop, VideoError, crops, wanted_times
-from pipeline.params import Visual
+from pipeline.params import Count, OwnPath
+from pipeline.weights import resnet_identity
 
 if TYPE_CHECKING:
-    import torch
-
     from pipeline.features.resnet import Embedder
 
 
-class VisualExtractor:
-    """Embeds the frames of each utterance; an extractor of :mod:`pipeline.features.extraction`.
+class Torchvision(Extractor):
+    """Embeddings [T, D] of frames by a ResNet of torchvision without its last layer.
 
-    Parameters
+    Attributes
     ----------
-    parameters
-        The group ``visual``.
-    root
-        The folder of the corpus.
-    device
-        Where the network runs.
+    network
+        ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101`` or ``resnet152``.
+    weights
+        A torchvision weight name, a state-dict file, or ``random`` (for the embedded corpus only).
+    region
+        ``speaker``: the central square of the speaker's half.
+    crop
+        Its side, in pixels.
+    batch_size
+        Frames per batch.
     """
 
-    def __init__(self, parameters: Visual, root: Path, device: torch.device | str) -> None:
-        self._parameters = parameters
-        self._root = root
-        self._device = device
+    kind: ClassVar = "sequence"
+    version: ClassVar = 1
+    reads: ClassVar = ("frames_per_second", "max_frames")
+    libraries: ClassVar = ("opencv-python-headless", "torch", "torchvision")
 
-    @property
-    def embedder(self) -> Embedder:
+    extractor: Literal["torchvision"] = "torchvision"
+    network: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    weights: OwnPath
+    region: Literal["speaker"] = "speaker"
+    crop: Annotated[int, Field(ge=32, le=360)] = 224
+    batch_size: Count = 32
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the file; of random weights the network's name with ``random``."""
+        return resnet_identity(self.network, self.weights)
+
+    def provenance(self, context: Context) -> dict[str, Any]:
+        """Also the device and the size of batches."""
+        own = {"device": device_kind(context), "batch_size": self.batch_size}
+        return super().provenance(context) | own
+
+    def _embedder(self, device: str) -> Embedder:
         """The network of this process, built on first use.
 
         On a CPU it runs on one thread: processes side by side share the cores better than threads,
@@ -56,93 +74,49 @@ class VisualExtractor:
         """
         import torch  # a preview does without
 
-        if torch.device(self._device).type == "cpu":
+        if torch.device(device).type == "cpu":
             torch.set_num_threads(1)
-        return _embedder(self._parameters.network, self._parameters.weights, self._device)
+        return _embedder(self.network, self.weights, device)
 
-    def identity(self) -> dict[str, Any]:
-        """All that decides the values, as JSON."""
-        return {
-            **self.embedder.identity,
-            "frames_per_second": self._parameters.frames_per_second,
-            "max_frames": self._parameters.max_frames,
-            "crop": self._parameters.crop,
-            "opencv": cv2.__version__,
-        }
-
-    def sources(self, rows: pd.DataFrame) -> list[Path]:
-        """List the videos that `rows` are read from; they may be missing."""
-        return [self._root / video for video in sorted(set(rows["video"])) if video]
-
-    def constants(self) -> Arrays:
-        """No dataset of the whole corpus."""
-        return {}
-
-    def clips(self, rows: pd.DataFrame) -> list[Clip]:
-        """Say what is taken of the video for each of `rows`."""
-        rate, most = self._parameters.frames_per_second, self._parameters.max_frames
-        spans = zip(
-            rows["start"].tolist(), rows["end"].tolist(), rows["side"].tolist(), strict=True
-        )
-        return [Clip(wanted_times(start, end, rate, most), side) for start, end, side in spans]
-
-    def dialog(self, rows: pd.DataFrame) -> tuple[Arrays, list[Problem]]:
-        """Embed the frames of all utterances of one dialog.
-
-        Parameters
-        ----------
-        rows
-            n utterances with the columns ``utterance``, ``start``, ``end`` (seconds in the
-            dialog), ``video`` (below the root; empty if there is none) and ``side``.
-
-        Returns
-        -------
-        arrays
-            ``resnet/values`` [sum of T, D] float32, ``resnet/times`` [sum of T] float64, the
-            presentation times of the frames in seconds, and ``resnet/lengths`` [n] int64.
-        problems
-            The utterances with fewer frames than wanted, and why.
-        """
-        videos = rows["video"].tolist()
-        clips = self.clips(rows)
-        steps = [(np.zeros((0, self.embedder.size), np.float32), np.zeros(0))] * len(rows)
-        reasons = ["the corpus has no video of the dialog"] * len(rows)
-        for video in dict.fromkeys(filter(None, videos)):
-            members = [row for row, name in enumerate(videos) if name == video]
-            found, ending = self._embed(self._root / video, [clips[row] for row in members])
-            for row, step in zip(members, found, strict=True):
-                steps[row], reasons[row] = step, f"{video} {ending}"
-
-        lengths = np.array([len(times) for _, times in steps], np.int64)
-        problems = [
-            Problem(utterance, f"{got} of {len(clip.times)} frames: {reason}")
-            for utterance, got, clip, reason in zip(
-                rows["utterance"], lengths.tolist(), clips, reasons, strict=True
-            )
-            if got < len(clip.times)
-        ]
-        arrays = {
-            "resnet/values": np.concatenate([values for values, _ in steps]),
-            "resnet/times": np.concatenate([times for _, times in steps]),
-            "resnet/lengths": lengths,
-        }
-        return arrays, problems
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        """Embeddings of each utterance's frames, with their presentation times."""
+        embedder = self._embedder(context.device)
+        nothing = np.zeros((0, embedder.size), np.float32)
+        visual = context.shared
+        clips = clips_of(utterances, visual.frames_per_second, visual.max_frames)
+        found = [(nothing, np.zeros(0))] * len(utterances)
+        reasons = ["the corpus has no video of the dialog"] * len(utterances)
+        paths = [utterance.video.path if utterance.video else "" for utterance in utterances]
+        for path in dict.fromkeys(filter(None, paths)):
+            members = [row for row, name in enumerate(paths) if name == path]
+            taken = [clips[row] for row in members]
+            embedded, ending = self._embed(context.root / path, taken, embedder)
+            for row, step in zip(members, embedded, strict=True):
+                found[row], reasons[row] = step, f"{path} {ending}"
+        result = []
+        for clip, (values, times), reason in zip(clips, found, reasons, strict=True):
+            got, wanted = len(times), len(clip.times)
+            problem = f"{got} of {wanted} frames: {reason}" if got < wanted else ""
+            result.append(Steps(values, times, problem=problem))
+        return result
 
     def _embed(
-        self, path: Path, clips: Sequence[Clip]
+        self, path: Path, clips: Sequence[Clip], embedder: Embedder
     ) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
         """Embed what `clips` take of one video.
 
         Returns the values [T, D] and times [T] of each clip, and why there are not more of them;
         the reason is empty for a video that holds all.
         """
-        embeddings = [np.zeros((0, self.embedder.size), np.float32)]
+        embeddings = [np.zeros((0, embedder.size), np.float32)]
         used: list[list[int]] = [[] for _ in clips]
         times: list[float] = []
         ending: list[str] = []
-        batches = _batches(path, clips, self._parameters, ending)
+        batches = _batches(path, clips, self, ending)
         for batch in ahead(batches):
-            embeddings.append(self.embedder(np.stack([crop.image for crop in batch])))
+            embeddings.append(embedder(np.stack([crop.image for crop in batch])))
             for crop in batch:
                 for clip in crop.clips:
                     used[clip].append(len(times))
@@ -152,16 +126,29 @@ class VisualExtractor:
         return found, "".join(ending)
 
 
+def clips_of(
+    utterances: Sequence[Utterance], frames_per_second: float, max_frames: int
+) -> list[Clip]:
+    """Say what is taken of the video for each utterance."""
+    return [
+        Clip(
+            wanted_times(utterance.start, utterance.end, frames_per_second, max_frames),
+            utterance.video.place if utterance.video else "",
+        )
+        for utterance in utterances
+    ]
+
+
 @cache
-def _embedder(network: str, weights: str, device: torch.device | str) -> Embedder:
-    """One network a process: an extractor is sent there anew with each dialog."""
+def _embedder(network: str, weights: str, device: str) -> Embedder:
+    """One network per process: an extractor is sent there anew with each dialog."""
     from pipeline.features.resnet import Embedder
 
     return Embedder(network, weights, device)
 
 
 def _batches(
-    path: Path, clips: Sequence[Clip], parameters: Visual, ending: list[str]
+    path: Path, clips: Sequence[Clip], parameters: Torchvision, ending: list[str]
 ) -> Iterator[list[Crop]]:
     """Yield the crops of a video in batches; if it fails, say why in `ending` and stop."""
     batch: list[Crop] = []

@@ -11,13 +11,6 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pipeline import InputError
-
-
-class TextError(InputError):
-    """Vectors or a model that cannot be used; the message names the parameter and the remedy."""
-
-
 _CHARACTERS = str.maketrans(
     dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u00b4`", "'")
     | dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')
@@ -101,3 +94,10 @@ def _split(token: str) -> list[str]:
     if match := _CONTRACTION.fullmatch(token):
         return [*_split(match[1]), match[2]]
     return [token]
+
+
+def fault(text: str, tokens: int) -> str:
+    """Say why a text gives no token, if it gives none."""
+    if not text.strip():
+        return "the corpus has no transcript of it"
+    return "" if tokens else f"no words in its transcript: {text}"

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from pipeline import InputError, params
 from pipeline.batches import Batch
 from pipeline.filesystem import unreadable
-from pipeline.models import MODELS
 from pipeline.models.encoders import Hopping
+from pipeline.registry import MODELS
 
 
 class Standardise(nn.Module):

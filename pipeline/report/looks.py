@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from pipeline.store import FeatureStore, Stream
 
 _ENVELOPE = 900  # columns of a waveform
 THUMBNAILS = 9  # frames side by side
+_CROP = 224  # pixels shown of a stream whose crop is not known
 
 Hops = list[tuple[str, np.ndarray]]
 
@@ -103,7 +103,7 @@ def look(
         not there or cannot be read are left out too.
     """
     about = store.utterances.iloc[index]
-    parameters = json.loads(store.file.attrs["parameters"])
+    visual = json.loads(store.file.attrs["parameters"])["visual"]["streams"]
     tracks = []
     for modality in classifier.settings.modalities:
         first = 0
@@ -117,7 +117,6 @@ def look(
                 first=first,
                 steps=steps,
                 about=about,
-                parameters=parameters,
             )
             tracks.append(track)
             first += steps
@@ -130,7 +129,8 @@ def look(
     timed = [track for track in tracks if track.modality == "video" and track.measured]
     if timed and len(timed[0]):
         times = examples.streams[timed[0].stream].aligned("times", index)[: len(timed[0])]
-        found.frames = _frames(media / about["video"], times, about, parameters["visual"]["crop"])
+        size = visual.get(timed[0].stream, {}).get("crop", _CROP)
+        found.frames = _frames(media / about["video"], times, about, size)
         found.lacking = found.lacking or not found.frames
     return found
 
@@ -143,16 +143,12 @@ def _track(
     first: int,
     steps: int,
     about: pd.Series,
-    parameters: dict[str, Any],
 ) -> Track:
     """The first `steps` steps of a stream of one utterance."""
     if modality == "text":
         return Track(modality, stream.name, first, words=stream.words(index)[:steps])
     if "times" in stream.group:
         times = stream.aligned("times", index)[:steps] - about["start"]
-        return Track(modality, stream.name, first, times=times)
-    if stream.name == "mfcc":
-        times = np.arange(steps) * parameters["audio"]["step"] + parameters["audio"]["window"] / 2
         return Track(modality, stream.name, first, times=times)
     middles = (np.arange(steps) + 0.5) / max(steps, 1) * (about["end"] - about["start"])
     return Track(modality, stream.name, first, times=middles, measured=False)

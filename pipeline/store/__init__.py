@@ -13,7 +13,7 @@ Layout (schema version 2)::
     attributes                schema_version, corpus, parameters, extractors, storage (JSON)
     attribute sha256          of each dataset's content, of each group's, and of the whole store's
 
-With ``store.include_text: false`` it has no ``/utterances/text``, no ``tokens``, and of strings in
+With ``text.include_text: false`` it has no ``/utterances/text``, no ``tokens``, and of strings in
 streams only ``names``. Only values with steps are ever float16 or compressed.
 
 The same inputs, parameters and versions give the same bytes: fixed order, fixed-length strings,
@@ -34,12 +34,13 @@ from pipeline.store.reading import (
     Stream,
     open_checked,
 )
-from pipeline.store.writing import assemble
+from pipeline.store.writing import Storage, assemble
 
 __all__ = [
     "SCHEMA_VERSION",
     "FeatureStore",
     "Statistics",
+    "Storage",
     "StoreError",
     "Stream",
     "assemble",

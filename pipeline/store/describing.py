@@ -22,7 +22,7 @@ def describe(path: Path) -> str:
             f"utterances  {len(opened)} in {table['dialog'].nunique()} dialogs, "
             f"{table['session'].nunique()} sessions, {table['speaker'].nunique()} speakers",
             f"emotions    {_counts(table['emotion'])}",
-            f"storage     {storage['dtype']}, compression {storage['compression']}, {text} text",
+            f"storage     {text} text",
             f"sha256      {opened.sha256}",
             "",
             f"{'stream':<10}{'width':>7}{'type':>9}{'steps':>10}{'shortest':>10}{'mean':>8}"

@@ -95,11 +95,10 @@ def whole(file: h5py.File, groups: Mapping[str, str]) -> str:
 def identity(file: h5py.File) -> str:
     """Digest of all that decides what a store holds, the same on every processor.
 
-    That is the utterance table, the votes, the type of the values, the values of streams made
-    elsewhere, and of the others what their extractors say: parameters, versions and weights. The
-    values that were computed do not count, since their last bits differ between processors; nor
-    does a version's build (``+cpu``), nor the digest of random weights, which are computed as well.
-    The text does by its digest, so that a store without text has the same identity.
+    That is the utterance table, the votes, the values of streams made elsewhere, and of the others
+    the identities of their extractors and the versions of libraries. The values that were computed
+    do not count, since their last bits differ between processors; nor does a version's build
+    (``+cpu``). The text does by its digest, so that a store without text has the same identity.
     """
     extractors = json.loads(file.attrs["extractors"])
     table = file["utterances"]
@@ -108,8 +107,10 @@ def identity(file: h5py.File) -> str:
         *(found["external"] for found in extractors.values() if "external" in found),
     }
     decisive = {
-        "extractors": _without_builds(extractors),
-        "dtype": json.loads(file.attrs["storage"])["dtype"],
+        "extractors": [_deciding(extractors[name]) for name in sorted(extractors)],
+        "types": {
+            name: group["values"].dtype.str for name, group in file.items() if "values" in group
+        },
         "utterances": {
             name: recorded(table[name]) for name in sorted(set(table) - {"crc32", "text"})
         },
@@ -118,17 +119,21 @@ def identity(file: h5py.File) -> str:
     return _digest(decisive)
 
 
-def _without_builds(value: Any) -> Any:
-    """What extractors say of themselves, without what depends on the machine."""
-    if isinstance(value, dict):
-        is_random = value.get("weights") == "random"
-        return {
-            key: _without_builds(inner)
-            for key, inner in value.items()
-            if not (is_random and key == "weights_sha256")
-        }
-    found = _BUILD.fullmatch(value) if isinstance(value, str) else None
-    return found[1] if found else value
+def _deciding(extractor: dict[str, Any]) -> Any:
+    """What a modality says of itself, without what depends on the machine."""
+    if "external" in extractor:
+        return extractor
+    return {
+        name: [
+            stream["identity"],
+            stream["texts"],
+            {
+                library: version.partition("+")[0]
+                for library, version in stream["provenance"]["versions"].items()
+            },
+        ]
+        for name, stream in extractor.items()
+    }
 
 
 def contents(group: h5py.Group, utterances: int) -> Contents:

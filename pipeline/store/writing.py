@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from pipeline import params
 from pipeline.corpus import votes as raters
 from pipeline.hdf5 import bytes_a_row, remove_remains, rows_a_block, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
@@ -20,7 +20,36 @@ from pipeline.store import hashing
 from pipeline.store.checking import check
 from pipeline.store.reading import SCHEMA_VERSION, StoreError, Stream, open_checked
 
+if TYPE_CHECKING:
+    from pipeline.features.extractor import Extractor
+
 _NUMBERS = ("session", "start", "end", "valence", "activation", "dominance")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a store is written.
+
+    Attributes
+    ----------
+    include_text
+        Whether it holds transcripts, vocabularies and tokens.
+    streams
+        By stream, what has its `dtype` and `compression`: an extractor. They are for values with
+        steps, which are nearly all of the bytes; times, vectors, values of whole utterances and
+        streams made elsewhere are kept as they are.
+    chunk
+        Bytes of a chunk, where values are compressed.
+    """
+
+    include_text: bool = True
+    streams: Mapping[str, Extractor] = field(default_factory=dict)
+    chunk: int = 256 * 1024
+
+    def of(self, stream: Stream) -> tuple[str, str]:
+        """Type and compression of the values of a stream."""
+        found = self.streams.get(stream.name)
+        return (found.dtype, found.compression) if found else ("float32", "none")
 
 
 def assemble(
@@ -31,7 +60,7 @@ def assemble(
     *,
     corpus: str,
     parameters: dict,
-    settings: params.Store,
+    storage: Storage,
 ) -> None:
     """Join the utterance table, the votes and each modality's features to one verified store.
 
@@ -47,9 +76,8 @@ def assemble(
         The store; appears only when it is whole and verified.
     corpus, parameters
         Its name and the feature parameters, kept as attributes.
-    settings
-        How it is written. float16 and compression are for values with steps, which are nearly all
-        of the bytes; times, vectors and values of whole utterances are kept as they are.
+    storage
+        How it is written.
 
     Raises
     ------
@@ -63,12 +91,12 @@ def assemble(
     """
     ids = table["utterance"].tolist()
     counts = raters.count(ids, votes)
-    if not settings.include_text:
+    if not storage.include_text:
         table = table.drop(columns="text")
     output.parent.mkdir(parents=True, exist_ok=True)
     remove_remains(output)
     with _opened(modalities, ids) as (streams, extractors):
-        needed = _size(table, counts, streams, settings)
+        needed = _size(table, counts, streams, storage)
         remedy = "make room and run `dvc repro store` again"
         with (
             full_disk_reported(output, needed, remedy),
@@ -79,13 +107,12 @@ def assemble(
             file.attrs["corpus"] = corpus
             file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
             file.attrs["extractors"] = json.dumps(extractors, sort_keys=True)
-            storage = settings.model_dump(exclude={"external"})
-            file.attrs["storage"] = json.dumps(storage, sort_keys=True)
+            file.attrs["storage"] = json.dumps({"include_text": storage.include_text})
             # all that says what lies where comes before the bulk, so that a file whose end is
             # lost can still be read up to there
             _write_table(table, counts, file)
             for stream in streams.values():
-                _create_stream(stream, file, settings)
+                _create_stream(stream, file, storage)
             hashing.prepare(file, len(ids))
             for stream in streams.values():
                 if stream.is_sequence:
@@ -129,7 +156,7 @@ def _write_table(table: pd.DataFrame, counts: np.ndarray, file: h5py.File) -> No
 
 
 def _size(
-    table: pd.DataFrame, counts: np.ndarray, streams: dict[str, Stream], settings: params.Store
+    table: pd.DataFrame, counts: np.ndarray, streams: dict[str, Stream], storage: Storage
 ) -> int:
     """Bytes that the store takes at most."""
     total = counts.nbytes
@@ -139,8 +166,8 @@ def _size(
     datasets = len(table.columns)
     for stream in streams.values():
         for name, dataset in stream.group.items():
-            if _is_kept(name, dataset, settings):
-                total += dataset.size * _type(stream, name, settings).itemsize
+            if _is_kept(name, dataset, storage):
+                total += dataset.size * _type(stream, name, storage).itemsize
                 datasets += 1
         total += 4 * len(table)  # checksums
     # HDF5's own: headers, attributes and chunk indices
@@ -158,39 +185,40 @@ def _same_ids(source: h5py.File, ids: list[str], path: Path) -> None:
         )
 
 
-def _is_kept(name: str, dataset: h5py.Dataset, settings: params.Store) -> bool:
+def _is_kept(name: str, dataset: h5py.Dataset, storage: Storage) -> bool:
     """Whether a dataset of a stream goes into the store; without text, nothing spells words."""
-    if settings.include_text or name == "names":
+    if storage.include_text or name == "names":
         return True
     return name != "tokens" and h5py.check_string_dtype(dataset.dtype) is None
 
 
-def _type(stream: Stream, name: str, settings: params.Store) -> np.dtype:
+def _type(stream: Stream, name: str, storage: Storage) -> np.dtype:
     dtype = stream.group[name].dtype
     is_large = name == "values" and stream.is_sequence and dtype.kind == "f"
-    return np.dtype(settings.dtype) if is_large else dtype
+    return np.dtype(storage.of(stream)[0]) if is_large else dtype
 
 
-def _create_stream(stream: Stream, file: h5py.File, settings: params.Store) -> None:
+def _create_stream(stream: Stream, file: h5py.File, storage: Storage) -> None:
     """Copy a stream but for the values of a sequence, which are only given their place."""
     for name in sorted(stream.group):
         dataset = stream.group[name]
         if name == "values" and stream.is_sequence:
-            dtype = _type(stream, name, settings)
+            dtype = _type(stream, name, storage)
             file.create_dataset(
-                f"{stream.name}/values", dataset.shape, dtype, **_layout(dataset, dtype, settings)
+                f"{stream.name}/values", dataset.shape, dtype, **_layout(stream, dtype, storage)
             )
-        elif _is_kept(name, dataset, settings):
+        elif _is_kept(name, dataset, storage):
             file.copy(dataset, file, name=f"{stream.name}/{name}")
 
 
-def _layout(dataset: h5py.Dataset, dtype: np.dtype, settings: params.Store) -> dict[str, Any]:
+def _layout(stream: Stream, dtype: np.dtype, storage: Storage) -> dict[str, Any]:
     """How HDF5 is to store values with steps."""
-    if settings.compression == "none" or not dataset.size:
+    dataset, (_, compression) = stream.group["values"], storage.of(stream)
+    if compression == "none" or not dataset.size:
         return {}
-    rows = settings.chunk * 1024 // bytes_a_row(dataset, dtype)
+    rows = storage.chunk // bytes_a_row(dataset, dtype)
     chunks = (min(max(1, rows), len(dataset)), *dataset.shape[1:])
-    return {"chunks": chunks, "compression": settings.compression, "shuffle": True}
+    return {"chunks": chunks, "compression": compression, "shuffle": True}
 
 
 def _copy_values(stream: Stream, target: h5py.Dataset, ids: list[str]) -> None:
@@ -209,6 +237,6 @@ def _copy_values(stream: Stream, target: h5py.Dataset, ids: list[str]) -> None:
             utterance = ids[np.searchsorted(stream.offsets, index, "right") - 1]
             raise StoreError(
                 f"{stream.name}/values: {block[lost][0]:g} in utterance {utterance} is too large "
-                "for float16; set store.dtype to float32"
+                "for float16; set the stream's dtype to float32"
             )
         target[start : start + step] = values

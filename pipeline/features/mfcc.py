@@ -1,0 +1,130 @@
+"""Mel-frequency cepstral coefficients of an utterance, by librosa.
+
+40 coefficients of 25 ms Hamming windows every 10 ms, with their first and second differences, 120
+values per frame: the features of Yoon, Dey, Lee and Jung, "Attentive modality hopping mechanism for
+speech emotion recognition" (ICASSP 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+from threadpoolctl import threadpool_limits
+
+from pipeline.corpus.utterance import Utterance
+from pipeline.features import recording
+from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.params import Positive
+
+DELTA_FRAMES = 9  # the frames that a difference is fitted to
+LEAST_BANDS = 40
+FLOOR = 1e-10  # mel power of digital silence, -100 dB
+
+
+class Mfcc(Extractor):
+    """MFCC with first and second differences, [T, 3 * coefficients].
+
+    Attributes
+    ----------
+    coefficients
+        How many, without the differences.
+    window, step
+        Seconds.
+    """
+
+    kind: ClassVar = "sequence"
+    version: ClassVar = 1
+    reads: ClassVar = ("sampling_rate",)
+    libraries: ClassVar = ("librosa", "soundfile", "soxr")
+
+    extractor: Literal["mfcc"] = "mfcc"
+    coefficients: Annotated[int, Field(ge=1, le=128)] = 40
+    window: Positive = 0.025
+    step: Positive = 0.010
+
+    @model_validator(mode="after")
+    def _step_fits_window(self) -> Mfcc:
+        if self.step > self.window:
+            raise ValueError(f"step ({self.step}) must not exceed window ({self.window})")
+        return self
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        """Frames of each utterance; none without a usable recording."""
+        rate = context.shared.sampling_rate
+        found = []
+        # one thread: processes share the cores, and bytes do not depend on how many there are
+        with threadpool_limits(limits=1, user_api="blas"):
+            for utterance in utterances:
+                signal, problem = recording.of_utterance(utterance, context.root, rate)
+                values = np.zeros((0, 3 * self.coefficients), np.float32)
+                if len(signal):
+                    values = self.compute(signal, rate)
+                times = utterance.start + self.step * np.arange(len(values)) + self.window / 2
+                found.append(Steps(values, times, problem=problem))
+        return found
+
+    def compute(self, signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+        """Coefficients of a signal with their differences.
+
+        Frame i sees the samples of [i step, i step + window) alone, so its time is
+        i step + window / 2 and its coefficients do not depend on the rest of the signal. A signal
+        shorter than a window gives one frame, filled up with zeros; an incomplete window at the end
+        is left out.
+
+        Each frame: periodic Hamming window, power spectrum, Slaney's mel bands (as many as
+        coefficients, at least 40), decibels above a floor of 1e-10, orthonormal DCT-II. Differences
+        are derivatives of polynomials of first and second degree fitted to nine frames
+        (Savitzky-Golay), the first and last frame repeated beyond the ends.
+
+        Parameters
+        ----------
+        signal
+            [samples], at least one.
+        sampling_rate
+            Hertz.
+
+        Returns
+        -------
+        numpy.ndarray
+            [T, 3 * coefficients] float32: coefficients, first differences, second differences.
+        """
+        import librosa
+
+        window = max(round(self.window * sampling_rate), 1)
+        step = max(round(self.step * sampling_rate), 1)
+        bands = max(self.coefficients, LEAST_BANDS)
+        size = _transform_size(window, bands, sampling_rate)
+        # librosa centres the window in the transform: zeros on both sides put frame i on i * step
+        before = (size - window) // 2
+        after = size - window - before + max(window - len(signal), 0)
+        power = librosa.feature.melspectrogram(
+            y=np.pad(signal, (before, after)),
+            sr=sampling_rate,
+            n_fft=size,
+            win_length=window,
+            hop_length=step,
+            window="hamming",
+            center=False,
+            n_mels=bands,
+        )
+        decibels = librosa.power_to_db(power, amin=FLOOR, top_db=None)
+        coefficients = librosa.feature.mfcc(S=decibels, n_mfcc=self.coefficients)
+        differences = [
+            librosa.feature.delta(coefficients, width=DELTA_FRAMES, order=order, mode="nearest")
+            for order in (1, 2)
+        ]
+        return np.concatenate([coefficients, *differences]).T.astype(np.float32, order="C")
+
+
+def _transform_size(window: int, bands: int, rate: int) -> int:
+    """Length of the transform: a power of two, such that every mel band has a bin."""
+    import librosa
+
+    mel = librosa.hz_to_mel(rate / 2) / (bands + 1)
+    narrowest = float(librosa.mel_to_hz(mel))
+    return int(2 ** np.ceil(np.log2(max(window, rate / narrowest))))

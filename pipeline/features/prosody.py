@@ -1,0 +1,126 @@
+"""Prosody of an utterance: functionals of openSMILE's contours.
+
+35 values: functionals of the contours of F0, voicing probability and loudness that
+:file:`prosody.conf` beside this file defines. What prosody consists of is that of Yoon, Dey, Lee
+and Jung, "Attentive modality hopping mechanism for speech emotion recognition" (ICASSP 2020).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pipeline.corpus.utterance import Utterance
+from pipeline.features import recording
+from pipeline.features.extractor import Context, Extractor, State, Steps
+
+if TYPE_CHECKING:
+    import opensmile
+
+CONFIGURATION = Path(__file__).with_name("prosody.conf")
+CONTOURS = ("F0", "F0_delta", "voicing", "loudness", "loudness_delta")
+PARTIAL = ("F0", "F0_delta")  # contours that are 0 where they are not defined
+FUNCTIONALS = ("mean", "deviation", "skewness", "p05", "median", "p95", "slope")
+NAMES = tuple(f"{contour}_{name}" for contour in CONTOURS for name in FUNCTIONALS)
+CONTOUR_STEP = 0.010  # seconds
+
+HIGHEST_BAND = 8000  # Hz, the upper end of the loudness bands
+SHORTEST = 0.1  # seconds that openSMILE needs for a few of its 60 ms windows
+LOUDEST = 32767 / 32768  # of 16-bit samples, which openSMILE is fed with
+
+
+class Prosody(Extractor):
+    """Functionals of pitch, voicing and loudness, [35] per utterance."""
+
+    kind: ClassVar = "utterance"
+    version: ClassVar = 1
+    reads: ClassVar = ("sampling_rate",)
+    libraries: ClassVar = ("opensmile", "soundfile", "soxr")
+
+    extractor: Literal["prosody"] = "prosody"
+
+    def names(self) -> list[str]:
+        """:data:`NAMES`."""
+        return list(NAMES)
+
+    def files(self) -> dict[str, str]:
+        """The configuration of openSMILE."""
+        return {CONFIGURATION.name: hashlib.sha256(CONFIGURATION.read_bytes()).hexdigest()}
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        """Values of each utterance; NaN without a usable recording."""
+        rate = context.shared.sampling_rate
+        found = []
+        # one thread: processes share the cores, and bytes do not depend on how many there are
+        with threadpool_limits(limits=1, user_api="blas"):
+            for utterance in utterances:
+                signal, problem = recording.of_utterance(utterance, context.root, rate)
+                values = np.full(len(NAMES), np.nan, np.float32)
+                if len(signal):
+                    values = compute(signal, rate)
+                found.append(Steps(values, problem=problem))
+        return found
+
+
+def compute(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Prosodic values of a signal.
+
+    Each of the five contours (``prosody.conf`` describes them) gives its mean, standard
+    deviation, skewness, 5th, 50th and 95th percentile, and the slope of a regression line over
+    time. F0 counts where it is voiced, its delta where it is defined, the others everywhere.
+    Where a functional is undefined (no voiced frame, no spread), it is 0. A signal under 0.1 s is
+    filled up with zeros to that.
+
+    Parameters
+    ----------
+    signal
+        [samples], full scale is 1; clipped to it.
+    sampling_rate
+        Hertz.
+
+    Returns
+    -------
+    numpy.ndarray
+        [35] float32, finite, as :data:`NAMES` lists them; F0 in Hz, a delta in its contour's unit
+        per frame of 10 ms, a slope in its contour's unit per second.
+    """
+    missing = max(round(SHORTEST * sampling_rate) - len(signal), 0)
+    # opensmile wraps what lies beyond 16 bits around to the other sign
+    clipped = np.clip(np.pad(signal, (0, missing)), -1.0, LOUDEST)
+    contours = _smile(sampling_rate)(clipped, sampling_rate)[0].astype(np.float64)
+    values = [
+        _functionals(contour, contour != 0 if name in PARTIAL else np.full(len(contour), True))
+        for name, contour in zip(CONTOURS, contours, strict=True)
+    ]
+    return np.concatenate(values).astype(np.float32)
+
+
+def _functionals(contour: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Functionals of the frames of `contour` [T] where `counts` [T] is true, 0 where undefined."""
+    values = contour[counts]
+    if not len(values):
+        return np.zeros(len(FUNCTIONALS))
+    time = np.flatnonzero(counts) * CONTOUR_STEP
+    mean, deviation = values.mean(), values.std()
+    skewness = slope = 0.0
+    if deviation > np.finfo(np.float32).eps * np.abs(values).max():
+        skewness = (((values - mean) / deviation) ** 3).mean()
+        slope = np.cov(time, values, ddof=0)[0, 1] / time.var()
+    return np.array([mean, deviation, skewness, *np.percentile(values, [5, 50, 95]), slope])
+
+
+@cache
+def _smile(sampling_rate: int) -> opensmile.Smile:
+    """One openSMILE per process, since it cannot be sent to another."""
+    import opensmile
+
+    highest = min(HIGHEST_BAND, sampling_rate // 2)
+    return opensmile.Smile(str(CONFIGURATION), "contours", options={"highest": highest}, loglevel=0)

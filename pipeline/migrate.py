@@ -1,0 +1,134 @@
+"""A parameter file of the first version, with fixed features, as one that names streams."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from pipeline import params
+from pipeline.paramfile import ParamsError, read_yaml
+
+_OLD = {
+    "audio": ("mfcc", "window", "step"),
+    "text": ("glove", "bert", "bert_layer", "batch_size"),
+    "visual": ("network", "weights", "crop", "marked_actor", "batch_size"),
+    "store": ("include_text", "dtype", "compression", "chunk"),
+}
+
+
+def migrate(path: Path) -> str:
+    """The file in the present form; values, order and comments of all other keys stay.
+
+    ``store.chunk`` is dropped: chunks have one size now.
+
+    Raises
+    ------
+    ParamsError
+        If the file cannot be read, is in the present form already, or lacks a key of the old one.
+    """
+    read_yaml(path)  # its errors say what is wrong with the file
+    yaml = YAML()
+    yaml.width = 4096  # a stream stays on its line
+    yaml.preserve_quotes = True
+    yaml.representer.add_representer(type(None), _null)
+    raw = yaml.load(path.read_text(encoding="utf-8"))
+    if isinstance(raw, dict) and "streams" in (raw.get("audio") or {}):
+        raise ParamsError(f"{path}: names streams already; there is nothing to migrate")
+    old = {key: _taken(path, raw, *key) for key in _keys()}
+    stored = {
+        name: old["store", name]
+        for name, default in (("dtype", "float32"), ("compression", "none"))
+        if old["store", name] != default
+    }
+    raw["corpus"].insert(
+        list(raw["corpus"]).index("root") + 1,
+        "iemocap",
+        CommentedMap(marked_actor=old["visual", "marked_actor"]),
+    )
+    raw["text"]["include_text"] = old["store", "include_text"]
+    raw["audio"]["streams"] = {
+        "mfcc": _flow(
+            extractor="mfcc",
+            coefficients=old["audio", "mfcc"],
+            window=old["audio", "window"],
+            step=old["audio", "step"],
+            **stored,
+        ),
+        "prosody": _flow(extractor="prosody"),
+    }
+    raw["text"]["streams"] = {
+        "glove": _flow(extractor="glove", vectors=old["text", "glove"]),
+        "bert": _flow(
+            extractor="transformers",
+            model=old["text", "bert"],
+            layers=[old["text", "bert_layer"]],
+            batch_size=old["text", "batch_size"],
+            **stored,
+        ),
+    }
+    resnet = {name: old["visual", name] for name in ("network", "weights", "crop", "batch_size")}
+    raw["visual"]["streams"] = {
+        "resnet": _flow(extractor="torchvision", region="speaker", **resnet, **stored)
+    }
+    text = io.StringIO()
+    yaml.dump(raw, text)
+    # the blank lines went with the keys that they followed
+    spaced = re.sub(r"\n+(text|visual|store):\n", r"\n\n\1:\n", text.getvalue())
+    params.parse(YAML(typ="safe", pure=True).load(spaced), f"{path}, migrated")
+    return spaced
+
+
+def _null(representer: Any, value: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _keys() -> list[tuple[str, str]]:
+    return [(group, name) for group, names in _OLD.items() for name in names]
+
+
+def _taken(path: Path, raw: Any, group: str, name: str) -> Any:
+    """Take a key out of its group."""
+    if not isinstance(raw, dict) or name not in (raw.get(group) or {}):
+        raise ParamsError(
+            f"{path}: is no parameter file of the first version: it lacks {group}.{name}"
+        )
+    return raw[group].pop(name)
+
+
+def _flow(**values: Any) -> CommentedMap:
+    """A mapping that is written on one line."""
+    mapping = CommentedMap(values)
+    mapping.fa.set_flow_style()
+    return mapping
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: ``python -m pipeline.params migrate OLD.yaml``."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description="Parameters.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "migrate",
+        help="turn a parameter file of the first version into one of the present",
+        description="Print a parameter file of the first version in the present form.",
+    )
+    command.add_argument("file", type=Path, metavar="OLD.yaml")
+    command.add_argument("--output", type=Path, help="write it here instead; may be the same file")
+    options = parser.parse_args(arguments)
+    try:
+        text = migrate(options.file)
+    except ParamsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.output:
+        options.output.write_text(text, encoding="utf-8", newline="\n")
+    else:
+        print(text, end="")
+    return 0

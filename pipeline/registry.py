@@ -1,0 +1,74 @@
+"""What can be named in ``params.yaml``, and the class behind each name.
+
+An entry is ``module:class``. Nothing is imported until a name is used, so that reading parameters
+loads no heavy library. A new extractor or model is one file and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Where an extractor is, and of which modality.
+
+    Attributes
+    ----------
+    path
+        ``module:class``.
+    modality
+        The group of ``params.yaml`` whose streams may name it: ``audio``, ``text`` or ``visual``.
+    """
+
+    path: str
+    modality: str
+
+    def load(self) -> Any:
+        """The class."""
+        return _load(self.path)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model is, and what it can do.
+
+    Attributes
+    ----------
+    path
+        ``module:class``.
+    modalities
+        Numbers of modalities that it is defined for.
+    hops
+        Whether it takes `hops` and `share_hops`.
+    """
+
+    path: str
+    modalities: tuple[int, ...] = (1, 2, 3)
+    hops: bool = False
+
+    def load(self) -> Any:
+        """The class."""
+        return _load(self.path)
+
+
+EXTRACTORS = {
+    "mfcc": Extractor("pipeline.features.mfcc:Mfcc", "audio"),
+    "prosody": Extractor("pipeline.features.prosody:Prosody", "audio"),
+    "glove": Extractor("pipeline.features.glove:Glove", "text"),
+    "transformers": Extractor("pipeline.features.bert:Bert", "text"),
+    "torchvision": Extractor("pipeline.features.visual:Torchvision", "visual"),
+}
+
+MODELS = {
+    "amh": Model("pipeline.models.amh:AMH", hops=True),
+    "mdre": Model("pipeline.models.mdre:MDRE"),
+    "mha": Model("pipeline.models.mha:MHA", modalities=(2,), hops=True),
+}
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
