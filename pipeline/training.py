@@ -182,13 +182,13 @@ def plan(
 
 def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.ndarray) -> np.ndarray:
     """[N, classes] float32 from the store's votes."""
-    if "votes" not in store.streams:
+    votes = store.votes
+    if votes is None:
         raise StoreError(
             f"{store.path}: holds no votes, which train.targets votes needs; make it again with "
             "`dvc repro store`, or set train.targets to majority"
         )
-    stream = store.stream("votes")
-    return scheme.distribution(stream.group["values"][:], stream.names, classes)
+    return scheme.distribution(votes.group["values"][:], votes.names, classes)
 
 
 def describe(jobs: list[Job]) -> str:

@@ -201,7 +201,10 @@ def make_store(
         [folder / f"{name}.h5" for name in sorted(extractors)],
         output,
         corpus="synthetic",
-        parameters={"audio": {"step": 0.01, "window": 0.025}},
+        parameters={
+            "audio": {"streams": {"mfcc": {"step": 0.01, "window": 0.025}}},
+            "visual": {"streams": {"resnet": {"crop": 112}}},
+        },
         storage=storage or stored(),
     )
     return output

@@ -139,10 +139,16 @@ def test_a_store_without_words_has_token_ids_all_the_same(
         assert found.batch([0]).sequences["glove"].dtype == torch.int64
 
 
-@pytest.mark.parametrize("name", ["prosody", "votes"])
-def test_a_stream_without_steps_feeds_no_modality(store: FeatureStore, name: str) -> None:
-    with pytest.raises(StoreError, match=f"model.streams.audio is {name}, which has one row an"):
-        of(store, streams={"audio": name, "text": "glove", "video": "resnet"})
+def test_a_stream_without_steps_feeds_no_modality(store: FeatureStore) -> None:
+    with pytest.raises(StoreError, match="model.streams.audio is prosody, which has one row an"):
+        of(store, streams={"audio": "prosody", "text": "glove", "video": "resnet"})
+
+
+@pytest.mark.parametrize("labels", [{"prosody": "votes"}, {"modalities": ["audio"]}])
+def test_labels_feed_no_model(store: FeatureStore, labels: dict) -> None:
+    streams = {"audio": "votes", "text": "glove", "video": "resnet"}
+    with pytest.raises(StoreError, match="votes are labels, which no model may read"):
+        of(store, **({"streams": streams} | labels if "modalities" in labels else labels))
 
 
 def test_a_stream_with_steps_cannot_be_joined(store: FeatureStore) -> None:

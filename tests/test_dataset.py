@@ -83,7 +83,7 @@ def test_batches_are_padded_with_zeros(path: Path) -> None:
     batch = collate(items)
     longest = max(item["lengths"]["mfcc"] for item in items)
     assert batch["streams"]["mfcc"].shape == (6, longest, 4)
-    assert batch["streams"]["votes"].shape[0] == 6
+    assert set(batch["streams"]) == {"glove", "mfcc", "prosody", "resnet"}
     assert batch["streams"]["glove"].dtype == torch.int64
     assert batch["label"].dtype == torch.int64
     for row, item in enumerate(items):

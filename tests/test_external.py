@@ -278,7 +278,7 @@ def test_it_joins_a_store_beside_the_others(tmp_path: Path) -> None:
     )
     assert store.verify(output) == []
     with store.FeatureStore(output) as opened:
-        assert opened.streams == ["mfcc", "votes", "wav2vec"]
+        assert opened.streams == ["mfcc", "wav2vec"]
         for name, array in arrays.items():
             np.testing.assert_array_equal(opened.stream("wav2vec")[IDS.index(name)], array)
         # a model reads it by its name, like any other

@@ -37,9 +37,15 @@ def store(tmp_path_factory: pytest.TempPathFactory):
     """A store whose first utterance has frames of a known video, and four MFCC steps or more."""
     path = make_store(tmp_path_factory.mktemp("report"))
     with h5py.File(path, "r+") as file:
-        parameters = {"audio": {"step": 0.3, "window": 0.1}, "visual": {"crop": CROP}}
+        parameters = {"visual": {"streams": {"resnet": {"crop": CROP}}}}
         file.attrs["parameters"] = json.dumps(parameters)
-        del file["mfcc/times"]
+        steps = np.diff(file["mfcc/offsets"][:])
+        file["mfcc/times"][:] = np.concatenate(
+            [
+                start + 0.05 + 0.3 * np.arange(n)
+                for start, n in zip(file["utterances/start"], steps, strict=True)
+            ]
+        )
         steps = np.diff(file["resnet/offsets"][:])
         times = [
             start + np.arange(n) / 3
@@ -332,7 +338,7 @@ def test_frames_are_those_that_were_embedded(store: FeatureStore, media: Path, r
     assert {image.shape for _, image in found.frames} == {(CROP // 2, CROP // 2, 3)}
 
 
-def test_mfcc_steps_are_timed_by_their_windows(store: FeatureStore, run: Path) -> None:
+def test_steps_of_sound_are_where_their_stream_says(store: FeatureStore, run: Path) -> None:
     track = next(t for t in looked_at(store, run, None).tracks if t.stream == "mfcc")
     assert len(track) == min(int(store.stream("mfcc").lengths[0]), STEPS["audio"])
     np.testing.assert_allclose(track.times, 0.05 + 0.3 * np.arange(len(track)))

@@ -34,7 +34,7 @@ def test_everything_comes_back(path: Path) -> None:
     utterances = table()
     with store.FeatureStore(path) as opened:
         assert opened.utterances[utterances.columns.tolist()].equals(utterances)
-        assert opened.streams == ["glove", "mfcc", "prosody", "resnet", "votes"]
+        assert opened.streams == ["glove", "mfcc", "prosody", "resnet"]
         mfcc = opened.stream("mfcc")
         for dialog, rows in utterances.groupby("dialog"):
             arrays, _ = Noise("mfcc", 4).dialog(rows)
@@ -48,10 +48,17 @@ def test_everything_comes_back(path: Path) -> None:
         assert glove.words(0) == [utterances["emotion"][0]] * 3
 
 
+def test_votes_are_labels_and_no_stream(path: Path, tmp_path: Path) -> None:
+    with store.FeatureStore(path) as opened:
+        assert "votes" not in opened[0]
+        with pytest.raises(store.StoreError, match="votes are labels, which no model may read"):
+            opened.stream("votes")
+
+
 def test_votes_are_kept_as_numbers(path: Path) -> None:
     with store.FeatureStore(path) as opened:
-        stream = opened.stream("votes")
-        assert not stream.is_sequence and stream.width == 10
+        stream = opened.votes
+        assert stream and not stream.is_sequence and stream.width == 10
         values = stream.group["values"][:]
         assert values.dtype == np.float32
         for row, code in enumerate(table()["emotion"]):

@@ -111,7 +111,7 @@ def test_without_text_nothing_spells_words(tmp_path: Path) -> None:
         assert glove.has_tokens and glove.width == 6
         assert glove.words(0) == [f"#{number}" for number in glove[0]]
         assert mfcc.words(0) == [f"#{step}" for step in range(len(mfcc[0]))]
-        assert opened.stream("votes").names[0] == "neu"
+        assert opened.votes and opened.votes.names[0] == "neu"
         model = params.load(ROOT / "params.yaml").model.model_copy(
             update={
                 "modalities": ["audio", "text"],

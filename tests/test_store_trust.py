@@ -187,7 +187,10 @@ def changed_store(folder: Path, **settings: object) -> Path:
         [folder / "audio.h5"],
         output,
         corpus="synthetic",
-        parameters={"audio": {"step": 0.02, "window": 0.025}},
+        parameters={
+            "audio": {"streams": {"mfcc": {"step": 0.02, "window": 0.025}}},
+            "visual": {"streams": {"resnet": {"crop": 112}}},
+        },
         storage=stored(**settings),
     )
     return output
@@ -196,7 +199,7 @@ def changed_store(folder: Path, **settings: object) -> Path:
 def test_what_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     first, second = make_store(tmp_path / "a"), changed_store(tmp_path / "b")
     lines = store.compare(first, second)
-    assert "parameters.audio.step: 0.01 / 0.02" in lines
+    assert "parameters.audio.streams.mfcc.step: 0.01 / 0.02" in lines
     assert "extractors.text.glove.identity.version: 1 / absent" in lines
     gone = next(line for line in lines if line.startswith("utterances: "))
     assert gone.startswith("utterances: 7 utterances (Ses05F") and "first store and not" in gone

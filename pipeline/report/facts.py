@@ -109,9 +109,7 @@ def comparison(path: Path, store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def streams(
-    store: FeatureStore, model: dict[str, Any], train: dict[str, Any]
-) -> list[dict[str, Any]]:
+def streams(store: FeatureStore, model: dict[str, Any]) -> list[dict[str, Any]]:
     """Each stream of the store, and what reads it."""
     read_by: dict[str, str] = {}
     for modality in model["modalities"]:
@@ -119,8 +117,6 @@ def streams(
         read_by |= dict.fromkeys([names] if isinstance(names, str) else names, modality)
     if model["prosody"] is not None:
         read_by[model["prosody"]] = "audio, joined"
-    if train["targets"] == "votes":
-        read_by["votes"] = "training, as targets"
     rows = []
     for name in store.streams:
         stream = store.stream(name)

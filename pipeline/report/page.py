@@ -124,7 +124,7 @@ def write(
         left_out=facts.left_out(table, emotions),
         corpus_rows=facts.corpus_rows(emotions, table, classes),
         comparison={**rows, "rows": rows["table"].to_dict("records")},
-        streams=facts.streams(store, parameters["model"], parameters["train"]),
+        streams=facts.streams(store, parameters["model"]),
         parameter_counts=parameters["parameters"],
         ece=evaluation.expected_calibration_error(tables["calibration"]),
         bins=_BINS,

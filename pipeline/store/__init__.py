@@ -8,7 +8,7 @@ Layout (schema version 2)::
     /<stream>/times, tokens   [sum of T], aligned with the steps (seconds; ids into vocabulary)
     /<stream>/vocabulary      [V] strings        /<stream>/vectors  [V, D] float32
     /<stream>/values, names   [N, P] float32 and [P] strings: an utterance-level stream
-    /votes/values, names      such a stream: the evaluators' votes for each of the release's codes
+    /votes/values, names      [N, codes], the evaluators' votes for each code: labels, no stream
     /<group>/crc32            [N] uint32, checksum of each utterance's rows in that group
     attributes                schema_version, corpus, parameters, extractors, storage (JSON)
     attribute sha256          of each dataset's content, of each group's, and of the whole store's

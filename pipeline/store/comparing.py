@@ -82,12 +82,17 @@ def _compare_streams(first: FeatureStore, second: FeatureStore) -> Iterator[str]
     rows = [pd.Series(range(len(store)), index=list(store)) for store in (first, second)]
     common = rows[0].index.intersection(rows[1].index)
     pairs = list(zip(common, rows[0][common], rows[1][common], strict=True))
-    for name in sorted(set(first.streams) | set(second.streams)):
-        if name not in first.streams or name not in second.streams:
-            where = "first" if name in first.streams else "second"
+    groups = [
+        {name: store.stream(name) for name in store.streams}
+        | ({"votes": store.votes} if store.votes else {})
+        for store in (first, second)
+    ]
+    for name in sorted(set(groups[0]) | set(groups[1])):
+        if name not in groups[0] or name not in groups[1]:
+            where = "first" if name in groups[0] else "second"
             yield f"{name}: only in the {where} store"
             continue
-        streams = first.stream(name), second.stream(name)
+        streams = groups[0][name], groups[1][name]
         if hashing.recorded(streams[0].group) != hashing.recorded(streams[1].group):
             yield from _compare_stream(*streams, pairs)
 

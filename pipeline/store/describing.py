@@ -28,8 +28,9 @@ def describe(path: Path) -> str:
             f"{'stream':<10}{'width':>7}{'type':>9}{'steps':>10}{'shortest':>10}{'mean':>8}"
             f"{'longest':>9}{'empty':>7}{'MiB':>8}",
         ]
-        for name in opened.streams:
-            lines.append(_describe_stream(opened.stream(name)))
+        lines += [_describe_stream(opened.stream(name)) for name in opened.streams]
+        if opened.votes:
+            lines.append(_describe_stream(opened.votes))
         lines += ["", f"parameters  {attributes['parameters']}"]
         for name, extractor in json.loads(attributes["extractors"]).items():
             lines.append(f"{name:<11} {json.dumps(extractor, sort_keys=True)}")

@@ -297,8 +297,13 @@ class FeatureStore:
 
     @cached_property
     def streams(self) -> list[str]:
-        """Names of the streams."""
-        return sorted(set(self.file) - {"utterances"})
+        """Names of the streams: what models may read. Labels, and so the votes, are none."""
+        return sorted(set(self.file) - {"utterances", "votes"})
+
+    @property
+    def votes(self) -> Stream | None:
+        """How many evaluators chose each code, [N, codes]; None if the store holds no votes."""
+        return Stream("votes", self.file["votes"]) if "votes" in self.file else None
 
     @property
     def sha256(self) -> str:
@@ -314,6 +319,8 @@ class FeatureStore:
             If there is none of that name; the message lists those there are.
         """
         if name not in self.streams:
+            if name == "votes":
+                raise StoreError(f"{self.path}: votes are labels, which no model may read")
             raise StoreError(f"{self.path}: has no stream {name}; it has {', '.join(self.streams)}")
         if name not in self._streams:
             self._streams[name] = Stream(name, self.file[name])
