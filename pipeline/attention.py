@@ -105,7 +105,7 @@ def write(
         hops: list[tuple[h5py.Dataset, np.ndarray]] | None = None
         for model in tqdm([m for m in trained if m.seed == seed], desc="attention", unit="model"):
             classifier = Classifier.load(model.path).to(device)
-            examples = Examples(store, classifier.settings, classifier.max_steps)
+            examples = classifier.examples(store)
             if hops is None:
                 hops = _create(file, classifier, examples, places)
             own = np.flatnonzero(rows["fold"] == model.fold)

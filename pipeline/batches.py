@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,11 @@ class Examples:
                     "stream with one row an utterance, or to null"
                 )
             self.joined[stream.name] = stream
+
+    @property
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """What decides which features each stream holds; see :attr:`Stream.identity`."""
+        return {name: stream.identity for name, stream in (self.streams | self.joined).items()}
 
     @property
     def widths(self) -> dict[str, int]:

@@ -307,7 +307,7 @@ def test_folds(
     description = "evaluate" + (f" without {without}" if without else "")
     for fold, seed, path in tqdm(models(folder), desc=description, unit="model"):
         classifier = Classifier.load(path).to(device)
-        examples = Examples(store, classifier.settings, classifier.max_steps)
+        examples = classifier.examples(store)
         rows = assignments[(assignments["fold"] == fold) & (assignments["part"] == "test")]
         truth = np.array([classifier.classes.index(name) for name in rows["emotion"]])
         indices = np.array([store.row_of[utterance] for utterance in rows["utterance"]])

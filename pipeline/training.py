@@ -311,6 +311,7 @@ def build(
 ) -> Classifier:
     """A fresh classifier whose input layers know the training part's statistics and vectors."""
     classifier = Classifier(settings, examples.widths, examples.vocabularies, classes, max_steps)
+    classifier.identities = examples.identities
     for name, layer in classifier.inputs.items():  # by stream
         if isinstance(layer, Standardise):
             mean, deviation = examples.statistics(name, train)

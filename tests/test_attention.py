@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import attention, evaluation
-from pipeline.batches import Examples
 from pipeline.hdf5 import write_strings, writing
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
@@ -79,7 +78,7 @@ def test_weights_are_those_of_the_first_seeds_model_of_the_fold(
     hops = [weights_of(amh, number) for number in range(1, 5)]
     for row, fold in enumerate(folds):
         classifier = Classifier.load(amh.with_name(f"fold-{fold}-seed-3.safetensors"))
-        examples = Examples(store, classifier.settings, classifier.max_steps)
+        examples = classifier.examples(store)
         with torch.inference_mode():
             logits, expected = classifier(examples.batch([row]), attention=True)
         assert predicted[row] == classifier.classes[int(logits.argmax())]
@@ -106,7 +105,7 @@ def test_a_single_utterance_is_looked_at_alike_even_by_a_model_in_training(
     for part in classifier.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.9
-    examples = Examples(store, classifier.settings, classifier.max_steps)
+    examples = classifier.examples(store)
     found = attention.of_utterance(classifier.train(), examples, 20)
     assert [target for target, _ in found] == ["video", "audio", "text", "video"]
     for number, (_, weights) in enumerate(found, start=1):

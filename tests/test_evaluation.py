@@ -15,7 +15,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
 from pipeline import InputError, evaluation
-from pipeline.batches import Batch, Examples
+from pipeline.batches import Batch
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from tests.synthetic import make_store
@@ -246,7 +246,7 @@ def asked(
     places = {name: row for row, name in enumerate(store.utterances["utterance"])}
     for utterance, fold, seed in rows[["utterance", "fold", "seed"]].itertuples(index=False):
         classifier = Classifier.load(folder / f"fold-{fold}-seed-{seed}.safetensors")
-        examples = Examples(store, classifier.settings, classifier.max_steps)
+        examples = classifier.examples(store)
         batch = examples.batch([places[utterance]])
         lengths = {name: n * absent.get(name, 1) for name, n in batch.lengths.items()}
         joined = batch.joined

@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from pipeline import attention, evaluation, report
-from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore, identity
@@ -127,7 +126,7 @@ def looked_at(
     if not (folder / "parameters.json").exists():
         make_models(store, folder, **models)
     classifier = Classifier.load(evaluation.models(folder)[0].path)
-    examples = Examples(store, classifier.settings, classifier.max_steps)
+    examples = classifier.examples(store)
     index = store.utterances["utterance"].tolist().index(seen)
     hops = attention.of_utterance(classifier, examples, index)
     return looks.look(store, classifier, examples, index, hops=hops, media=media)

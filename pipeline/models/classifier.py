@@ -23,10 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import InputError, params
-from pipeline.batches import Batch
+from pipeline.batches import Batch, Examples
 from pipeline.filesystem import unreadable
+from pipeline.mappings import differences
 from pipeline.models.encoders import Hopping
 from pipeline.registry import MODELS
+from pipeline.store import FeatureStore, StoreError
 
 
 class Standardise(nn.Module):
@@ -61,6 +63,11 @@ class Classifier(nn.Module):
     max_steps
         Where its sequences are cut; kept so that a saved model is fed as it was trained.
 
+    Attributes
+    ----------
+    identities
+        Of each stream that it was trained on, :attr:`pipeline.store.Stream.identity`.
+
     Raises
     ------
     InputError
@@ -80,6 +87,7 @@ class Classifier(nn.Module):
         self.classes = classes
         self.max_steps = max_steps
         self.sizes = {"widths": dict(widths), "vocabularies": dict(vocabularies)}
+        self.identities: dict[str, dict[str, Any]] = {}
         self.inputs = nn.ModuleDict()
         self.mixing = nn.ModuleDict()
         inputs: dict[str, int] = {}
@@ -129,6 +137,24 @@ class Classifier(nn.Module):
             )
         return self.model(sequences, lengths, joined, attention=attention)
 
+    def examples(self, store: FeatureStore) -> Examples:
+        """What this model reads of a store.
+
+        Raises
+        ------
+        StoreError
+            If a stream there is not the one that the model was trained on; says how they differ.
+        """
+        found = Examples(store, self.settings, self.max_steps)
+        for name, identity in found.identities.items():
+            differing = differences(self.identities.get(name, {}), identity)
+            if differing:
+                raise StoreError(
+                    f"{store.path}: its stream {name} is not the one that the model was trained "
+                    f"on: {'; '.join(differing)}; train on this store, or use the model's own"
+                )
+        return found
+
     def save(self, path: Path) -> None:
         """Write weights and all that is needed to build the model again; same model, same bytes."""
         # one metadata entry: safetensors keeps several in no fixed order
@@ -136,6 +162,7 @@ class Classifier(nn.Module):
             "model": self.settings.model_dump(),
             "classes": self.classes,
             "max_steps": self.max_steps.model_dump(),
+            "streams": self.identities,
             **self.sizes,
         }
         tensors = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
@@ -162,6 +189,7 @@ class Classifier(nn.Module):
                 params.MaxSteps.model_validate(config["max_steps"]),
             )
             classifier.load_state_dict(tensors)
+            classifier.identities = dict(config["streams"])
         except OSError as error:
             raise InputError(unreadable(path, error)) from error
         except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:

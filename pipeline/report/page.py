@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline import attention, evaluation, params
-from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
@@ -234,7 +233,7 @@ def _examples(
     found: dict[str, dict[str, Any]] = {}
     for fold, chosen in rows.loc[list(dict.fromkeys(utterances))].groupby("fold"):
         classifier = Classifier.load(trained[int(str(fold))].path)
-        examples = Examples(store, classifier.settings, classifier.max_steps)
+        examples = classifier.examples(store)
         for name in chosen.index:
             hops = attention.of_utterance(classifier, examples, store.row_of[name])
             seen = looks.look(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.mappings import differences
 from pipeline.store import hashing
 from pipeline.store.reading import FeatureStore, Stream
 
@@ -31,33 +32,16 @@ def compare(a: Path, b: Path) -> list[str]:
         if first.sha256 == second.sha256:
             return []
         return [
-            *_compare_attributes(first, second),
+            *differences(_attributes(first), _attributes(second)),
             *_compare_utterances(first, second),
             *_compare_streams(first, second),
         ]
-
-
-def _compare_attributes(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
-    flat = [dict(_flatten(_attributes(store))) for store in (first, second)]
-    for key in sorted(set(flat[0]) | set(flat[1])):
-        values = [found.get(key, "absent") for found in flat]
-        if values[0] != values[1]:
-            yield f"{key}: {values[0]} / {values[1]}"
 
 
 def _attributes(store: FeatureStore) -> dict[str, Any]:
     attributes = store.file.attrs
     read = {name: json.loads(attributes[name]) for name in ("parameters", "storage", "extractors")}
     return {"corpus": str(attributes["corpus"]), **read}
-
-
-def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys of nested mappings joined with dots, and their values as JSON."""
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, json.dumps(values, sort_keys=True)
 
 
 def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[str]:

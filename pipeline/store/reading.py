@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 
 from pipeline import InputError, hdf5
 from pipeline.filesystem import unreadable
+from pipeline.store.hashing import recorded
 
 SCHEMA_VERSION = 2
 """Of the feature store; each modality's file has its own, :mod:`pipeline.hdf5`."""
@@ -112,6 +114,22 @@ class Stream:
     def width(self) -> int:
         """Values a step (of a token stream: of its vectors)."""
         return int(self.group["vectors" if self.has_tokens else "values"].shape[1])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides which features these are, as JSON; the same on every processor.
+
+        It is that of the extractor, and of token ids also a digest of the vectors that they stand
+        for. Of a stream made elsewhere nothing but its name is known.
+        """
+        made = json.loads(self.group.file.attrs["extractors"])
+        for modality in made.values():
+            if "external" not in modality and self.name in modality:
+                found = dict(modality[self.name]["identity"])
+                if self.has_tokens:
+                    found["vectors"] = recorded(self.group["vectors"])
+                return found
+        return {"external": self.name}
 
     @property
     def names(self) -> list[str]:

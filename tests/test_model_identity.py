@@ -1,0 +1,98 @@
+"""A model reads the streams that it was trained on, and says how others differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import evaluation
+from pipeline.mappings import differences
+from pipeline.models.classifier import Classifier
+from pipeline.store import FeatureStore, StoreError
+from tests import synthetic
+from tests.synthetic import make_store
+from tests.trained import make_models
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Models of sound and GloVe ids, trained on the synthetic store."""
+    with FeatureStore(make_store(tmp_path / "own")) as store:
+        streams = {"audio": "mfcc", "text": "glove", "video": "resnet"}
+        return make_models(
+            store, tmp_path / "models", modalities=["audio", "text"], streams=streams
+        )
+
+
+def tested(store: Path, models: Path) -> None:
+    with FeatureStore(store) as opened:
+        evaluation.test_folds(opened, models, torch.device("cpu"))
+
+
+def test_another_vocabulary_is_refused(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids would be looked up among the vectors of other words."""
+    constants = synthetic.Words.constants
+
+    def others(self: synthetic.Words) -> dict[str, np.ndarray]:
+        found = constants(self)
+        return {**found, "glove/vectors": found["glove/vectors"][::-1].copy()}
+
+    monkeypatch.setattr(synthetic.Words, "constants", others)
+    other = make_store(tmp_path / "other")
+    with pytest.raises(StoreError, match=r"store.h5: its stream glove is not.*vectors: \S+ /"):
+        tested(other, models)
+
+
+def test_other_parameters_are_named(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = synthetic.described
+
+    def finer(stream: str, **parameters: Any) -> dict[str, Any]:
+        return described(stream, **parameters, step=0.005)
+
+    monkeypatch.setattr(synthetic, "described", finer)
+    other = make_store(tmp_path / "other")
+    with pytest.raises(StoreError, match="stream mfcc is not.*parameters.step: absent / 0.005; tr"):
+        tested(other, models)
+
+
+def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialog = synthetic.Noise.dialog
+
+    def elsewhere(self: synthetic.Noise, rows: Any) -> Any:
+        arrays, problems = dialog(self, rows)
+        name = f"{self.stream}/values"
+        return {**arrays, name: np.nextafter(arrays[name], np.float32(np.inf))}, problems
+
+    def wider(self: synthetic.Noise) -> dict[str, Any]:
+        width = 99 if self.stream == "resnet" else self.width
+        return synthetic.described(self.stream, width=width)
+
+    monkeypatch.setattr(synthetic.Noise, "dialog", elsewhere)
+    monkeypatch.setattr(synthetic.Noise, "identity", wider)
+    tested(make_store(tmp_path / "other"), models)
+
+
+def test_identities_are_part_of_the_file(models: Path) -> None:
+    path = evaluation.models(models)[0].path
+    found = Classifier.load(path)
+    assert set(found.identities) == {"mfcc", "glove"}
+    copy = path.with_name("copy.safetensors")
+    found.save(copy)
+    assert copy.read_bytes() == path.read_bytes()
+
+
+def test_differences_are_named_by_key() -> None:
+    first = {"a": {"b": 1, "c": "x"}, "d": [1, 2]}
+    assert differences(first, first) == []
+    second = {"a": {"b": 2, "c": "x"}, "e": None}
+    assert differences(first, second) == ["a.b: 1 / 2", "d: [1, 2] / absent", "e: absent / null"]
