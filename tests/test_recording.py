@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features import recording
 
 RATE = 16000
@@ -178,3 +180,32 @@ def test_formats_without_such_a_header_are_read_too(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", 1.0, format="FLAC")
     signal, remark = recording.read(path, RATE, 1.0)
     assert (len(signal), remark) == (RATE, "")
+
+
+# --- of an utterance ------------------------------------------------------------------------------
+
+
+def of(root: Path, name: str, seconds: float) -> tuple[np.ndarray, str]:
+    utterance = Utterance("U", "D", 2.0, 2.0 + seconds, audio=Source(name))
+    return recording.of_utterance(utterance, root, RATE)
+
+
+def test_a_recording_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 1.0)
+    first, _ = of(tmp_path, "a.wav", 1.0)
+    soundfile.write(path, np.zeros(RATE), RATE)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    again, problem = of(tmp_path, "a.wav", 1.0)
+    assert first.any() and not again.any() and not problem
+    path.unlink()
+    nothing, problem = of(tmp_path, "a.wav", 1.0)
+    assert not len(nothing) and problem == "a.wav: there is no such file; left out"
+
+
+def test_a_recording_that_the_system_does_not_let_see_is_left_out(tmp_path: Path) -> None:
+    name = (
+        "a" * 300
+    )  # longer than file systems allow; as of a folder without rights, it is an error
+    nothing, problem = of(tmp_path, name, 1.0)
+    assert not len(nothing)
+    assert problem == f"{name}: cannot be read from the disk: File name too long; left out"

@@ -159,8 +159,11 @@ def _key(identity: dict[str, Any], extractor: Extractor, rows: pd.DataFrame) -> 
     """Digest of all that decides one dialog's values."""
     media = []
     for path in extractor.sources(rows):
-        stat = path.stat() if path.exists() else None
-        media.append([path.name, stat.st_size, stat.st_mtime_ns] if stat else [path.name])
+        try:
+            stat = path.stat()
+            media.append([path.name, stat.st_size, stat.st_mtime_ns])
+        except OSError:  # the extractor says why it cannot be read
+            media.append([path.name])
     key = json.dumps([identity, rows.to_csv(index=False), media], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()
 

@@ -53,7 +53,10 @@ def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[
         return nothing, "the corpus has no recording of it"
     name, path = utterance.audio.path, root / utterance.audio.path
     try:
-        changed = path.stat().st_mtime_ns if path.is_file() else 0
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        changed = 0  # to read it says why
+    try:
         signal, remark = _remembered(path, sampling_rate, utterance.end - utterance.start, changed)
     except RecordingError as error:
         return nothing, f"{name}: {error.fault}; left out"
