@@ -1,33 +1,25 @@
+"""MFCC and prosody of recordings, against their definitions."""
+
+from __future__ import annotations
+
 import pickle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import librosa
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dct
 
-from pipeline import params
-from pipeline.features import audio
+from pipeline.corpus.utterance import Source, Utterance
+from pipeline.features.extractor import Extractor
+from pipeline.features.mfcc import Mfcc
+from pipeline.features.prosody import CONFIGURATION, CONTOURS, NAMES, Prosody
+from tests.extractors import DIALOG, RATE, audio_context, heard, noise, recorded, vowel
 from tests.test_recording import cut
-
-RATE = 16000
-SETTINGS = params.Audio(sampling_rate=RATE, mfcc=40, window=0.025, step=0.010)
-
-
-def vowel(seconds: float, pitch: float = 150.0, loudness: float = 0.1) -> np.ndarray:
-    """Make a voiced sound: harmonics of one pitch, falling with their number."""
-    time = np.arange(round(seconds * RATE)) / RATE
-    waves = [np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 15)]
-    return (loudness * np.sum(waves, axis=0)).astype(np.float32)
-
-
-def noise(samples: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
-
 
 # MFCC
 
@@ -55,76 +47,90 @@ def reference_mfcc(signal: np.ndarray, window: int = 400, step: int = 160) -> np
 
 
 @pytest.mark.parametrize("samples", [1, 399, 400, 559, 560, 1000, 8000])
-def test_mfcc_equal_their_definition(samples: int) -> None:
+def test_mfcc_equal_their_definition(tmp_path: Path, samples: int) -> None:
     signal = noise(samples)
-    values = audio.mfcc(signal, SETTINGS)
+    values = heard(tmp_path, Mfcc(), signal).values
     assert values.dtype == np.float32
     assert values.shape == (max(1 + (samples - 400) // 160, 1), 120)
     np.testing.assert_allclose(values, reference_mfcc(signal), atol=2e-3)
 
 
-def test_mfcc_frame_sees_its_own_window_only() -> None:
+def test_mfcc_frame_sees_its_own_window_only(tmp_path: Path) -> None:
     signal = noise(RATE)
     changed = signal.copy()
     changed[4000:] = 0
     last = 1 + (4000 - 400) // 160  # frames that end before the change
-    whole, cut = (audio.mfcc(x, SETTINGS)[:, :40] for x in (signal, changed))
+    whole, cut = (heard(tmp_path, Mfcc(), x).values[:, :40] for x in (signal, changed))
     np.testing.assert_array_equal(whole[:last], cut[:last])
     assert not np.allclose(whole[last], cut[last])
 
 
-def test_mfcc_of_silence_are_finite() -> None:
-    values = audio.mfcc(np.zeros(1000, np.float32), SETTINGS)
+def test_mfcc_of_silence_are_finite(tmp_path: Path) -> None:
+    values = heard(tmp_path, Mfcc(), np.zeros(1000, np.float32)).values
     assert np.isfinite(values).all()
     np.testing.assert_allclose(values[:, 1:], 0, atol=1e-3)
 
 
 @pytest.mark.parametrize(("rate", "coefficients"), [(8000, 13), (16000, 128), (44100, 80)])
 @pytest.mark.filterwarnings("error")  # librosa warns of empty mel bands
-def test_mfcc_at_other_settings(rate: int, coefficients: int) -> None:
-    other = params.Audio(sampling_rate=rate, mfcc=coefficients, window=0.025, step=0.010)
-    assert audio.mfcc(noise(rate), other).shape == (98, 3 * coefficients)
+def test_mfcc_at_other_settings(tmp_path: Path, rate: int, coefficients: int) -> None:
+    steps = heard(tmp_path, Mfcc(coefficients=coefficients), noise(rate), rate)
+    assert steps.values.shape == (98, 3 * coefficients)
+
+
+def test_mfcc_times_are_the_middles_of_the_windows_in_the_dialog(tmp_path: Path) -> None:
+    utterance = recorded(tmp_path, noise(RATE), start=61.5)
+    extractor = Mfcc(window=0.05, step=0.02)
+    (steps,) = extractor.extract([utterance], {}, audio_context(tmp_path))
+    assert steps.times is not None and steps.times.dtype == np.float64
+    np.testing.assert_allclose(steps.times, 61.525 + 0.02 * np.arange(len(steps.values)))
+    assert 62.4 < steps.times[-1] < utterance.end
 
 
 # Prosody
 
 
-def value(signal: np.ndarray, name: str) -> float:
-    return float(audio.prosody(signal, RATE)[audio.PROSODY_NAMES.index(name)])
+def prosody(folder: Path, signal: np.ndarray, rate: int = RATE) -> np.ndarray:
+    return heard(folder, Prosody(), signal, rate).values
+
+
+def value(folder: Path, signal: np.ndarray, name: str) -> float:
+    return float(prosody(folder, signal)[NAMES.index(name)])
 
 
 def test_prosody_has_35_names_in_the_order_of_the_configuration() -> None:
     import opensmile
 
-    assert len(audio.PROSODY_NAMES) == len(set(audio.PROSODY_NAMES)) == 35
-    assert {"F0_mean", "voicing_deviation", "loudness_delta_p95"} <= set(audio.PROSODY_NAMES)
-    contours = opensmile.Smile(str(audio.CONFIGURATION), "contours").feature_names
-    assert [name.replace("_sma", "") for name in contours] == list(audio.CONTOURS)
+    names = Prosody().names()
+    assert len(names) == len(set(names)) == 35
+    assert {"F0_mean", "voicing_deviation", "loudness_delta_p95"} <= set(names)
+    contours = opensmile.Smile(str(CONFIGURATION), "contours").feature_names
+    assert [name.replace("_sma", "") for name in contours] == list(CONTOURS)
 
 
 @pytest.mark.parametrize("pitch", [90.0, 150.0, 280.0])
-def test_pitch_is_found(pitch: float) -> None:
-    assert value(vowel(1.0, pitch), "F0_median") == pytest.approx(pitch, rel=0.01)
+def test_pitch_is_found(tmp_path: Path, pitch: float) -> None:
+    assert value(tmp_path, vowel(1.0, pitch), "F0_median") == pytest.approx(pitch, rel=0.01)
 
 
-def test_slope_of_pitch_is_hertz_a_second() -> None:
-    time = np.arange(2 * RATE) / RATE
-    phase = 2 * np.pi * np.cumsum(120 + 40 * time) / RATE
-    glide = 0.1 * np.sum([np.sin(k * phase) / k for k in range(1, 15)], axis=0)
-    assert value(glide.astype(np.float32), "F0_slope") == pytest.approx(40, rel=0.05)
+def test_slope_of_pitch_is_hertz_per_second(tmp_path: Path) -> None:
+    rising = vowel(2.0, 120, glide=40)
+    assert value(tmp_path, rising, "F0_slope") == pytest.approx(40, rel=0.05)
 
 
-def test_louder_is_louder_and_voice_is_voiced() -> None:
+def test_louder_is_louder_and_voice_is_voiced(tmp_path: Path) -> None:
     quiet, loud = vowel(0.5, loudness=0.02), vowel(0.5, loudness=0.2)
-    assert value(loud, "loudness_mean") > 1.5 * value(quiet, "loudness_mean")
-    assert value(loud, "voicing_mean") > value(noise(8000), "voicing_mean") + 0.2
+    loudness = [value(tmp_path, sound, "loudness_mean") for sound in (quiet, loud)]
+    assert loudness[1] > 1.5 * loudness[0]
+    voicing = [value(tmp_path, sound, "voicing_mean") for sound in (noise(8000), loud)]
+    assert voicing[1] > voicing[0] + 0.2
 
 
-def test_functionals_equal_numpy_over_the_contours() -> None:
+def test_functionals_equal_numpy_over_the_contours(tmp_path: Path) -> None:
     import opensmile
 
     signal = np.concatenate([vowel(0.6), noise(4000), vowel(0.5, 210)])
-    contours = opensmile.Smile(str(audio.CONFIGURATION), "contours")(signal, RATE)[0].astype(float)
+    contours = opensmile.Smile(str(CONFIGURATION), "contours")(signal, RATE)[0].astype(float)
     voiced = contours[0] > 0
     assert 0 < voiced.sum() < len(voiced)
     expected: list[float] = []
@@ -134,13 +140,13 @@ def test_functionals_equal_numpy_over_the_contours() -> None:
         third = ((x - x.mean()) ** 3).mean() / x.std() ** 3
         percentiles = np.percentile(x, [5, 50, 95])
         expected += [x.mean(), x.std(), third, *percentiles, np.polyfit(time, x, 1)[0]]
-    np.testing.assert_allclose(audio.prosody(signal, RATE), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(prosody(tmp_path, signal), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_full_scale_samples_do_not_wrap_around() -> None:
+def test_full_scale_samples_do_not_wrap_around(tmp_path: Path) -> None:
     square = np.where(vowel(0.5) > 0, 1.0, -1.0).astype(np.float32)
-    expected = value(square * np.float32(0.999), "loudness_mean")
-    assert value(square, "loudness_mean") == pytest.approx(expected, rel=0.01)
+    expected = value(tmp_path, square * np.float32(0.999), "loudness_mean")
+    assert value(tmp_path, square, "loudness_mean") == pytest.approx(expected, rel=0.01)
 
 
 @given(st.integers(1, 3000), st.sampled_from(["silence", "noise", "vowel", "constant"]))
@@ -152,12 +158,14 @@ def test_prosody_of_any_short_sound_is_finite(samples: int, kind: str) -> None:
         "vowel": vowel(0.2)[:samples],
         "constant": np.full(samples, 0.5, np.float32),
     }
-    assert np.isfinite(audio.prosody(sounds[kind], RATE)).all()
+    with TemporaryDirectory() as folder:
+        steps = heard(Path(folder), Prosody(), sounds[kind])
+    assert np.isfinite(steps.values).all() and not steps.problem
 
 
-def test_silence_has_no_pitch_and_no_spread() -> None:
+def test_silence_has_no_pitch_and_no_spread(tmp_path: Path) -> None:
     silence = np.zeros(8000, np.float32)
-    values = dict(zip(audio.PROSODY_NAMES, audio.prosody(silence, RATE), strict=True))
+    values = dict(zip(NAMES, prosody(tmp_path, silence), strict=True))
     assert values["loudness_mean"] < 0.01
     assert {name for name, x in values.items() if x and not name.startswith("loudness_")} == set()
     assert values["loudness_deviation"] == values["loudness_slope"] == 0
@@ -166,17 +174,19 @@ def test_silence_has_no_pitch_and_no_spread() -> None:
 def test_prosody_leaves_no_file_and_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    audio.prosody(vowel(0.3), 11025)
-    assert not list(tmp_path.iterdir())
+    for name in ("sounds", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    prosody(tmp_path / "sounds", vowel(0.3), 11025)
+    assert not list((tmp_path / "here").iterdir())
     assert capfd.readouterr() == ("", "")
 
 
-# The extractor
+# Both
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> pd.DataFrame:
+def dialog(tmp_path: Path) -> list[Utterance]:
     """Write a dialog: good, short, corrupt, no recording, good again, too long, a bit cut."""
     soundfile.write(tmp_path / "0.wav", vowel(0.5), RATE)
     soundfile.write(tmp_path / "1.wav", noise(100), RATE)
@@ -185,65 +195,91 @@ def rows(tmp_path: Path) -> pd.DataFrame:
     soundfile.write(tmp_path / "5.wav", noise(60 * RATE), RATE)
     soundfile.write(tmp_path / "6.wav", noise(RATE), RATE)
     cut(tmp_path / "6.wav", 44 + 31_000)
-    names = [f"Ses01F_impro01_F{i:03}" for i in range(7)]
-    files = ["0.wav", "1.wav", "2.wav", "", "4.wav", "5.wav", "6.wav"]
-    starts = np.array([0.5, 2.0, 3.5, 5.0, 6.5, 8.0, 9.5])
     lengths = [0.5, 0.00625, 1.0, 1.0, 0.25, 1.4, 1.0]
-    times = {"start": starts, "end": starts + lengths}
-    return pd.DataFrame({"utterance": names, "dialog": "Ses01F_impro01", **times, "audio": files})
-
-
-def test_a_dialog_with_bad_recordings(tmp_path: Path, rows: pd.DataFrame) -> None:
-    arrays, problems = audio.AudioExtractor(SETTINGS, tmp_path).dialog(rows)
-    assert arrays["mfcc/lengths"].tolist() == [48, 1, 0, 0, 23, 0, 95]
-    assert arrays["mfcc/lengths"].dtype == np.int64
-    assert arrays["mfcc/values"].shape == (167, 120)
-    assert arrays["mfcc/values"].dtype == arrays["prosody/values"].dtype == np.float32
-    assert arrays["prosody/values"].shape == (7, 35)
-    assert arrays["prosody/values"].any(axis=1).tolist() == [
-        True,
-        True,
-        *[False] * 2,
-        True,
-        False,
-        True,
+    starts = [0.5 + 1.5 * number for number in range(len(lengths))]
+    return [
+        Utterance(
+            id=f"{DIALOG}_F{number:03}",
+            dialog=DIALOG,
+            start=start,
+            end=start + length,
+            audio=None if number == 3 else Source(f"{number}.wav"),
+        )
+        for number, (start, length) in enumerate(zip(starts, lengths, strict=True))
     ]
-    signal, _ = soundfile.read(tmp_path / "4.wav", dtype="float32")
-    np.testing.assert_array_equal(arrays["mfcc/values"][49:72], audio.mfcc(signal, SETTINGS))
-    reasons = {problem.utterance[-3:]: problem.reason for problem in problems}
-    assert list(reasons) == ["002", "003", "005", "006"]
-    assert reasons["002"].startswith("2.wav: cannot be read as audio")
-    assert reasons["005"] == "5.wav: lasts 60.00 s, its label says 1.40 s; left out"
-    assert reasons["006"] == (
+
+
+EXTRACTORS = [Mfcc(), Prosody()]
+both = pytest.mark.parametrize("extractor", EXTRACTORS, ids=["mfcc", "prosody"])
+
+
+@both
+def test_bad_recordings_are_told_and_have_no_values(
+    tmp_path: Path, dialog: list[Utterance], extractor: Extractor
+) -> None:
+    found = extractor.extract(dialog, {}, audio_context(tmp_path))
+    assert {steps.values.dtype for steps in found} == {np.dtype(np.float32)}
+    if extractor.kind == "sequence":
+        assert [steps.values.shape for steps in found] == [
+            (length, 120) for length in (48, 1, 0, 0, 23, 0, 95)
+        ]
+    else:
+        assert [steps.values.shape for steps in found] == [(35,)] * 7
+        missing = [bool(np.isnan(steps.values).all()) for steps in found]
+        assert missing == [False, False, True, True, False, True, False]
+        assert np.isfinite([found[i].values for i in (0, 1, 4, 6)]).all()
+    reasons = {number: steps.problem for number, steps in enumerate(found) if steps.problem}
+    assert list(reasons) == [2, 3, 5, 6]
+    assert reasons[2].startswith("2.wav: cannot be read as audio")
+    assert reasons[3] == "the corpus has no recording of it"
+    assert reasons[5] == "5.wav: lasts 60.00 s, its label says 1.40 s; left out"
+    assert reasons[6] == (
         "6.wav: its header promises 32,000 bytes of sound, 31,000 are there; "
         "kept, since its length is the label's"
     )
     assert str(tmp_path) not in str(reasons)
 
 
-def test_a_copy_sent_to_another_process_gives_the_same_bytes(
-    tmp_path: Path, rows: pd.DataFrame
+@both
+def test_an_utterance_is_the_same_alone_and_beside_others(
+    tmp_path: Path, dialog: list[Utterance], extractor: Extractor
 ) -> None:
-    extractor = audio.AudioExtractor(SETTINGS, tmp_path)
-    arrays, _ = extractor.dialog(rows)
-    again, _ = pickle.loads(pickle.dumps(extractor)).dialog(rows)
-    for name, array in arrays.items():
-        assert array.tobytes() == again[name].tobytes()
+    context = audio_context(tmp_path)
+    together = extractor.extract(dialog, {}, context)
+    for utterance, steps in zip(dialog, together, strict=True):
+        (alone,) = extractor.extract([utterance], {}, context)
+        assert alone.values.tobytes() == steps.values.tobytes()
 
 
-def test_identity_knows_what_decides_the_values(tmp_path: Path) -> None:
-    extractor = audio.AudioExtractor(SETTINGS, tmp_path)
-    identity = extractor.identity()
-    assert identity["parameters"]["mfcc"] == 40
-    assert {"librosa", "opensmile", "soundfile", "soxr"} <= set(identity["versions"])
-    assert len(identity["prosody.conf"]) == 64
+@both
+def test_a_copy_sent_to_another_process_gives_the_same_bytes(
+    tmp_path: Path, dialog: list[Utterance], extractor: Extractor
+) -> None:
+    context = audio_context(tmp_path)
+    first = extractor.extract(dialog, {}, context)
+    again = pickle.loads(pickle.dumps(extractor)).extract(dialog, {}, context)
+    for one, other in zip(first, again, strict=True):
+        assert one.values.tobytes() == other.values.tobytes()
+
+
+@both
+def test_identity_knows_what_decides_the_values(tmp_path: Path, extractor: Extractor) -> None:
+    context = audio_context(tmp_path)
+    identity = extractor.identity(context)
+    assert identity["extractor"] == extractor.extractor
+    assert identity["version"] == extractor.version
+    assert identity["parameters"]["sampling_rate"] == RATE
     assert str(tmp_path) not in str(identity)
-    other = SETTINGS.model_copy(update={"step": 0.02})
-    assert audio.AudioExtractor(other, tmp_path).identity() != identity
+    assert extractor.identity(audio_context(tmp_path, 8000)) != identity
+    packed = extractor.model_copy(update={"compression": "gzip"})
+    assert packed.identity(context) == identity
+    versions = extractor.provenance(context)["versions"]
+    library = "librosa" if extractor.extractor == "mfcc" else "opensmile"
+    assert {library, "soundfile", "soxr"} <= set(versions)
 
 
-def test_sources_and_constants(tmp_path: Path, rows: pd.DataFrame) -> None:
-    extractor = audio.AudioExtractor(SETTINGS, tmp_path)
-    expected = [tmp_path / name for name in rows["audio"] if name]
-    assert extractor.sources(rows) == expected
-    assert extractor.constants()["prosody/names"].tolist() == list(audio.PROSODY_NAMES)
+def test_identity_of_each_has_its_own(tmp_path: Path) -> None:
+    context = audio_context(tmp_path)
+    assert Mfcc().identity(context)["parameters"]["coefficients"] == 40
+    assert Mfcc(step=0.02).identity(context) != Mfcc().identity(context)
+    assert len(Prosody().identity(context)["weights"]["prosody.conf"]) == 64
