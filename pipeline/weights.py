@@ -63,9 +63,10 @@ def record(modalities: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
         found[modality] = {}
         for name, extractor in streams.items():
             try:
-                found[modality][name] = extractor.files()
-            except InputError as error:
-                faults.append(f"{modality}.streams.{name}.{error}")
+                with of_stream(modality, name):
+                    found[modality][name] = extractor.files()
+            except WeightsError as error:
+                faults.append(str(error))
     if faults:
         raise WeightsError("\n".join(faults))
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,11 +98,10 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
         raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
     except OSError as error:
         raise WeightsError(unreadable(path, error)) from error
-    now = {
-        (name, file): sha
-        for name, extractor in streams.items()
-        for file, sha in extractor.files().items()
-    }
+    now = {}
+    for name, extractor in streams.items():
+        with of_stream(path.stem, name):
+            now |= {(name, file): sha for file, sha in extractor.files().items()}
     for name, file in sorted(now.keys() | before.keys()):
         old, new = before.get((name, file), "missing"), now.get((name, file), "missing")
         if old != new:
@@ -109,6 +109,35 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
                 f"{path}: the weights of {name} are not those recorded: {file} was {old[:12]}, is "
                 f"{new[:12]}. If that is meant, {remedy}; else put the recorded file back"
             )
+
+
+@contextmanager
+def of_stream(modality: str, stream: str) -> Iterator[None]:
+    """Complete the parameter that an extractor's error begins with: ``text.streams.glove.vectors``.
+
+    Raises
+    ------
+    WeightsError
+        In the place of any :class:`InputError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise WeightsError(f"{modality}.streams.{stream}.{error}") from error
+
+
+def hashes(parameter: str, paths: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name.
+
+    Raises
+    ------
+    WeightsError
+        If the system does not let read one; begins with `parameter`.
+    """
+    try:
+        return {path.name: sha256(path) for path in paths}
+    except InputError as error:
+        raise WeightsError(f"{parameter}: {error}") from error
 
 
 def sha256(path: Path) -> str:
@@ -141,10 +170,10 @@ def bert_identity(name: str) -> dict[str, str]:
     Raises
     ------
     WeightsError
-        As :func:`bert_folder`.
+        As :func:`bert_folder` and :func:`hashes`.
     """
     files = _matching(bert_folder(name), [*_SETTINGS, *_TOKENIZER, *_BERT_WEIGHTS])
-    return {path.name: sha256(path) for path in files}
+    return hashes("model", files)
 
 
 def bert_folder(name: str) -> Path:
@@ -237,12 +266,11 @@ def resnet_identity(network: str, weights: str) -> dict[str, str]:
     Raises
     ------
     WeightsError
-        As :func:`resnet_file`.
+        As :func:`resnet_file` and :func:`hashes`.
     """
     if weights == RANDOM:
         return {network: RANDOM}
-    path = resnet_file(network, weights)
-    return {path.name: sha256(path)}
+    return hashes("weights", [resnet_file(network, weights)])
 
 
 def resnet_file(network: str, weights: str) -> Path:

@@ -91,7 +91,9 @@ class Bert(Extractor):
         """
         tokenizer, config = _tokenizer(self.model)
         self._layer(config)
-        return {"vocabulary": np.array(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))}
+        tokens = {number: token for token, number in tokenizer.get_vocab().items()}
+        # ids may have gaps, as before tokens that were added later
+        return {"vocabulary": np.array([tokens.get(i, "") for i in range(max(tokens) + 1)])}
 
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context

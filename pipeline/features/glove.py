@@ -50,7 +50,7 @@ class Glove(Extractor):
         """SHA-256 of the file."""
         path = Path(self.vectors)
         require(path)
-        return {path.name: weights.sha256(path)}
+        return weights.hashes("vectors", [path])
 
     def prepare(self, texts: Sequence[str], context: Context) -> State:
         """``vocabulary`` [V] and ``vectors`` [V, D] of the words of all texts; see :func:`select`.

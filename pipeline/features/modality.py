@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import InputError
 from pipeline.corpus.utterance import Utterance, from_table
 from pipeline.features.extraction import Arrays, Problem
 from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.weights import of_stream
 
 
 class Modality:
@@ -38,7 +38,7 @@ class Modality:
 
     Raises
     ------
-    InputError
+    WeightsError
         If one of them lacks what it needs; names the parameter.
     """
 
@@ -56,10 +56,8 @@ class Modality:
         self._texts = hashlib.sha256(listed.encode()).hexdigest() if any(texts) else ""
         self._states: dict[str, State] = {}
         for stream, extractor in streams.items():
-            try:
+            with of_stream(name, stream):
                 self._states[stream] = extractor.prepare(texts, context)
-            except InputError as error:
-                raise InputError(f"{name}.streams.{stream}.{error}") from error
         self._groups = {
             stream: _groups(dialogs, extractor.group) for stream, extractor in streams.items()
         }
