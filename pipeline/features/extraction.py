@@ -341,4 +341,5 @@ def _write_report(parts: list[Path], table: pd.DataFrame, output: Path, report: 
     partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     partial.replace(report)
     if problems:
-        print(f"{len(problems)} of {len(table)} utterances have problems; see {report}")
+        concerned = {problem["utterance"] for problem in problems}  # some by several streams
+        print(f"{len(concerned)} of {len(table)} utterances have problems; see {report}")

@@ -137,7 +137,9 @@ def _groups(
 def _arrays(extractor: Extractor, steps: list[Steps]) -> list[tuple[str, np.ndarray]]:
     """The steps of a dialog as arrays by name, ready to be joined with those of others."""
     if extractor.kind == "utterance":
-        return [("values", np.nan_to_num(np.stack([step.values for step in steps])))]
+        values = np.stack([step.values for step in steps])
+        # NaN is what is not there; infinity is a fault, and the store refuses it
+        return [("values", np.where(np.isnan(values), np.float32(0), values))]
     arrays = [
         ("values", np.concatenate([step.values for step in steps])),
         ("lengths", np.array([len(step.values) for step in steps], np.int64)),
