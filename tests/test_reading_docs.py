@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from pipeline.features.audio import AudioExtractor
-from pipeline.features.text import TextExtractor
 
 from pipeline import params, store
 from pipeline.features import extraction, words
-from tests.synthetic import STORED, table, votes
+from pipeline.features.extractor import Context
+from pipeline.features.glove import Glove
+from pipeline.features.modality import Modality
+from tests.synthetic import table, votes
 
 ROOT = Path(__file__).parents[1]
 RATE = 16000
@@ -34,21 +35,23 @@ def make_release(folder: Path) -> None:
         "Session1/sentences/wav/Ses01F_impro01/" + utterances["utterance"] + ".wav"
     )
     random = np.random.default_rng(0)
-    for number, audio in enumerate(utterances["audio"]):
+    lengths = 8000 + 333 * np.arange(len(TEXTS))
+    utterances["end"] = utterances["start"] + lengths / RATE
+    for audio, length in zip(utterances["audio"], lengths, strict=True):
         (root / audio).parent.mkdir(parents=True, exist_ok=True)
-        sound = np.sin(np.arange(8000 + 333 * number) / 9) * random.normal(0.3, 0.1, 1)
+        sound = np.sin(np.arange(length) / 9) * random.normal(0.3, 0.1, 1)
         sound[:2000] = 0  # more than 80 decibels below the rest
         soundfile.write(root / audio, sound, RATE, subtype="PCM_16")
     glove = folder / "glove.txt"
     glove.write_text("i 1 0\nknow 0 1\n", encoding="utf-8")
-    text = settings.text.model_copy(update={"glove": str(glove)})
-    extractors: dict[str, extraction.Extractor] = {
-        "audio": AudioExtractor(settings.audio, root),
-        "text": TextExtractor(text, utterances),
+    streams = {
+        "audio": settings.audio.streams,
+        "text": settings.text.streams | {"glove": Glove(vectors=str(glove))},
     }
-    for name, extractor in extractors.items():
+    for name, extractors in streams.items():
+        context = Context(root, "cpu", getattr(settings, name))
         extraction.extract(
-            extractor,
+            Modality(name, extractors, context, utterances),
             utterances,
             parts=folder / f"{name}.parts",
             output=folder / f"{name}.h5",
@@ -58,11 +61,11 @@ def make_release(folder: Path) -> None:
     store.assemble(
         utterances,
         votes(utterances),
-        [folder / f"{name}.h5" for name in extractors],
+        [folder / f"{name}.h5" for name in streams],
         folder / "data/features/embedded.h5",
         corpus="synthetic",
         parameters={},
-        settings=STORED,
+        storage=store.Storage(),
     )
 
 
