@@ -90,14 +90,17 @@ class Modality:
     def dialog(self, rows: pd.DataFrame) -> tuple[Arrays, list[Problem]]:
         """Features of all utterances of one dialog, and what is missing or cut in them."""
         arrays: Arrays = {}
-        problems: dict[Problem, None] = {}  # a set in order: streams may share one
+        # of each utterance a set in order, since streams may share a problem
+        problems: dict[str, dict[str, None]] = {utterance: {} for utterance in rows["utterance"]}
         for stream, extractor in self._streams.items():
             steps = self._extract(stream, extractor, str(rows["dialog"].iloc[0]))
             arrays |= {f"{stream}/{name}": array for name, array in _arrays(extractor, steps)}
             for utterance, step in zip(rows["utterance"], steps, strict=True):
                 if step.problem:
-                    problems[Problem(utterance, step.problem)] = None
-        return arrays, list(problems)
+                    problems[utterance][step.problem] = None
+        return arrays, [
+            Problem(utterance, reason) for utterance in problems for reason in problems[utterance]
+        ]
 
     def _extract(self, stream: str, extractor: Extractor, dialog: str) -> list[Steps]:
         known = self._known[stream]
