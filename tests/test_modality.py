@@ -398,6 +398,18 @@ def test_the_models_of_text_are_named(
             Modality("text", {stream: extractor}, text_context(), transcripts)
 
 
+def test_weights_that_fail_when_they_are_first_used_are_named(
+    tmp_path: Path, tiny: str, transcripts: pd.DataFrame
+) -> None:
+    for path in Path(tiny).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    streams = {"pieces": Bert(model=str(tmp_path))}
+    modality = Modality("text", streams, text_context(), transcripts)
+    with pytest.raises(InputError, match=r"^text\.streams\.pieces\.model: the weights in .*again"):
+        modality.dialog(transcripts)
+
+
 def test_parameters_of_a_stream_are_named() -> None:
     raw = params.read_yaml(Path(__file__).parents[1] / "params.yaml")
     raw["audio"]["streams"]["mfcc"]["window"] = 0.001

@@ -212,9 +212,34 @@ def _tokenizer(name: str) -> tuple[Any, Any]:
 
 @cache
 def _model(name: str, device: str) -> torch.nn.Module:
-    """One model per process, since it is not sent to another."""
+    """One model per process, since it is not sent to another.
+
+    Raises
+    ------
+    WeightsError
+        If its file of weights cannot be read, or is not that of the model's configuration.
+    """
     _tokenizer(name)
     import transformers
+    from safetensors import SafetensorError
 
     folder = weights.bert_folder(name)
-    return transformers.AutoModel.from_pretrained(folder, local_files_only=True).to(device).eval()
+    remedy = "fetch its files again"
+    try:
+        model, loaded = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise WeightsError(f"model: {unreadable(folder, error)}") from error
+        raise WeightsError(
+            f"model: the weights in {folder} cannot be loaded: {error}; {remedy}"
+        ) from error
+    # transformers would fill them with random numbers; no state of a token comes from the pooler
+    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise WeightsError(
+            f"model: the weights in {folder} lack {missing[0]} and {len(missing) - 1} more of what "
+            f"its config.json describes; {remedy}"
+        )
+    return model.to(device).eval()

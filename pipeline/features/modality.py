@@ -45,6 +45,7 @@ class Modality:
     def __init__(
         self, name: str, streams: Mapping[str, Extractor], context: Context, table: pd.DataFrame
     ) -> None:
+        self._name = name
         self._streams = streams
         self._context = context
         utterances = from_table(table)
@@ -108,7 +109,9 @@ class Modality:
             known.clear()  # never two groups in memory
             group = self._groups[stream][dialog]
             together = [utterance for members in group.values() for utterance in members]
-            steps = iter(extractor.extract(together, self._states[stream], self._context))
+            with of_stream(self._name, stream):
+                found = extractor.extract(together, self._states[stream], self._context)
+            steps = iter(found)
             for name, members in group.items():
                 known[name] = [next(steps) for _ in members]
         return known.pop(dialog)
