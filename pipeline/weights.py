@@ -98,7 +98,7 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
         raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
     except OSError as error:
         raise WeightsError(unreadable(path, error)) from error
-    now = {}
+    now: dict[tuple[str, str], str] = {}
     for name, extractor in streams.items():
         with of_stream(path.stem, name):
             now |= {(name, file): sha for file, sha in extractor.files().items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import zipfile
 from pathlib import Path
@@ -77,39 +76,6 @@ def test_finished_dialogs_of_other_parameters_or_rows_are_not_reused(tmp_path: P
     wider = Noise("mfcc", 6)
     run(tmp_path, wider)
     assert len(wider.calls) == 5
-
-
-def test_finished_dialogs_of_other_code_are_not_reused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "laboratory"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "helper.py").write_text("GAIN = 1\n")
-    (package / "stranger.py").write_text("GAIN = 1\n")
-    (package / "extractor.py").write_text(
-        "from tests.synthetic import Noise\n\n\n"
-        "class Own(Noise):\n"
-        "    def dialog(self, rows):\n"
-        "        from laboratory import helper\n"
-        "        return super().dialog(rows)\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    own = importlib.import_module("laboratory.extractor").Own
-    run(tmp_path / "features", own("mfcc", 4))
-
-    def computed() -> int:
-        extractor = own("mfcc", 4)
-        run(tmp_path / "features", extractor)
-        return len(extractor.calls)
-
-    assert computed() == 0
-    (package / "stranger.py").write_text("GAIN = 2\n")
-    assert computed() == 0
-    (package / "helper.py").write_text("GAIN = 2\n")
-    assert computed() == 5
-    (package / "extractor.py").write_text((package / "extractor.py").read_text() + "# other\n")
-    assert computed() == 5
 
 
 def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:

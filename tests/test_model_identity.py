@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> Path:
         )
 
 
-def tested(store: Path, models: Path) -> None:
+def evaluated(store: Path, models: Path) -> None:
     with FeatureStore(store) as opened:
         evaluation.test_folds(opened, models, torch.device("cpu"))
 
@@ -46,7 +46,7 @@ def test_another_vocabulary_is_refused(
     monkeypatch.setattr(synthetic.Words, "constants", others)
     other = make_store(tmp_path / "other")
     with pytest.raises(StoreError, match=r"store.h5: its stream glove is not.*vectors: \S+ /"):
-        tested(other, models)
+        evaluated(other, models)
 
 
 def test_other_parameters_are_named(
@@ -60,7 +60,7 @@ def test_other_parameters_are_named(
     monkeypatch.setattr(synthetic, "described", finer)
     other = make_store(tmp_path / "other")
     with pytest.raises(StoreError, match="stream mfcc is not.*parameters.step: absent / 0.005; tr"):
-        tested(other, models)
+        evaluated(other, models)
 
 
 def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
@@ -79,7 +79,7 @@ def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
 
     monkeypatch.setattr(synthetic.Noise, "dialog", elsewhere)
     monkeypatch.setattr(synthetic.Noise, "identity", wider)
-    tested(make_store(tmp_path / "other"), models)
+    evaluated(make_store(tmp_path / "other"), models)
 
 
 def test_identities_are_part_of_the_file(models: Path) -> None:
