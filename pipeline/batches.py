@@ -101,6 +101,11 @@ class Examples:
         return {name: stream.identity for name, stream in (self.streams | self.joined).items()}
 
     @property
+    def checksums(self) -> dict[str, np.ndarray]:
+        """[N] uint32 of the values of each utterance, by stream."""
+        return {name: stream.checksums for name, stream in (self.streams | self.joined).items()}
+
+    @property
     def widths(self) -> dict[str, int]:
         """Values a step, or of joined streams an utterance, by stream."""
         return {name: stream.width for name, stream in (self.streams | self.joined).items()}

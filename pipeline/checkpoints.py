@@ -1,5 +1,7 @@
 """Checkpoints of training: what a killed run needs to go on and end with the same result.
 
+The last one, of a finished run, is its result, which later runs take over.
+
 A checkpoint is written beside its final name and renamed, so that a kill never leaves half of one.
 It carries a key, the digest of all that decides the result; one with another key is ignored.
 """
@@ -20,7 +22,7 @@ from pipeline import InputError
 from pipeline.filesystem import unreadable
 from pipeline.space import full_disk_reported
 
-# what decides a result; how a store is read does not, since the store's bytes are in the key
+# what decides a result; how a store is read does not, since checksums of its values are in the key
 _CODE = (
     "models/*.py",
     "batches.py",
@@ -62,6 +64,12 @@ class Checkpoint:
         with full_disk_reported(partial, content.tell(), remedy):
             partial.write_bytes(content.getbuffer())
         partial.replace(self.path)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it holds the result of a run that went to its end."""
+        state = self.load()
+        return state is not None and bool(state["progress"]["finished"])
 
     def load(self) -> dict[str, Any] | None:
         """What was kept; None where there is nothing, or something damaged or of another key.

@@ -241,7 +241,9 @@ class _Run:
             progress.halvings += 1
 
     def state(self) -> dict[str, Any]:
-        """All that :meth:`restore` needs."""
+        """All that :meth:`restore` needs; of a finished run its result alone."""
+        if self.progress.finished:
+            return {"progress": vars(self.progress)}
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "progress": vars(self.progress),
@@ -255,6 +257,8 @@ class _Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.progress = Progress(**state["progress"])
+        if self.progress.finished:
+            return
         self.classifier.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])

@@ -1,14 +1,18 @@
-"""Training of the folds: one model a fold and seed, in its own process, on one thread.
+"""Training of the folds: one model per fold and seed, in a pool of processes of one thread each.
 
 One thread, so that a model is the same on a machine of any number of cores; cores are used by
 training folds side by side.
+
+A finished model is kept beside the outputs of the stage, with a key of all that decides it: the
+parameters, the code, and of the store the streams that it reads, of the utterances that it was
+trained and developed on. A run that starts again takes over every model whose key is the same. So a
+stream more, or a recording mended in the test part of a fold, trains nothing.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -103,7 +107,7 @@ def plan(
     models, curves
         Where models and learning curves go.
     checkpoints
-        Folder of what killed runs leave behind, see :mod:`pipeline.checkpoints`.
+        Folder of checkpoints and finished models, see :mod:`pipeline.checkpoints`.
     device
         A torch device's name.
 
@@ -117,7 +121,7 @@ def plan(
     """
     scheme = labels.scheme(settings.labels.scheme)
     with FeatureStore(store) as opened:
-        table, content = opened.utterances, opened.sha256
+        table = opened.utterances
         classes = scheme.apply(table["emotion"])
         targets = classes
         if settings.train.targets == "votes":
@@ -130,6 +134,7 @@ def plan(
             list(scheme.classes),
             settings.train.max_steps,
         ).parameter_counts
+        identities, checksums = examples.identities, examples.checksums
     folds = splits.folds(table, classes, settings.split, lists)
 
     models.mkdir(parents=True, exist_ok=True)
@@ -147,9 +152,10 @@ def plan(
         settings.model.model_dump(),
         settings.train.model_dump(exclude={"seeds"}),
         list(scheme.classes),
-        content,
+        identities,
         device,
     ]
+    row_of = {utterance: row for row, utterance in enumerate(table["utterance"])}
     jobs = []
     for fold in folds:
         for seed in settings.train.seeds:
@@ -157,8 +163,10 @@ def plan(
             if len(settings.train.seeds) > 1:
                 name += f"-seed-{seed}"
             parts = [fold.train, fold.development]
+            rows = np.array([row_of[utterance] for part in parts for utterance in part])
+            data = [classes, targets, *(checksums[stream] for stream in sorted(checksums))]
             key = digest(
-                [decisive, fold.number, seed, parts], [classes.tobytes(), targets.tobytes()]
+                [decisive, fold.number, seed, parts], [array[rows].tobytes() for array in data]
             )
             jobs.append(
                 Job(
@@ -209,9 +217,10 @@ def describe(jobs: list[Job]) -> str:
 
 
 def train_folds(jobs: list[Job], parallel: int) -> None:
-    """Train all models, `parallel` at a time; each in a process of its own with a progress bar.
+    """Train all models, `parallel` at a time, in a pool of processes; each has a progress bar.
 
-    A run that was killed goes on from its checkpoints; their folder is removed when all is done.
+    Models that were finished before are taken over; a run that was killed goes on from its
+    checkpoints. Those that no job has are deleted when all is done.
 
     Raises
     ------
@@ -219,6 +228,22 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
         The first error of a model. No further model is started, those in training are finished,
         and all checkpoints are kept.
     """
+    left = []
+    for job in jobs:
+        if job.checkpoint.is_finished:
+            train_fold(job)  # takes over what is there
+        else:
+            left.append(job)
+    if left:
+        _train(left, parallel)
+    print(f"computed {len(left)}, kept {len(jobs) - len(left)} models")
+    present = {job.checkpoint.path for job in jobs}
+    for path in jobs[0].checkpoint.path.parent.iterdir():
+        if path not in present:
+            path.unlink()
+
+
+def _train(jobs: list[Job], parallel: int) -> None:
     context = get_context("spawn")
     tqdm.set_lock(context.RLock())
     pool = ProcessPoolExecutor(
@@ -239,7 +264,6 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
         raise
     finally:
         pool.shutdown()
-    shutil.rmtree(jobs[0].checkpoint.path.parent)
 
 
 def _start(lock: object) -> None:
@@ -263,7 +287,7 @@ def train_fold(job: Job) -> None:
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
         development = np.array([store.row_of[utterance] for utterance in job.fold.development])
 
-        # a seed of its own for each fold, and for both kinds of chance
+        # different seeds per fold, and for the weights and the order of the batches
         initial, order = np.random.SeedSequence([job.seed, job.fold.number]).generate_state(2)
         torch.manual_seed(int(initial))
         classifier = build(examples, job.model, job.train.max_steps, job.classes, train)

@@ -9,7 +9,7 @@ from stages import run
 
 ROWS = Path("comparison/rows.yaml")
 LISTS = Path("splits")
-PARTS = Path("data/interim/comparison.parts")
+PARTS = Path("data/interim/kept/comparison")
 RESULTS = Path("data/comparison")
 
 
@@ -20,7 +20,8 @@ def main() -> None:
     key = parser.parse_args().row
     common = params.load()
     device = compute.device(common.compute.device).type
-    settings = rows.read(ROWS).settings(key, common)
+    listed = rows.read(ROWS)
+    settings = listed.settings(key, common)
     rows.run(
         key,
         settings,
@@ -31,6 +32,7 @@ def main() -> None:
         device=device,
         parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
     )
+    rows.forget(PARTS, listed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from stages import run
 MODELS = Path("models")
 CURVES = Path("results/training")
 LISTS = Path("splits")
-CHECKPOINTS = Path("data/interim/train.parts")
+CHECKPOINTS = Path("data/interim/kept/models")
 
 
 def main() -> None:

@@ -177,7 +177,17 @@ def test_a_row_leaves_predictions_of_every_test_part_and_nothing_else(results: P
         assert sorted(predictions["seed"].unique()) == seeds
         assert not predictions.duplicated(["utterance", "seed"]).any()
         assert predictions["fold"].nunique() == 3
-    assert list((results.parent / "parts").iterdir()) == []
+    # kept for the next run, which trains nothing that has not changed
+    for kept in (results.parent / "parts").iterdir():
+        assert [path.name for path in kept.iterdir()] == ["checkpoints"]
+
+
+def test_what_is_kept_of_a_row_goes_with_it(tmp_path: Path) -> None:
+    for name in ("amh-1", "amh-9"):
+        (tmp_path / "parts" / name / "checkpoints").mkdir(parents=True)
+    only = {"reference": "amh-1", "rows": {"amh-1": LISTED["rows"]["amh-1"]}}
+    rows.forget(tmp_path / "parts", listed(tmp_path, only))
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["amh-1"]
 
 
 def test_a_row_repeats_itself(results: Path, tmp_path: Path) -> None:

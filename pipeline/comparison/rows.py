@@ -125,6 +125,13 @@ def description(key: str, settings: params.Params) -> dict[str, Any]:
     return {"key": key, "corpus": settings.corpus.name, **decisive}
 
 
+def forget(parts: Path, listed: Rows) -> None:
+    """Delete what is kept of rows that are listed no more; `parts` is the folder of all rows."""
+    for folder in parts.iterdir():
+        if folder.name not in listed.overrides:
+            shutil.rmtree(folder)
+
+
 def run(
     key: str,
     settings: params.Params,
@@ -147,8 +154,8 @@ def run(
     lists
         The folder of fixed splits.
     parts
-        A folder of this row's own for models and checkpoints; a killed run leaves it behind and
-        goes on from it. Removed at the end.
+        A folder of this row's own for checkpoints and finished models, which the next run takes
+        over where nothing that decides them has changed.
     output
         Folder; gets ``predictions.csv`` (:func:`pipeline.evaluation.predictions_table`) and
         ``row.json`` (parameters of the row, label, classes, parameter counts, the store's SHA-256).
@@ -183,4 +190,5 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     predictions.to_csv(output / "predictions.csv", index=False, lineterminator="\n")
     (output / "row.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(parts)
+    shutil.rmtree(models)
+    shutil.rmtree(parts / "curves")

@@ -132,6 +132,11 @@ class Stream:
         return {"external": self.name}
 
     @property
+    def checksums(self) -> np.ndarray:
+        """[N] uint32, of each utterance's rows, as recorded when the store was written."""
+        return self.group["crc32"][:]
+
+    @property
     def names(self) -> list[str]:
         """What each value of an utterance-level stream is."""
         return self.group["names"].asstr()[:].tolist()
