@@ -62,6 +62,8 @@ def test_the_default_file_is_valid() -> None:
         ("train.targets", "soft", "train.targets: Input should be 'majority' or 'votes'"),
         ("train.validate_every", 0.0, "train.validate_every: Input should be greater than 0"),
         ("train.validate_every", 1.5, "train.validate_every: Input should be less than or equal"),
+        ("train.learning_rate", 1e38, "train.learning_rate: Input should be less than or equal"),
+        ("train.weight_decay", 1e300, "train.weight_decay: Input should be less than or equal"),
         ("audio.step", 0.5, r"audio: step \(0.5\) must not exceed window"),
         ("corpus.name", "../elsewhere", "corpus.name: String should match pattern"),
         ("extra", {}, "extra: no such key.*known here: corpus, audio, text"),
