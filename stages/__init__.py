@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline import InputError, compute
+from pipeline.filesystem import refused
 
 
 def run(main: Callable[[], None]) -> None:
@@ -13,3 +14,7 @@ def run(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        sys.exit(f"error: {refused(error)}")

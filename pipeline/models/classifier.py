@@ -151,6 +151,9 @@ class Classifier(nn.Module):
             If the file cannot be read, is no such model, or is one of another version.
         """
         try:
+            path.open(
+                "rb"
+            ).close()  # safetensors calls a file that is there but closed to us missing
             with safe_open(path, "pt") as file:
                 config = json.loads(file.metadata()["config"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
