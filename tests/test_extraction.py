@@ -86,9 +86,13 @@ def test_finished_dialogs_of_other_code_are_not_reused(
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "helper.py").write_text("GAIN = 1\n")
-    (package / "stranger.py").write_text("GAIN = 1\n")
+    for name in ("stranger", "types", "sheet"):
+        (package / f"{name}.py").write_text("GAIN = 1\n")
     (package / "extractor.py").write_text(
-        "from tests.synthetic import Noise\n\n\n"
+        "from typing import TYPE_CHECKING\n\n"
+        "from tests.synthetic import Noise\n\n"
+        "if TYPE_CHECKING:\n    from laboratory import types\n\n"
+        "if __name__ == '__main__':\n    from laboratory.sheet import main\n\n\n"
         "class Own(Noise):\n"
         "    def dialog(self, rows):\n"
         "        from laboratory import helper\n"
@@ -104,8 +108,9 @@ def test_finished_dialogs_of_other_code_are_not_reused(
         return len(extractor.calls)
 
     assert computed() == 0
-    (package / "stranger.py").write_text("GAIN = 2\n")
-    assert computed() == 0
+    for name in ("stranger", "types", "sheet"):
+        (package / f"{name}.py").write_text("GAIN = 2\n")
+        assert computed() == 0
     (package / "helper.py").write_text("GAIN = 2\n")
     assert computed() == 5
     (package / "extractor.py").write_text((package / "extractor.py").read_text() + "# other\n")
