@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 from typing import IO
+
+from pipeline import InputError
 
 # as some network file systems answer, such as NFS and Lustre mounted without locks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -42,6 +45,21 @@ def _reason(error: OSError) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
     remedy = _REMEDIES.get(error.errno or 0, "start again once the system allows it")
     return f"{reason}; {remedy}"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        If the system does not let read it.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(unreadable(path, error)) from error
 
 
 def lock(file: int | IO) -> bool:

@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import external, params, store
+from pipeline import external, params
 from pipeline.corpus import votes
 from pipeline.corpus.table import read_table
+from pipeline.store import describing, writing
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -31,7 +32,7 @@ def main() -> None:
                     f"{source}: lacks {len(found.missing)} of {len(table)} utterances, such as "
                     f"{found.missing[0]}"
                 )
-        store.assemble(
+        writing.assemble(
             table,
             raters,
             paths,
@@ -42,7 +43,7 @@ def main() -> None:
         )
     for word, count in votes.unknown(raters).items():
         print(f"votes: {word!r} is no category of the release; counted {count} times as other")
-    print(store.describe(output))
+    print(describing.describe(output))
     # kept until now, since DVC has recorded the features that were made of them
     for name in MODALITIES:
         shutil.rmtree(INTERIM / f"{name}.parts", ignore_errors=True)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import params, store
+from pipeline import params
 from pipeline.features import extraction
+from pipeline.store import writing
 
 STORED = params.Store(include_text=True, dtype="float32", compression="none", chunk=64, external=[])
 
@@ -176,7 +177,7 @@ def make_store(
             report=folder / f"{name}.json",
         )
     output = folder / "store.h5"
-    store.assemble(
+    writing.assemble(
         utterances,
         votes(utterances),
         [folder / f"{name}.h5" for name in sorted(extractors)],

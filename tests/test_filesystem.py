@@ -20,6 +20,7 @@ from pipeline.corpus import splits
 from pipeline.features import glove
 from pipeline.filesystem import lock, unreadable
 from pipeline.models.classifier import Classifier
+from pipeline.store import checking, describing
 from pipeline.weights import check, sha256
 from stages import run as run_stage
 from tests.synthetic import make_store
@@ -94,7 +95,7 @@ def test_a_store_is_read_where_there_are_no_locks(path: Path, run_without_locks:
     verified = run_without_locks("-m", "pipeline.store", "verify", path)
     assert (verified.returncode, verified.stdout) == (0, f"{path}: sound\n"), verified.stderr
     described = run_without_locks("-m", "pipeline.store", "describe", path)
-    assert (described.returncode, described.stdout) == (0, f"{store.describe(path)}\n")
+    assert (described.returncode, described.stdout) == (0, f"{describing.describe(path)}\n")
     code = f"from pipeline.store import FeatureStore; print(FeatureStore({str(path)!r})[0])"
     with store.FeatureStore(path) as opened:
         assert run_without_locks("-c", code).stdout == f"{opened[0]}\n"
@@ -168,7 +169,7 @@ def convert(source: Path) -> None:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "store.h5": store.open_checked,
-    "verified.h5": store.verify,
+    "verified.h5": checking.verify,
     "fold-1.pt": lambda path: Checkpoint(path, "key").load(),
     "fold-1.safetensors": Classifier.load,
     "stream/a.npy": lambda path: convert(path.parent),
@@ -212,7 +213,7 @@ def test_each_error_of_the_system_has_its_remedy(
         raise OSError(number, f"Unable to synchronously open file (errno = {number})")
 
     monkeypatch.setattr(h5py, "File", refuse)
-    for opened in (store.FeatureStore, store.verify):
+    for opened in (store.FeatureStore, checking.verify):
         with pytest.raises(store.StoreError, match=f"store.h5: cannot be read: {remedy}"):
             opened(path)
 

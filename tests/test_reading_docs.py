@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import params, store
+from pipeline import params
 from pipeline.features import extraction, words
 from pipeline.features.audio import AudioExtractor
 from pipeline.features.text import TextExtractor
+from pipeline.store import writing
 from tests.synthetic import STORED, table, votes
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +56,7 @@ def make_release(folder: Path) -> None:
             report=folder / f"{name}.json",
         )
     (folder / "data/features").mkdir(parents=True)
-    store.assemble(
+    writing.assemble(
         utterances,
         votes(utterances),
         [folder / f"{name}.h5" for name in extractors],

@@ -20,7 +20,8 @@ from pipeline import InputError, attention, evaluation, report
 from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
-from pipeline.store import FeatureStore, identity
+from pipeline.store import FeatureStore
+from pipeline.store.hashing import identity
 from tests import videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluation, params, training
+from pipeline.filesystem import sha256
 from pipeline.models import MODELS
 from pipeline.store import FeatureStore
-from pipeline.weights import sha256
 
 _OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
 _GROUPS = ("model", "train")
