@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.store import hashing
 from pipeline.store.reading import FeatureStore, Stream
+from pipeline.system.values import differences
 
 _NAMED = 3  # utterances named in a line
 
@@ -38,26 +39,14 @@ def compare(a: Path, b: Path) -> list[str]:
 
 
 def _compare_attributes(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
-    flat = [dict(_flatten(_attributes(store))) for store in (first, second)]
-    for key in sorted(set(flat[0]) | set(flat[1])):
-        values = [found.get(key, "absent") for found in flat]
-        if values[0] != values[1]:
-            yield f"{key}: {values[0]} / {values[1]}"
+    for key, here, there in differences(_attributes(first), _attributes(second)):
+        yield f"{key}: {here} / {there}"
 
 
 def _attributes(store: FeatureStore) -> dict[str, Any]:
     attributes = store.file.attrs
     read = {name: json.loads(attributes[name]) for name in ("parameters", "storage", "extractors")}
     return {"corpus": str(attributes["corpus"]), **read}
-
-
-def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys of nested mappings joined with dots, and their values as JSON."""
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, json.dumps(values, sort_keys=True)
 
 
 def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
