@@ -44,6 +44,7 @@ import yaml
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
 from pipeline import compute, params, store
+from pipeline.store import writing
 from tests import release, synthetic
 
 GROWTH = (1, 4, 16)
@@ -219,7 +220,7 @@ def make_features(folder: Path, utterances: int) -> None:
 def assemble(folder: Path, utterances: int) -> None:
     """Make the store of the features."""
     table = synthetic.table(-(-utterances // 5)).iloc[:utterances]
-    store.assemble(
+    writing.assemble(
         table,
         synthetic.votes(table),
         [folder / FEATURES],

@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import results
 from pipeline import params, store
 from pipeline.hdf5 import SCHEMA_VERSION, reading, write_strings, writing
+from pipeline.store.writing import assemble
 from tests import synthetic
 
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
@@ -72,7 +73,7 @@ def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[
     for name in layouts:
         dtype, compression, chunk = LAYOUTS[name]
         output = folder / "store.h5"
-        store.assemble(
+        assemble(
             table,
             synthetic.votes(table.iloc[:1]),
             [features],

@@ -34,12 +34,19 @@ from sklearn.metrics import (
 )
 from tqdm import tqdm
 
-from pipeline import InputError
+from pipeline import InputError, params
 from pipeline.batches import Examples
+from pipeline.filesystem import unreadable
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
+from pipeline.system.values import differences
 
 BATCH = 32  # utterances classified at a time; no result depends on it
+
+TRAINED_WITH = {"labels", "split", "model", "train"}
+"""The groups of parameters that decide, with the store, what the models are."""
+
+_SHOWN = 3  # differences named in a message
 
 METRICS = {
     "weighted_accuracy": "share of utterances classified rightly (WA)",
@@ -278,6 +285,43 @@ def models(folder: Path) -> list[Trained]:
     if not found:
         raise InputError(f"{folder}: holds no fold-*.safetensors; run `dvc repro train`")
     return sorted(found)
+
+
+def check_parameters(folder: Path, settings: params.Params) -> None:
+    """Refuse models that were trained with other parameters than the present ones.
+
+    Parameters
+    ----------
+    folder
+        What the stage `train` wrote; ``parameters.json`` is read.
+    settings
+        All parameters.
+
+    Raises
+    ------
+    InputError
+        If the models are of others, with the first that differ, or nothing says of which.
+    """
+    path = folder / "parameters.json"
+    remedy = "`dvc repro train` trains models with the present ones"
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        former = {group: recorded[group] for group in TRAINED_WITH}
+    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: does not say with which parameters the models were trained ({error!r}); "
+            f"{remedy}"
+        ) from error
+    except OSError as error:
+        raise InputError(unreadable(path, error)) from error
+    found = differences(former, settings.model_dump(mode="json", include=TRAINED_WITH))
+    if found:
+        named = "; ".join(f"{key} was {old}, is {new}" for key, old, new in found[:_SHOWN])
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise InputError(
+            f"{folder}: the models were trained with other parameters: {named}{more}; {remedy}, or "
+            "put the former ones back"
+        )
 
 
 def test_folds(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 from typing import IO
 
+from pipeline import InputError
+
 # as some network file systems answer, such as NFS and Lustre mounted without locks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
-_RIGHTS = "ask its owner for the right to read it and all folders above it"
+_RIGHTS = "ask its owner for the right to it and to all folders above it"
 _REMEDIES = {
+    errno.ENOENT: "if it is an output of a stage, `dvc repro` makes it",
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
     errno.EISDIR: "a file is needed there",
@@ -27,10 +31,35 @@ def unreadable(path: Path, error: OSError) -> str:
 
     It says nothing of what the file holds, since nobody has seen that.
     """
+    return f"{path}: cannot be read: {_reason(error)}"
+
+
+def refused(error: OSError) -> str:
+    """What to tell of an error with a file's name where nobody knows what the file was to be."""
+    return f"{error.filename}: {_reason(error)}"
+
+
+def _reason(error: OSError) -> str:
+    """The system's reason and what to do."""
     # libraries written in Rust give the reason in the message only
     reason = os.strerror(error.errno) if error.errno else str(error)
-    remedy = _REMEDIES.get(error.errno or 0, "start again once the system lets read it")
-    return f"{path}: cannot be read: {reason}; {remedy}"
+    remedy = _REMEDIES.get(error.errno or 0, "start again once the system allows it")
+    return f"{reason}; {remedy}"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        If the system does not let read it.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(unreadable(path, error)) from error
 
 
 def lock(file: int | IO) -> bool:

@@ -39,6 +39,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+# torch computes in float32, up to 3e38; the first step of Adam is ten times the learning rate
+_LARGEST = 1e37
 
 
 def _home(path: str) -> str:
@@ -267,10 +269,10 @@ class Train(Group):
     epochs: Count
     validate_every: Annotated[float, Field(gt=0.0, le=1.0)]
     patience: Count
-    learning_rate: Positive
+    learning_rate: Annotated[float, Field(gt=0.0, le=_LARGEST)]
     schedule: Literal["constant", "cosine", "plateau"]
     mixed_precision: bool
-    weight_decay: Annotated[float, Field(ge=0.0)]
+    weight_decay: Annotated[float, Field(ge=0.0, le=_LARGEST)]
     clip_norm: Positive
     max_steps: MaxSteps
 

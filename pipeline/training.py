@@ -30,6 +30,7 @@ from pipeline.batches import Examples
 from pipeline.checkpoints import Checkpoint, digest
 from pipeline.compute import start_worker
 from pipeline.corpus import labels, splits
+from pipeline.evaluation import TRAINED_WITH
 from pipeline.fitting import DivergedError, fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
@@ -94,7 +95,8 @@ def plan(
 
     Writes ``folds.csv`` (utterance, fold, part, emotion: the class) and ``parameters.json`` into
     `models`, so that evaluation and report need neither the split nor the parameter file. Models
-    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``.
+    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``; those that
+    are there are deleted, so that a folder never holds models of two sets of parameters.
 
     Parameters
     ----------
@@ -138,11 +140,13 @@ def plan(
     folds = splits.folds(table, classes, settings.split, lists)
 
     models.mkdir(parents=True, exist_ok=True)
+    for former in models.glob("fold-*.safetensors"):  # of a killed run, perhaps of more seeds
+        former.unlink()
     assignments = splits.assignments(folds)
     names = dict(zip(table["utterance"], classes, strict=True))
     assignments["emotion"] = [scheme.classes[names[name]] for name in assignments["utterance"]]
     assignments.to_csv(models / "folds.csv", index=False, lineterminator="\n")
-    parameters = settings.model_dump(include={"labels", "split", "model", "train"})
+    parameters = settings.model_dump(include=TRAINED_WITH)
     parameters |= {"classes": list(scheme.classes), "label": settings.model.label}
     parameters["parameters"] = counts
     text = json.dumps(parameters, indent=2) + "\n"

@@ -1,15 +1,28 @@
 """One thin file a stage of dvc.yaml: read parameters, call pipeline, write outputs."""
 
+import shlex
 import sys
 from collections.abc import Callable
 
 from pipeline import InputError, compute
+from pipeline.filesystem import refused
+from pipeline.system import unchanged
+
+# as it is before a stage imports it
+_CODE = unchanged.contents(unchanged.CODE)
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a stage; an error that the user can mend ends it with its message alone."""
     compute.large_pages()
+    module = main.__globals__["__spec__"].name  # of a module that is run it is not __name__
+    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
     try:
-        main()
+        with unchanged.during(command, _CODE):
+            main()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        sys.exit(f"error: {refused(error)}")

@@ -14,6 +14,7 @@ RESULTS = Path("results")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
+    evaluation.check_parameters(MODELS, settings)
     looked = RESULTS / "attention.h5"
     with FeatureStore(f"data/features/{settings.corpus.name}.h5") as store:
         device = compute.device(settings.compute.device)

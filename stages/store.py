@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import external, params, store
+from pipeline import external, params
 from pipeline.corpus import votes
 from pipeline.corpus.table import read_table
+from pipeline.store import describing, writing
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -35,18 +36,18 @@ def main() -> None:
                     f"{source}: lacks {len(found.missing)} of {len(table)} utterances, such as "
                     f"{found.missing[0]}"
                 )
-        store.assemble(
+        writing.assemble(
             table,
             raters,
             paths,
             output,
             corpus=settings.corpus.name,
             parameters=settings.features(),
-            storage=store.Storage(settings.text.include_text, streams),
+            storage=writing.Storage(settings.text.include_text, streams),
         )
     for word, count in votes.unknown(raters).items():
         print(f"votes: {word!r} is no category of the release; counted {count} times as other")
-    print(store.describe(output))
+    print(describing.describe(output))
     # kept until now, since DVC has recorded the features that were made of them
     for name in params.FEATURES:
         shutil.rmtree(INTERIM / f"{name}.parts", ignore_errors=True)

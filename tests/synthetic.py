@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipeline import store
 from pipeline.features import extraction
 from pipeline.features.mfcc import Mfcc
+from pipeline.store import writing
 
 
 def stored(
@@ -18,11 +18,11 @@ def stored(
     dtype: Literal["float32", "float16"] = "float32",
     compression: Literal["none", "lzf", "gzip"] = "none",
     chunk: int = 64,
-) -> store.Storage:
+) -> writing.Storage:
     """How a store is written, all its streams alike; chunks in KiB."""
     alike = Mfcc(dtype=dtype, compression=compression)
     names = ("mfcc", "resnet", "glove", "prosody")
-    return store.Storage(include_text, dict.fromkeys(names, alike), 1024 * chunk)
+    return writing.Storage(include_text, dict.fromkeys(names, alike), 1024 * chunk)
 
 
 CODES = ("ang", "exc", "hap", "sad", "fru", "sur", "neu")
@@ -176,7 +176,7 @@ class Summary:
 
 
 def make_store(
-    folder: Path, utterances: pd.DataFrame | None = None, storage: store.Storage | None = None
+    folder: Path, utterances: pd.DataFrame | None = None, storage: writing.Storage | None = None
 ) -> Path:
     """A store of votes and the streams mfcc (4 values), resnet (5), glove (9 tokens), prosody."""
     utterances = table() if utterances is None else utterances
@@ -195,7 +195,7 @@ def make_store(
             report=folder / f"{name}.json",
         )
     output = folder / "store.h5"
-    store.assemble(
+    writing.assemble(
         utterances,
         votes(utterances),
         [folder / f"{name}.h5" for name in sorted(extractors)],

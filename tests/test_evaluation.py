@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +17,14 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
-from pipeline import InputError, evaluation
+from pipeline import InputError, evaluation, params
 from pipeline.batches import Batch
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
+from stages import evaluate as evaluate_stage
+from stages import run
 from tests.synthetic import make_store
+from tests.test_training import settings
 from tests.trained import make_models
 
 CPU = torch.device("cpu")
@@ -236,6 +242,73 @@ def test_models_are_found_by_fold_and_seed(
 def test_no_model_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no fold-.*run `dvc repro train`"):
         evaluation.models(tmp_path)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A folder that says that its models were trained with :func:`settings`."""
+    parameters = settings().model_dump(include=evaluation.TRAINED_WITH) | {"label": "AMH-3"}
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
+    return folder
+
+
+def present(group: str, **values: Any) -> params.Params:
+    raw = settings().model_dump()
+    raw[group] |= values
+    return params.parse(raw)
+
+
+def test_models_of_the_present_parameters_are_evaluated(recorded: Path) -> None:
+    evaluation.check_parameters(recorded, settings())
+    # what decides no model
+    evaluation.check_parameters(recorded, present("report", hardest=1))
+    evaluation.check_parameters(recorded, present("compute", workers=1))
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "message"),
+    [
+        ("model", {"hops": 5}, "model.hops was 3, is 5; `dvc repro train`"),
+        ("model", {"options": {"heads": 2}}, "model.options.heads was absent, is 2; `dvc repro"),
+        ("train", {"learning_rate": 0.5}, "train.learning_rate was 0.01, is 0.5; `dvc repro"),
+        ("train", {"seeds": [0, 1]}, "train.seeds was [0], is [0, 1]; `dvc repro"),
+        ("split", {"protocol": "random"}, 'split.protocol was "session", is "random"; `dvc repro'),
+        ("labels", {"scheme": "four"}, 'labels.scheme was "seven", is "four"; `dvc repro'),
+        (
+            "train",
+            {"epochs": 1, "patience": 1, "batch_size": 1, "clip_norm": 2.0},
+            "batch_size was 8, is 1; train.clip_norm was 1.0, is 2.0; train.epochs was 40, is 1; "
+            "and 1 more; `dvc repro train`",
+        ),
+    ],
+)
+def test_models_of_other_parameters_are_refused(
+    recorded: Path, group: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        evaluation.check_parameters(recorded, present(group, **values))
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"model": {}}'])
+def test_models_of_unknown_parameters_are_refused(recorded: Path, text: str | None) -> None:
+    path = recorded / "parameters.json"
+    path.unlink()
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"parameters.json: does not say .*`dvc repro train`"):
+        evaluation.check_parameters(recorded, settings())
+
+
+def test_the_stage_refuses_models_of_other_parameters(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(recorded.parent)
+    Path("params.yaml").write_text(params.as_yaml(present("model", hops=5).model_dump()))
+    with pytest.raises(SystemExit, match="error: models: the models were .*model.hops was 3, is 5"):
+        run(evaluate_stage.main)
+    assert not Path("results").exists()
 
 
 def asked(

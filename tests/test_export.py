@@ -379,6 +379,12 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+    name = "x" * 300  # to ask whether it exists is an error, as in a folder without the right to it
+    with pytest.raises(common.ExportError, match=f"{name}: is not written: File name too long"):
+        common.whole(tmp_path / name).__enter__()
+
+
 def test_an_utterance_without_valence_is_named(
     path: Path, tmp_path: Path, settings: params.Params
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline import external, params, store
 from pipeline.batches import Examples
 from pipeline.external import ExternalError
+from pipeline.store import checking, describing, writing
 from tests.synthetic import make_store, stored, table, votes
 
 IDS = table()["utterance"].tolist()
@@ -76,7 +77,7 @@ def test_every_format_becomes_the_same_stream(kind: str, tmp_path: Path) -> None
     found = convert(source, tmp_path / "wav2vec.h5")
     assert found == external.Converted("wav2vec", True, 3, tuple(IDS[:3]))
     with store.open_checked(tmp_path / "wav2vec.h5") as file:
-        assert store.check(file) == []
+        assert checking.check(file) == []
         stream = store.Stream("wav2vec", file["wav2vec"])
         for row, utterance in enumerate(IDS):
             expected = arrays.get(utterance, np.zeros((0, 3), np.float32))
@@ -187,7 +188,7 @@ def test_no_content_of_a_file_raises_another_error(
             assert IDS[0] in str(error) or "no utterance has a value" in str(error)
         else:
             with store.open_checked(folder / "a.h5") as file:
-                assert store.check(file) == []
+                assert checking.check(file) == []
 
 
 @pytest.mark.parametrize("text", ["1_0,2\n3,4\n", "1e3,+2\n 3 ,-.4\n"])
@@ -267,7 +268,7 @@ def test_it_joins_a_store_beside_the_others(tmp_path: Path) -> None:
     arrays = features()
     convert(write_npy(tmp_path / "npy", arrays), tmp_path / "wav2vec.h5")
     output = tmp_path / "joined.h5"
-    store.assemble(
+    writing.assemble(
         table(),
         votes(table()),
         [tmp_path / "audio.h5", tmp_path / "wav2vec.h5"],
@@ -276,7 +277,7 @@ def test_it_joins_a_store_beside_the_others(tmp_path: Path) -> None:
         parameters={},
         storage=stored(),
     )
-    assert store.verify(output) == []
+    assert checking.verify(output) == []
     with store.FeatureStore(output) as opened:
         assert opened.streams == ["mfcc", "wav2vec"]
         for name, array in arrays.items():
@@ -291,4 +292,4 @@ def test_it_joins_a_store_beside_the_others(tmp_path: Path) -> None:
         batch = Examples(opened, model, steps).batch([0, 5, 6])
         assert batch.lengths["wav2vec"].tolist() == [0, 3, 3]
         np.testing.assert_array_equal(batch.sequences["wav2vec"][2], arrays[IDS[6]][:3])
-    assert re.search(r"wav2vec +3 +float32", store.describe(output))
+    assert re.search(r"wav2vec +3 +float32", describing.describe(output))

@@ -20,7 +20,9 @@ from pipeline.corpus import splits
 from pipeline.features import glove
 from pipeline.filesystem import lock, unreadable
 from pipeline.models.classifier import Classifier
+from pipeline.store import checking, describing
 from pipeline.weights import check, sha256
+from stages import run as run_stage
 from tests.synthetic import make_store
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +95,7 @@ def test_a_store_is_read_where_there_are_no_locks(path: Path, run_without_locks:
     verified = run_without_locks("-m", "pipeline.store", "verify", path)
     assert (verified.returncode, verified.stdout) == (0, f"{path}: sound\n"), verified.stderr
     described = run_without_locks("-m", "pipeline.store", "describe", path)
-    assert (described.returncode, described.stdout) == (0, f"{store.describe(path)}\n")
+    assert (described.returncode, described.stdout) == (0, f"{describing.describe(path)}\n")
     code = f"from pipeline.store import FeatureStore; print(FeatureStore({str(path)!r})[0])"
     with store.FeatureStore(path) as opened:
         assert run_without_locks("-c", code).stdout == f"{opened[0]}\n"
@@ -167,7 +169,7 @@ def convert(source: Path) -> None:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "store.h5": store.open_checked,
-    "verified.h5": store.verify,
+    "verified.h5": checking.verify,
     "fold-1.pt": lambda path: Checkpoint(path, "key").load(),
     "fold-1.safetensors": Classifier.load,
     "stream/a.npy": lambda path: convert(path.parent),
@@ -211,7 +213,7 @@ def test_each_error_of_the_system_has_its_remedy(
         raise OSError(number, f"Unable to synchronously open file (errno = {number})")
 
     monkeypatch.setattr(h5py, "File", refuse)
-    for opened in (store.FeatureStore, store.verify):
+    for opened in (store.FeatureStore, checking.verify):
         with pytest.raises(store.StoreError, match=f"store.h5: cannot be read: {remedy}"):
             opened(path)
 
@@ -246,6 +248,51 @@ def test_a_finished_dialog_that_cannot_be_read_is_not_computed_again(tmp_path: P
     make_store(tmp_path)
     with np.load(part) as found:
         assert "mfcc/values" in found.files
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.csv", "absent.csv: No such file or directory; if it is an output of a stage"),
+        ("folder", "folder: Is a directory; a file is needed there"),
+        ("folder/a.csv/b", "a.csv/b: Not a directory; start again once the system allows it"),
+    ],
+)
+def test_a_stage_ends_with_the_reason_of_the_system_whatever_the_file(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/a.csv").touch()
+    with pytest.raises(SystemExit, match=rf"^error: .*{message}"):
+        run_stage(lambda: (tmp_path / name).open().close())
+
+
+def test_an_error_of_the_system_that_names_no_file_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise OSError(errno.ENOTCONN, "of a socket")
+
+    with pytest.raises(OSError, match="of a socket"):
+        run_stage(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes a right away from root as well")
+def test_a_model_that_must_not_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    path = tmp_path / "fold-1.safetensors"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    code = f"""
+from pathlib import Path
+from pipeline.models.classifier import Classifier
+Classifier.load(Path({str(path)!r}))
+"""
+    rights = "-dac_override,-dac_read_search"
+    command = [sys.executable, "-c", code]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root reads everything")
+        command = ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}", *command]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"{path.name}: cannot be read: Permission denied; ask its owner" in found.stderr
 
 
 def test_a_reason_that_has_no_number_is_told_in_its_own_words() -> None:

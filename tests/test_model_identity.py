@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pipeline import evaluation
-from pipeline.mappings import differences
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, StoreError
 from tests import synthetic
@@ -89,10 +88,3 @@ def test_identities_are_part_of_the_file(models: Path) -> None:
     copy = path.with_name("copy.safetensors")
     found.save(copy)
     assert copy.read_bytes() == path.read_bytes()
-
-
-def test_differences_are_named_by_key() -> None:
-    first = {"a": {"b": 1, "c": "x"}, "d": [1, 2]}
-    assert differences(first, first) == []
-    second = {"a": {"b": 2, "c": "x"}, "e": None}
-    assert differences(first, second) == ["a.b: 1 / 2", "d: [1, 2] / absent", "e: absent / null"]

@@ -83,6 +83,8 @@ def test_the_default_file_is_valid() -> None:
         ),
         ("store.external", ["mfcc"], "two streams are named mfcc; rename one"),
         ("corpus.name", "own", "visual.streams.resnet.weights is random, which only the embedded"),
+        ("train.learning_rate", 1e38, "train.learning_rate: Input should be less than or equal"),
+        ("train.weight_decay", 1e300, "train.weight_decay: Input should be less than or equal"),
         ("corpus.name", "../elsewhere", "corpus.name: String should match pattern"),
         ("extra", {}, "extra: no such key.*known here: corpus, audio, text"),
     ],

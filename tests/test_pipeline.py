@@ -13,7 +13,7 @@ import h5py
 import pytest
 import yaml
 
-from pipeline import store
+from pipeline.store import FeatureStore, checking
 from tests.clone import Checkout, Clone, stages_run
 
 FEATURES = ("audio", "text", "visual")
@@ -49,7 +49,7 @@ def test_everything_is_written_and_nothing_left_to_do(clone: Clone) -> None:
     with h5py.File(results / "attention.h5") as looked:
         assert set(looked) == {"utterances", "hop-1", "hop-2"}
         assert len(looked["utterances/id"]) == len(rows)
-    assert store.verify(clone.folder / "data/features/embedded.h5") == []
+    assert checking.verify(clone.folder / "data/features/embedded.h5") == []
     assert "up to date" in clone.run("dvc", "repro")
 
 
@@ -83,7 +83,7 @@ def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
     changes = ("-S", "audio.streams.mfcc.step=0.02", "-S", added)
     printed = clone.run("dvc", "exp", "run", *changes)
     assert stages_run(printed) == ["weights", "audio", "store", "train", "evaluate"]
-    with store.FeatureStore(clone.folder / "data/features/embedded.h5") as opened:
+    with FeatureStore(clone.folder / "data/features/embedded.h5") as opened:
         assert (opened.stream("mfcc").width, opened.stream("short").width) == (120, 39)
     clone.run("git", "checkout", "--", ".")
     # the table's column side follows the parameter; sound and words do not depend on it

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import params, store
+from pipeline import params
 from pipeline.features import extraction, words
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
 from pipeline.features.modality import Modality
+from pipeline.store import writing
 from tests.synthetic import table, votes
 
 ROOT = Path(__file__).parents[1]
@@ -58,14 +59,14 @@ def make_release(folder: Path) -> None:
             report=folder / f"{name}.json",
         )
     (folder / "data/features").mkdir(parents=True)
-    store.assemble(
+    writing.assemble(
         utterances,
         votes(utterances),
         [folder / f"{name}.h5" for name in streams],
         folder / "data/features/embedded.h5",
         corpus="synthetic",
         parameters={},
-        storage=store.Storage(),
+        storage=writing.Storage(),
     )
 
 

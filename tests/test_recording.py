@@ -84,6 +84,19 @@ def test_a_bad_file_is_an_error_that_names_it(tmp_path: Path, fault: str) -> Non
         recording.read(path, RATE, 2 / RATE)
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("missing", "No such file"), ("a folder", "Is a directory")]
+)
+def test_a_file_that_the_system_does_not_let_read_is_told_with_its_reason(
+    tmp_path: Path, fault: str, reason: str
+) -> None:
+    path = tmp_path / "bad.wav"
+    break_file(path, fault)
+    with pytest.raises(recording.RecordingError) as caught:
+        recording.read(path, RATE, 1.0)
+    assert caught.value.fault.startswith(f"cannot be read from the disk: {reason}")
+
+
 # --- the label's length ---------------------------------------------------------------------------
 
 
@@ -111,6 +124,15 @@ def test_the_length_is_measured_at_the_rate_of_the_file(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(44100), 44100)
     signal, _ = recording.read(tmp_path / "a.wav", RATE, 1.0)
     assert len(signal) == RATE
+
+
+def test_the_length_is_that_of_the_sound_where_the_header_says_another(tmp_path: Path) -> None:
+    """The header of an MP3 file that was cut still counts all frames."""
+    path = write(tmp_path / "a.mp3", 2.0, format="MP3")
+    cut(path, path.stat().st_size // 4)
+    assert soundfile.info(path).duration == 2.0
+    with pytest.raises(recording.RecordingError, match=r"lasts 0\.\d+ s, its label says 2.00 s"):
+        recording.read(path, RATE, 2.0)
 
 
 # --- the header's size ----------------------------------------------------------------------------
@@ -176,10 +198,21 @@ def test_other_chunks_are_no_sound(tmp_path: Path) -> None:
     assert remark == "its header promises 32,000 bytes of sound, 31,000 are there"
 
 
-def test_formats_without_such_a_header_are_read_too(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", 1.0, format="FLAC")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"format": "FLAC"},
+        {"format": "RF64"},
+        {"format": "WAV", "subtype": "PCM_24"},
+        {"format": "WAVEX", "subtype": "PCM_24"},
+        {"format": "WAV", "subtype": "GSM610"},  # cannot be sought in
+    ],
+)
+def test_files_of_other_formats_are_read_too(tmp_path: Path, options: dict[str, str]) -> None:
+    path = write(tmp_path / "a.wav", 1.0, **options)
     signal, remark = recording.read(path, RATE, 1.0)
-    assert (len(signal), remark) == (RATE, "")
+    assert abs(len(signal) - RATE) <= 320  # GSM has blocks of 20 ms
+    assert remark == ""
 
 
 # --- of an utterance ------------------------------------------------------------------------------

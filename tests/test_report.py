@@ -16,10 +16,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from pipeline import attention, evaluation, report
+from pipeline import InputError, attention, evaluation, report
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
-from pipeline.store import FeatureStore, identity
+from pipeline.store import FeatureStore
+from pipeline.store.hashing import identity
 from tests import videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models
@@ -74,6 +75,11 @@ def write_curves(folder: Path, names: list[str]) -> None:
             path = folder / name / "plots" / "metrics" / f"{figure}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"step\t{path.stem}\n0\t1.0\n1\t0.5\n")
+
+
+def test_without_learning_curves_the_report_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"training: holds no learning curves .*`dvc checkout`"):
+        report.curves(tmp_path / "training")
 
 
 def write_report(

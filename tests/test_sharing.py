@@ -22,6 +22,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from pipeline import store
+from pipeline.store import checking
 from pipeline.torchvision_shim import torchvision_operators
 from tests import release
 from tests.clone import Checkout, Clone, stages_run
@@ -162,7 +163,7 @@ def test_a_colleague_trains_from_the_store_alone(owner: Machine, tmp_path: Path)
     colleague = machine_b(tmp_path / "elsewhere/clone", owner)
     colleague.run("dvc", "pull", STORE)
     assert (colleague.folder / STORE).read_bytes() == (owner.folder / STORE).read_bytes()
-    assert store.verify(colleague.folder / STORE) == []
+    assert checking.verify(colleague.folder / STORE) == []
 
     printed = colleague.run("dvc", "repro", *FROM_THE_STORE)
     assert "up to date" in printed and not stages_run(printed)

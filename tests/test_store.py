@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import store
 from pipeline.corpus.table import CorpusError
+from pipeline.store import checking, command, writing
 from tests.synthetic import Noise, make_store, stored, table, votes
 
 
@@ -68,7 +69,7 @@ def test_votes_are_kept_as_numbers(path: Path) -> None:
 
 def test_votes_for_an_utterance_that_is_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"votes.csv: utterance Ses05F_impro01_F000 is not in"):
-        store.assemble(
+        writing.assemble(
             table(sessions=4),
             votes(table()),
             [],
@@ -81,8 +82,8 @@ def test_votes_for_an_utterance_that_is_not_there_are_refused(tmp_path: Path) ->
 
 
 def test_a_sound_store_verifies_and_describes(path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert store.main(["verify", str(path)]) == 0
-    assert store.main(["describe", str(path)]) == 0
+    assert command.main(["verify", str(path)]) == 0
+    assert command.main(["describe", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "35 in 5 dialogs, 5 sessions, 10 speakers" in printed
     assert "mfcc" in printed and "float32" in printed
@@ -101,22 +102,22 @@ def test_a_sound_store_verifies_and_describes(path: Path, capsys: pytest.Capture
 def test_a_fault_is_found_and_named(damaged: Path, name, position, value, fault) -> None:
     with h5py.File(damaged, "r+") as file:
         file[name][position] = value
-    found = store.verify(damaged)
+    found = checking.verify(damaged)
     assert found[0].startswith(fault) and all(name.split("/")[0] in line for line in found)
-    assert store.main(["verify", str(damaged)]) == 1
+    assert command.main(["verify", str(damaged)]) == 1
 
 
 def test_the_fault_names_the_right_utterance(damaged: Path) -> None:
     with h5py.File(damaged, "r+") as file:
         file["mfcc/values"][file["mfcc/offsets"][20], 0] = np.nan
-    assert store.verify(damaged)[0].endswith(f"in utterance {table()['utterance'][20]}")
+    assert checking.verify(damaged)[0].endswith(f"in utterance {table()['utterance'][20]}")
 
 
 def test_missing_datasets_are_faults(damaged: Path) -> None:
     with h5py.File(damaged, "r+") as file:
         del file["mfcc/values"], file["resnet/offsets"]
-    assert store.verify(damaged)[0] == "mfcc: has no values"
-    assert "resnet/values" in store.verify(damaged)[1]
+    assert checking.verify(damaged)[0] == "mfcc: has no values"
+    assert "resnet/values" in checking.verify(damaged)[1]
 
 
 def test_another_schema_version_is_refused(damaged: Path) -> None:
@@ -135,7 +136,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) 
     other.write_bytes(b"no HDF5 at all")
     with pytest.raises(store.StoreError, match="is no HDF5 file or is damaged"):
         store.FeatureStore(other)
-    assert store.main(["describe", str(tmp_path / "absent.h5")]) == 1
+    assert command.main(["describe", str(tmp_path / "absent.h5")]) == 1
     assert "dvc pull" in capsys.readouterr().err
 
 
@@ -151,7 +152,7 @@ def test_modalities_of_other_utterances_are_refused_and_nothing_is_written(tmp_p
     make_store(tmp_path)
     output = tmp_path / "other.h5"
     with pytest.raises(store.StoreError, match=r"audio.h5: its utterances differ.*Ses05F"):
-        store.assemble(
+        writing.assemble(
             table(sessions=4),
             votes(table(sessions=4)),
             [tmp_path / "audio.h5"],
@@ -168,7 +169,7 @@ def test_damaged_features_are_not_assembled(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "audio.h5", "r+") as file:
         file["mfcc/values"][0, 0] = np.nan
     with pytest.raises(store.StoreError, match="not finite in utterance Ses01F_impro01_F000"):
-        store.assemble(
+        writing.assemble(
             table(),
             votes(table()),
             [tmp_path / "audio.h5"],

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import external, store
+from pipeline import external
 from pipeline.comparison import table as comparison
-from pipeline.store import FeatureStore, StoreError, identity
+from pipeline.store import FeatureStore, StoreError, comparing, writing
+from pipeline.store.hashing import identity
 from tests import synthetic
 from tests.synthetic import make_store, stored
 from tests.test_comparison import LISTED, common, listed, make
@@ -57,7 +58,7 @@ def test_last_bits_of_what_was_computed_do_not_count(
 
     monkeypatch.setattr(synthetic.Noise, "dialog", elsewhere)
     other = make_store(tmp_path)
-    assert store.compare(path, other) != []
+    assert comparing.compare(path, other) != []
     assert identity_of(other) == identity_of(path)
 
 
@@ -118,7 +119,7 @@ def test_values_made_elsewhere_count(path: Path, tmp_path: Path) -> None:
         converted = tmp_path / "external-wav2vec.h5"
         external.convert(source, "wav2vec", ids, converted)
         output = tmp_path / "store.h5"
-        store.assemble(
+        writing.assemble(
             utterances,
             synthetic.votes(utterances),
             [path.parent / "audio.h5", converted],

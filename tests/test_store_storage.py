@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,13 +14,14 @@ import pytest
 from pipeline import hdf5, params, store
 from pipeline.batches import Examples
 from pipeline.hdf5 import write_strings
+from pipeline.store import checking, writing
 from tests.synthetic import make_store, stored, table, votes
 
 ROOT = Path(__file__).parents[1]
 
 
-def assemble(modality: Path, output: Path, **changes: object) -> Path:
-    store.assemble(
+def assemble(modality: Path, output: Path, **changes: Any) -> Path:
+    writing.assemble(
         table(),
         votes(table()),
         [modality],
@@ -39,11 +41,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("compression", ["lzf", "gzip"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_whatever_the_storage_the_values_come_back(
-    path: Path, tmp_path: Path, compression: str, dtype: str
+    path: Path, tmp_path: Path, compression: Any, dtype: Any
 ) -> None:
     settings = stored(compression=compression, dtype=dtype, chunk=1)
     other = make_store(tmp_path, storage=settings)
-    assert store.verify(other) == []
+    assert checking.verify(other) == []
     with store.FeatureStore(path) as expected, store.FeatureStore(other) as found:
         assert found.file["mfcc/values"].dtype == dtype
         assert found.file["mfcc/values"].compression == compression
@@ -93,7 +95,7 @@ def test_without_text_nothing_spells_words(tmp_path: Path) -> None:
     made = {}
     for include in (True, False):
         made[include] = tmp_path / f"{include}.h5"
-        store.assemble(
+        writing.assemble(
             utterances,
             votes(utterances),
             [tmp_path / "audio.h5", tmp_path / "text.h5"],
@@ -104,7 +106,7 @@ def test_without_text_nothing_spells_words(tmp_path: Path) -> None:
         )
     assert secret.encode() in made[True].read_bytes()
     assert secret.encode() not in made[False].read_bytes()
-    assert store.verify(made[False]) == []
+    assert checking.verify(made[False]) == []
     with store.FeatureStore(made[False]) as opened:
         assert "text" not in opened.utterances and "tokens" not in opened.stream("mfcc").group
         glove, mfcc = opened.stream("glove"), opened.stream("mfcc")
@@ -149,7 +151,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         file["wide/offsets"] = np.linspace(0, rows, len(utterances) + 1).astype(np.int64)
     tracemalloc.start()
     try:
-        assert store.verify(assemble(modality, tmp_path / "store.h5")) == []
+        assert checking.verify(assemble(modality, tmp_path / "store.h5")) == []
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -165,7 +167,7 @@ def test_the_size_of_a_block_changes_nothing(
     with h5py.File(modality, "r+") as file:
         file["mfcc/values"][file["mfcc/offsets"][21] - 1, 0] = np.nan
     fault = f"mfcc/values: a value that is not finite in utterance {utterance}"
-    assert store.verify(modality) == [fault]
+    assert checking.verify(modality) == [fault]
 
 
 def test_two_files_with_one_stream_are_refused(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_two_files_with_one_stream_are_refused(tmp_path: Path) -> None:
     again = tmp_path / "external-mfcc.h5"
     again.write_bytes((tmp_path / "audio.h5").read_bytes())
     with pytest.raises(store.StoreError, match=r"external-mfcc.h5: has a stream mfcc.*rename"):
-        store.assemble(
+        writing.assemble(
             table(),
             votes(table()),
             [tmp_path / "audio.h5", again],

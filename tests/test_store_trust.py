@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from pipeline import store
+from pipeline.store import checking, command, comparing, writing
 from tests.synthetic import make_store, stored, table, votes
 
 IDS = table()["utterance"].tolist()
@@ -48,7 +50,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(path: Path, tmp_path: Path) -
         data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
         rotten.write_bytes(data)
         try:
-            faults = store.verify(rotten)
+            faults = checking.verify(rotten)
         except store.StoreError:
             faults = ["cannot be opened"]
         found += bool(faults)
@@ -61,7 +63,7 @@ def test_rot_in_a_value_is_named_by_stream_and_utterance(copy: Path) -> None:
     with h5py.File(copy, "r+") as file:
         file["resnet/values"][file["resnet/offsets"][20], 1] += 1e-3
         file["mfcc/times"][file["mfcc/offsets"][8]] += 1
-    assert store.verify(copy) == [
+    assert checking.verify(copy) == [
         f"mfcc/times: not as written in utterance {IDS[8]}",
         f"resnet/values: not as written in utterance {IDS[20]}",
     ]
@@ -79,7 +81,7 @@ def test_rot_in_a_value_is_named_by_stream_and_utterance(copy: Path) -> None:
 def test_rot_anywhere_else_is_named(copy: Path, name: str, fault: str) -> None:
     with h5py.File(copy, "r+") as file:
         file[name][0] = file[name][0] + 1
-    assert store.verify(copy) == [fault]
+    assert checking.verify(copy) == [fault]
 
 
 def test_changed_attributes_and_lost_parts_are_found(path: Path, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_changed_attributes_and_lost_parts_are_found(path: Path, tmp_path: Path)
         other.write_bytes(path.read_bytes())
         with h5py.File(other, "r+") as file:
             damage(file)
-        return store.verify(other)
+        return checking.verify(other)
 
     def forge(file: h5py.File) -> None:
         file.attrs["parameters"] = json.dumps({"audio": {"step": 0.02}})
@@ -109,7 +111,7 @@ def test_a_chunk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     data = bytearray(found.read_bytes())
     data[chunk.byte_offset : chunk.byte_offset + 20] = bytes(20)
     found.write_bytes(data)
-    faults = store.verify(found)
+    faults = checking.verify(found)
     within = [IDS[i] for i in range(35) if offsets[i] < last and offsets[i + 1] > first]
     assert faults[0] == "resnet/values: some of it cannot be read"
     assert f"resnet/values: cannot be read in utterances {within[0]}, {within[1]}" in faults[1]
@@ -123,12 +125,12 @@ def test_a_truncated_file_is_named_with_what_is_lost(tmp_path: Path) -> None:
     cut.write_bytes(data[:start])
     with pytest.raises(store.StoreError, match="is damaged"):
         store.FeatureStore(cut)
-    faults = store.verify(cut)
+    faults = checking.verify(cut)
     assert faults[0] == (
         f"the file is truncated: its last {len(data) - start} of {len(data)} bytes are lost"
     )
     assert f"resnet/values: not as written in utterances {', '.join(IDS[30:35])}" in faults
-    assert store.main(["verify", str(cut)]) == 1
+    assert command.main(["verify", str(cut)]) == 1
 
 
 def test_wherever_it_is_cut_verifying_ends_with_a_message(path: Path, tmp_path: Path) -> None:
@@ -137,9 +139,9 @@ def test_wherever_it_is_cut_verifying_ends_with_a_message(path: Path, tmp_path: 
         cut.write_bytes(data[:size])
         if size < 48:  # no superblock, so no size to miss
             with pytest.raises(store.StoreError, match="is damaged"):
-                store.verify(cut)
+                checking.verify(cut)
         else:
-            assert "truncated" in store.verify(cut)[0]
+            assert "truncated" in checking.verify(cut)[0]
 
 
 def test_the_version_before_is_refused_with_the_command(copy: Path) -> None:
@@ -148,18 +150,18 @@ def test_the_version_before_is_refused_with_the_command(copy: Path) -> None:
     with pytest.raises(
         store.StoreError, match=r"schema version 1.*`dvc repro --force --single-item store`"
     ):
-        store.verify(copy)
+        checking.verify(copy)
 
 
 # --- comparing -----------------------------------------------------------------------------------
 
 
 def test_equal_stores_do_not_differ(path: Path, copy: Path, capsys: pytest.CaptureFixture) -> None:
-    assert store.main(["diff", str(path), str(copy)]) == 0
+    assert command.main(["diff", str(path), str(copy)]) == 0
     assert "the same content" in capsys.readouterr().out
 
 
-def changed_store(folder: Path, **settings: object) -> Path:
+def changed_store(folder: Path, **settings: Any) -> Path:
     """A store of one session less, another parameter and another value of `mfcc`."""
     make_store(folder)
     few = table(sessions=4)
@@ -181,7 +183,7 @@ def changed_store(folder: Path, **settings: object) -> Path:
             file.create_dataset(name, data=values, dtype=dtype)
     few.loc[0, "speaker"] = "Ses01X"
     output = folder / "changed.h5"
-    store.assemble(
+    writing.assemble(
         few,
         votes(few),
         [folder / "audio.h5"],
@@ -198,7 +200,7 @@ def changed_store(folder: Path, **settings: object) -> Path:
 
 def test_what_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     first, second = make_store(tmp_path / "a"), changed_store(tmp_path / "b")
-    lines = store.compare(first, second)
+    lines = comparing.compare(first, second)
     assert "parameters.audio.streams.mfcc.step: 0.01 / 0.02" in lines
     assert "extractors.text.glove.identity.version: 1 / absent" in lines
     gone = next(line for line in lines if line.startswith("utterances: "))
@@ -208,15 +210,15 @@ def test_what_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     values = next(line for line in lines if line.startswith("mfcc/values"))
     assert values.startswith(f"mfcc/values: differs in 1 utterance ({IDS[3]})")
     assert values.endswith(f"; the largest difference is 0.5, in {IDS[3]}")
-    assert store.main(["diff", str(first), str(second)]) == 1
-    assert store.main(["diff", str(first), str(tmp_path / "absent.h5")]) == 2
+    assert command.main(["diff", str(first), str(second)]) == 1
+    assert command.main(["diff", str(first), str(tmp_path / "absent.h5")]) == 2
     assert "no such file" in capsys.readouterr().err
 
 
 def test_rounding_to_float16_is_a_difference_with_its_size(tmp_path: Path) -> None:
     half = stored(dtype="float16", include_text=False)
     whole, rounded = make_store(tmp_path / "a"), make_store(tmp_path / "b", storage=half)
-    lines = store.compare(whole, rounded)
+    lines = comparing.compare(whole, rounded)
     assert "mfcc/values: float32 / float16" in lines
     assert "utterances/text: only in the first store" in lines
     assert "glove/vocabulary: only in the first store" in lines

@@ -373,6 +373,19 @@ def test_parameters_of_the_model_are_counted_and_kept(store: FeatureStore, tmp_p
     assert training.describe(jobs).startswith(f"AMH-3, {total:,} parameters ({trained:,} trained):")
 
 
+def test_models_of_a_killed_run_are_not_taken_for_those_of_other_parameters(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    """A row of the comparison keeps its folder when it is killed."""
+    for job in planned(store.path, tmp_path, of("train", seeds=[0, 1])):
+        job.weights.write_bytes(b"")
+    for job in planned(store.path, tmp_path, settings()):
+        job.weights.write_bytes(b"")
+    assert [(fold, seed) for fold, seed, _ in models(tmp_path / "models")] == [
+        (fold, 0) for fold in range(1, 6)
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

@@ -199,6 +199,12 @@ def test_no_video(tmp_path, content, reason):
     assert shown(path, [0.5]) == ([], reason)
 
 
+def test_a_video_that_the_system_does_not_let_read(tmp_path):
+    (tmp_path / "dialog.avi").mkdir()
+    found = shown(tmp_path / "dialog.avi", [0.5])
+    assert found == ([], "cannot be read from the disk: Is a directory")
+
+
 def test_headers_without_frames(tmp_path, avi):
     path = tmp_path / "headers.avi"
     content = avi.read_bytes()

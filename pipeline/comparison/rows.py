@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluation, params, training
+from pipeline.filesystem import sha256
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
-from pipeline.weights import sha256
 
 _OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
 _GROUPS = ("model", "train")
-_DECISIVE = {"labels", "split", "model", "train"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _check(where: str, key: Any, row: Any) -> None:
 
 def description(key: str, settings: params.Params) -> dict[str, Any]:
     """What decides a row's result besides the store, as plain values."""
-    decisive = settings.model_dump(mode="json", include=_DECISIVE)
+    decisive = settings.model_dump(mode="json", include=evaluation.TRAINED_WITH)
     return {"key": key, "corpus": settings.corpus.name, **decisive}
 
 

@@ -13,8 +13,9 @@ import pandas as pd
 
 from pipeline import InputError, evaluation, params, significance
 from pipeline.comparison import rows
-from pipeline.store import FeatureStore, identity
-from pipeline.weights import sha256
+from pipeline.filesystem import sha256
+from pipeline.store import FeatureStore
+from pipeline.store.hashing import identity
 
 TESTED = {"weighted_accuracy": "", "unweighted_accuracy": "_unweighted"}
 """The figures that are tested, and what the names of their columns end with."""
@@ -34,7 +35,7 @@ class Result:
     ----------
     record
         ``row.json`` of :func:`pipeline.comparison.rows.run`, but ``store`` is its identity,
-        :func:`pipeline.store.identity`.
+        :func:`pipeline.store.hashing.identity`.
     predictions
         ``predictions.csv``.
     """

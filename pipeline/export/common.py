@@ -144,9 +144,9 @@ def write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
 @contextmanager
 def whole(output: Path) -> Iterator[Path]:
     """A path to write to, moved to `output` at the end; what else lies beside it is removed."""
-    if output.exists():
-        raise ExportError(f"{output}: exists; remove it or name another output")
     try:
+        if output.exists():
+            raise ExportError(f"{output}: exists; remove it or name another output")
         output.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
             partial = Path(folder) / output.name

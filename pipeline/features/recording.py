@@ -101,13 +101,16 @@ def read(path: Path, sampling_rate: int, seconds: float) -> tuple[np.ndarray, st
     import soundfile
 
     try:
-        if not path.is_file():
-            raise RecordingError(path, "there is no such file")
+        remark = _broken_promise(path)  # first, since libsndfile has no reason of the system
         with soundfile.SoundFile(path) as file:
-            remark = _broken_promise(path)
-            if fault := _length_fault(file.frames / file.samplerate, seconds):
+            rate = file.samplerate
+            fault = _length_fault(file.frames / rate, seconds)
+            if not fault:
+                # the number is asked for by GSM files; those of MP3 may hold less than they say
+                channels = file.read(file.frames, dtype="float32", always_2d=True)
+                fault = _length_fault(len(channels) / rate, seconds)
+            if fault:
                 raise RecordingError(path, "; ".join(filter(None, (fault, remark))))
-            channels, rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
         raise RecordingError(path, f"cannot be read as audio: {error.error_string}") from error
     except OSError as error:

@@ -231,8 +231,12 @@ def _ending(end: float, stated: float) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     """Open a video for decoding in this thread; OpenCV's own errors become :class:`VideoError`."""
-    if not path.is_file():
-        raise VideoError("is missing")
+    try:  # OpenCV gives no reason
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise VideoError("is missing") from None
+    except OSError as error:
+        raise VideoError(f"cannot be read from the disk: {error.strerror}") from error
     _quiet()
     # one decoding thread: the others belong to the network that runs at the same time
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])

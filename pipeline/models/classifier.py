@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from pipeline import InputError, params
 from pipeline.batches import Batch, Examples
 from pipeline.filesystem import unreadable
-from pipeline.mappings import differences
 from pipeline.models.encoders import Hopping
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
+from pipeline.system.values import differences
 
 
 class Standardise(nn.Module):
@@ -149,9 +149,10 @@ class Classifier(nn.Module):
         for name, identity in found.identities.items():
             differing = differences(self.identities.get(name, {}), identity)
             if differing:
+                lines = [f"{key}: {own} / {its}" for key, own, its in differing]
                 raise StoreError(
                     f"{store.path}: its stream {name} is not the one that the model was trained "
-                    f"on: {'; '.join(differing)}; train on this store, or use the model's own"
+                    f"on: {'; '.join(lines)}; train on this store, or use the model's own"
                 )
         return found
 
@@ -178,6 +179,9 @@ class Classifier(nn.Module):
             If the file cannot be read, is no such model, or is one of another version.
         """
         try:
+            path.open(
+                "rb"
+            ).close()  # safetensors calls a file that is there but closed to us missing
             with safe_open(path, "pt") as file:
                 config = json.loads(file.metadata()["config"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.store import FeatureStore, identity
+from pipeline.store import FeatureStore
+from pipeline.store.hashing import identity
 
 
 def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -94,7 +95,7 @@ def comparison(path: Path, store: FeatureStore) -> dict[str, Any]:
     comparison
         ``corpus`` that the table is of, empty if there is none; its ``table``, without rows if it
         is of another corpus; the ``reference`` that differences are to; whether it is
-        ``outdated``: a row is of a store of another :func:`pipeline.store.identity`.
+        ``outdated``: a row is of a store of another :func:`pipeline.store.hashing.identity`.
     """
     table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
     found = str(table["corpus"].iloc[0]) if len(table) else ""

@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import attention, evaluation, params
+from pipeline import InputError, attention, evaluation, params
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
@@ -27,6 +27,11 @@ def curves(folder: Path) -> pd.DataFrame:
     """DVCLive's curves of all models: a row a validation.
 
     Columns: fold, with several seeds seed, epoch, and one a figure.
+
+    Raises
+    ------
+    InputError
+        If there are none.
     """
     tables = []
     for run in folder.glob("fold-*"):
@@ -42,6 +47,11 @@ def curves(folder: Path) -> pd.DataFrame:
             table.insert(0, "seed", seed)
         table.insert(0, "fold", fold)
         tables.append(table)
+    if not tables:
+        raise InputError(
+            f"{folder}: holds no learning curves that can be read; `dvc checkout` brings those of "
+            "the models back, `dvc repro --force --single-item train` makes them"
+        )
     order = ["fold", "seed"] if "seed" in tables[0] else ["fold"]
     return pd.concat(tables).sort_values(order, kind="stable", ignore_index=True)
 

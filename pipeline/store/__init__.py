@@ -19,13 +19,11 @@ streams only ``names``. Only values with steps are ever float16 or compressed.
 The same inputs, parameters and versions give the same bytes: fixed order, fixed-length strings,
 no HDF5 timestamps. ``python -m pipeline.store describe FILE`` shows what a file holds, ``verify``
 checks it, ``diff`` compares two.
+
+The package itself loads only what reads a store, so that code that only reads, such as training,
+does not depend on how stores are written, checked and compared.
 """
 
-from pipeline.store.checking import check, verify
-from pipeline.store.command import main
-from pipeline.store.comparing import compare
-from pipeline.store.describing import describe
-from pipeline.store.hashing import identity
 from pipeline.store.reading import (
     SCHEMA_VERSION,
     FeatureStore,
@@ -34,21 +32,12 @@ from pipeline.store.reading import (
     Stream,
     open_checked,
 )
-from pipeline.store.writing import Storage, assemble
 
 __all__ = [
     "SCHEMA_VERSION",
     "FeatureStore",
     "Statistics",
-    "Storage",
     "StoreError",
     "Stream",
-    "assemble",
-    "check",
-    "compare",
-    "describe",
-    "identity",
-    "main",
     "open_checked",
-    "verify",
 ]

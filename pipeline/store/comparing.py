@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.mappings import differences
 from pipeline.store import hashing
 from pipeline.store.reading import FeatureStore, Stream
+from pipeline.system.values import differences
 
 _NAMED = 3  # utterances named in a line
 
@@ -32,10 +32,15 @@ def compare(a: Path, b: Path) -> list[str]:
         if first.sha256 == second.sha256:
             return []
         return [
-            *differences(_attributes(first), _attributes(second)),
+            *_compare_attributes(first, second),
             *_compare_utterances(first, second),
             *_compare_streams(first, second),
         ]
+
+
+def _compare_attributes(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
+    for key, here, there in differences(_attributes(first), _attributes(second)):
+        yield f"{key}: {here} / {there}"
 
 
 def _attributes(store: FeatureStore) -> dict[str, Any]:
