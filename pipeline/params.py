@@ -76,6 +76,12 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+def own_paths(group: type[Group]) -> list[str]:
+    """Names of the parameters of a group that are an :data:`OwnPath`."""
+    is_own = AfterValidator(_home)
+    return [name for name, field in group.model_fields.items() if is_own in field.metadata]
+
+
 class PerModality(Group):
     """One value for each modality."""
 

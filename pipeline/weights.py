@@ -9,7 +9,6 @@ Nothing here loads torch, unless a ResNet comes from torchvision's catalogue.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import re
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import InputError
-from pipeline.filesystem import unreadable
+from pipeline.filesystem import sha256, unreadable
 
 Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
@@ -93,7 +92,9 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
     remedy = "`dvc repro --force --single-item weights` records the present ones"
     try:
         recorded: Identity = json.loads(path.read_text(encoding="utf-8"))
-        before = {(name, file): sha for name in recorded for file, sha in recorded[name].items()}
+        before = {
+            (name, file): str(sha) for name in recorded for file, sha in recorded[name].items()
+        }
     except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
     except OSError as error:
@@ -135,13 +136,13 @@ def hashes(parameter: str, paths: Sequence[Path]) -> dict[str, str]:
         If the system does not let read one; begins with `parameter`.
     """
     try:
-        return {path.name: sha256(path) for path in paths}
+        return {path.name: _sha256(path) for path in paths}
     except InputError as error:
         raise WeightsError(f"{parameter}: {error}") from error
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits; computed once as long as it is the same.
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, computed once as long as its size and time are the same.
 
     Raises
     ------
@@ -150,15 +151,14 @@ def sha256(path: Path) -> str:
     """
     try:
         stat = path.stat()
-        return _sha256(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise InputError(unreadable(path, error)) from error
+    return _of_content(path, stat.st_size, stat.st_mtime_ns)
 
 
 @cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _of_content(path: Path, size: int, changed: int) -> str:
+    return sha256(path)
 
 
 # --- BERT ----------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def resnet_file(network: str, weights: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _patience():
                 torch.hub.download_url_to_file(entry.url, str(path), hash_prefix=prefix)
-        if not sha256(path).startswith(prefix):
+        if not _sha256(path).startswith(prefix):
             raise OSError(
                 f"the file at {path} is damaged: its SHA-256 does not begin with {prefix}"
             )

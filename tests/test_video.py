@@ -245,7 +245,7 @@ def test_square_is_central_in_the_half_and_rgb():
 
 def test_square_that_does_not_fit_names_the_parameter():
     image = np.zeros((240, 320, 3), np.uint8)
-    with pytest.raises(VideoError, match=r"320 x 240 .* set visual\.crop to 160 or less"):
+    with pytest.raises(VideoError, match=r"320 x 240 .* set the stream's crop to 160 or less"):
         square(image, "left", 224)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
-from pipeline.params import Group
+from pipeline.params import Group, own_paths
 
 State = Mapping[str, np.ndarray]
 """What an extractor learns from the texts of a whole corpus, such as a vocabulary; by name."""
@@ -119,8 +119,8 @@ class Extractor(Group):
 
         Raises
         ------
-        InputError
-            If one cannot be had; the message says how to get it.
+        WeightsError
+            If one cannot be had; the message begins with its parameter and says how to get it.
         """
         return {}
 
@@ -155,17 +155,12 @@ class Extractor(Group):
     def identity(self, context: Context) -> dict[str, Any]:
         """All that decides what the values are, as JSON."""
         own = self.model_dump(exclude={"extractor", "compression", "batch_size"})
-        parameters = {
-            name: Path(value).name
-            if isinstance(value, str) and Path(value).is_absolute()
-            else value
-            for name, value in own.items()
-        }
+        own |= {name: Path(own[name]).name for name in own_paths(type(self))}
         shared = {name: getattr(context.shared, name) for name in self.reads}
         return {
             "extractor": self.extractor,
             "version": self.version,
-            "parameters": shared | parameters,
+            "parameters": shared | own,
             "weights": self.files(),
         }
 

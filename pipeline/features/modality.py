@@ -69,14 +69,15 @@ class Modality:
 
         All texts, since states are prepared of them and groups consist of them.
         """
-        return {
-            stream: {
-                "identity": extractor.identity(self._context),
-                "provenance": extractor.provenance(self._context),
-                "texts": self._texts,
-            }
-            for stream, extractor in self._streams.items()
-        }
+        found = {}
+        for stream, extractor in self._streams.items():
+            with of_stream(self._name, stream):
+                found[stream] = {
+                    "identity": extractor.identity(self._context),
+                    "provenance": extractor.provenance(self._context),
+                    "texts": self._texts,
+                }
+        return found
 
     def sources(self, rows: pd.DataFrame) -> list[Path]:
         """List the media files that `rows` are read from; they may be missing."""

@@ -9,7 +9,6 @@ References
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -63,9 +62,6 @@ class Embedder:
         Values of an embedding, D: 512 or 2,048.
     mean, std : tuple of float
         What images are normalised by; red, green, blue.
-    identity : dict
-        What decides the embeddings of given images, as JSON: names, digest of the weights,
-        normalisation, versions.
 
     Raises
     ------
@@ -79,15 +75,6 @@ class Embedder:
         if not (weights == RANDOM or is_state_dict(weights)):
             transforms = catalogue_entry(network, weights).transforms()
             self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
-        self.identity = {
-            "network": network,
-            "weights": Path(weights).name if is_state_dict(weights) else weights,
-            "weights_sha256": _digest(model.state_dict()),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "torch": torch.__version__,
-            "torchvision": _torchvision().__version__,
-        }
         self._device = torch.device(device)
         # batch norms become part of the convolutions before them; in float64, so no digit is lost
         folded = fuse(model.double(), inplace=True).float()
@@ -236,12 +223,3 @@ def _deciding(state: State) -> Iterator[tuple[str, torch.Tensor]]:
     for name in sorted(state):
         if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
             yield name, state[name]
-
-
-def _digest(state: State) -> str:
-    """SHA-256 of names, types, shapes and bytes of what decides an embedding."""
-    digest = hashlib.sha256()
-    for name, value in _deciding(state):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()

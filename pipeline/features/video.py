@@ -153,7 +153,7 @@ def corner(image: np.ndarray, side: str, size: int) -> tuple[int, int]:
     if size > min(height, width):
         raise VideoError(
             f"has frames of {image.shape[1]} x {height} pixels, whose half does not hold a crop "
-            f"of {size} x {size}; set crop to {min(height, width)} or less"
+            f"of {size} x {size}; set the stream's crop to {min(height, width)} or less"
         )
     return (height - size) // 2, (width - size) // 2 + (width if side == "right" else 0)
 

@@ -66,7 +66,7 @@ class Torchvision(Extractor):
         own = {"device": device_kind(context), "batch_size": self.batch_size}
         return super().provenance(context) | own
 
-    def _embedder(self, device: str) -> Embedder:
+    def embedder(self, device: str) -> Embedder:
         """The network of this process, built on first use.
 
         On a CPU it runs on one thread: processes side by side share the cores better than threads,
@@ -82,7 +82,7 @@ class Torchvision(Extractor):
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
         """Embeddings of each utterance's frames, with their presentation times."""
-        embedder = self._embedder(context.device)
+        embedder = self.embedder(context.device)
         nothing = np.zeros((0, embedder.size), np.float32)
         visual = context.shared
         clips = clips_of(utterances, visual.frames_per_second, visual.max_frames)

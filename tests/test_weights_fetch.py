@@ -1,0 +1,154 @@
+"""Where pretrained weights are found or fetched, and what to do where they cannot be."""
+
+import socket
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from pipeline import weights
+from pipeline.weights import WeightsError
+
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": b"weights",
+    "tokenizer.json": b"{}",
+    "README.md": b"not loaded",
+}
+
+# --- BERT ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Stand in for the hub: a list of calls, and what its download does."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    calls: list[str] = []
+    cache = tmp_path / "cache"
+
+    def info(self, name, **options):
+        calls.append("ask")
+        assert options["timeout"] <= 60
+        raise ConnectionError("[Errno -2] Name or service not known\nand a long story")
+
+    def download(name, *, allow_patterns, local_files_only=False):
+        calls.append("cache" if local_files_only else "download")
+        if local_files_only and not cache.exists():
+            raise LocalEntryNotFoundError("not in the cache")
+        if not local_files_only:
+            cache.mkdir(exist_ok=True)
+            for file, content in FILES.items():
+                (cache / file).write_bytes(content)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("package:no_such_package/model", "no package no_such_package"),
+        ("package:pipeline/features", "lacks config.json"),
+        ("{folder}/empty", "lacks config.json"),
+        ("{folder}/weightless", "lacks .*safetensors"),
+    ],
+)
+def test_a_missing_bert_is_an_error_with_a_remedy(tmp_path, name, reason):
+    for folder in ("empty", "weightless"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "weightless/config.json").write_text("{}")
+    remedy = r"model\.safetensors \(440 MB.*huggingface\.co/google-bert/bert-base-uncased"
+    with pytest.raises(WeightsError, match=rf"^model: .*{reason}.*\nFetch .*{remedy}"):
+        weights.bert_folder(name.format(folder=tmp_path))
+
+
+def test_a_bert_out_of_reach_is_asked_for_once_and_says_how_to_get_it(hub):
+    with pytest.raises(WeightsError) as caught:
+        weights.bert_folder("acme/tiny-bert")
+    assert hub == ["cache", "ask"], "the download, which repeats itself, is not begun"
+    message = str(caught.value)
+    for part in (
+        "model: there is no BERT at acme/tiny-bert",
+        "Name or service not known",
+        "https://huggingface.co/acme/tiny-bert by hand",
+        "model.safetensors (440 MB",
+        "data/weights/tiny-bert and set model to it",
+    ):
+        assert part in message
+    assert "long story" not in message
+
+
+def test_a_bert_in_reach_is_downloaded_once(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
+    first = weights.bert_identity("acme/tiny-bert")
+    assert sorted(first) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert weights.bert_identity("acme/tiny-bert") == first
+    assert hub == ["cache", "download", "cache"]
+
+
+def test_a_name_that_is_neither_folder_nor_model_is_an_error(tmp_path):
+    with pytest.raises(WeightsError, match=r"^model: .*/missing: no such folder"):
+        weights.bert_folder(str(tmp_path / "missing"))
+
+
+# --- ResNet ----------------------------------------------------------------------------------
+
+
+def test_a_resnet_out_of_reach_says_how_to_get_it(monkeypatch, tmp_path):
+    def unreachable(*arguments, **options):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    with pytest.raises(WeightsError) as caught:
+        weights.resnet_identity("resnet101", "IMAGENET1K_V2")
+    message = str(caught.value)
+    for part in (
+        "https://download.pytorch.org/models/resnet101-cd907fc2.pth (171 MiB)",
+        str(tmp_path / "checkpoints" / "resnet101-cd907fc2.pth"),
+        "set weights to its path",
+        "Name or service not known",
+    ):
+        assert part in message
+
+
+def test_a_resnet_in_reach_is_downloaded_once_within_limits(monkeypatch, tmp_path):
+    downloads = []
+
+    def download(url, place, hash_prefix):
+        downloads.append((url, hash_prefix, socket.getdefaulttimeout()))
+        Path(place).write_bytes(b"weights")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    made = tmp_path / "made"
+    made.write_bytes(b"weights")
+    url = f"https://example.org/resnet18-{weights.sha256(made)[:8]}.pth"
+    monkeypatch.setattr(weights.catalogue_entry("resnet18", "IMAGENET1K_V1").value, "url", url)
+    before = socket.getdefaulttimeout()
+    for _ in range(2):
+        found = weights.resnet_identity("resnet18", "IMAGENET1K_V1")
+        assert found == {url.rsplit("/", 1)[-1]: weights.sha256(made)}
+    ((_, prefix, limit),) = downloads
+    assert weights.sha256(made).startswith(prefix)
+    assert limit is not None
+    assert socket.getdefaulttimeout() == before
+
+
+def test_a_damaged_copy_of_torchvisions_file_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    place = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    place.parent.mkdir()
+    place.write_bytes(b"half a file")
+    with pytest.raises(WeightsError, match=r"is damaged: .* with f37072fd\nFetch https://"):
+        weights.resnet_file("resnet18", "IMAGENET1K_V1")
+
+
+def test_a_missing_state_dict_names_the_parameter(tmp_path):
+    with pytest.raises(WeightsError, match=r"^weights: .*gone\.pth is missing"):
+        weights.resnet_identity("resnet18", str(tmp_path / "gone.pth"))
