@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -72,7 +73,7 @@ def rows_of(root: Path, dialog: str = DIALOG, marked: str = "left") -> pd.DataFr
     return table[table["dialog"] == dialog]
 
 
-VISUAL = preview._DEFAULT
+VIEW = preview.View()
 
 
 @pytest.mark.parametrize("dialog", [DIALOG, "Ses01M_script01_1b"])
@@ -80,7 +81,7 @@ VISUAL = preview._DEFAULT
 def test_each_row_shows_its_speakers_half(root, dialog, marked):
     rows = rows_of(root, dialog, marked)
     early = rows[rows["end"] < 2.0]  # below frame 64, whose code tells the halves apart
-    picture, problems = preview.sheet(early, root, VISUAL, 9)
+    picture, problems = preview.sheet(early, root, VIEW, 9)
     assert not problems
     # F speaks first, then M; the letter of the dialog's name is on the marked side
     expected = [marked, {"left": "right", "right": "left"}[marked]]
@@ -90,7 +91,7 @@ def test_each_row_shows_its_speakers_half(root, dialog, marked):
 
 
 def test_the_sheet_reports_frames_that_are_not_there(root):
-    _, problems = preview.sheet(rows_of(root), root, VISUAL, 9)
+    _, problems = preview.sheet(rows_of(root), root, VIEW, 9)
     (problem,) = problems
     assert problem.startswith(f"{DIALOG}_M001: 2 of 4 frames: Session1/")
     assert problem.endswith("ends at 4.00 s")
@@ -98,24 +99,24 @@ def test_the_sheet_reports_frames_that_are_not_there(root):
 
 def test_utterances_are_chosen_of_both_speakers_and_drawn_in_time(root):
     rows = rows_of(root)
-    picture, _ = preview.sheet(rows[rows["end"] < 2.0], root, VISUAL, 2)
+    picture, _ = preview.sheet(rows[rows["end"] < 2.0], root, VIEW, 2)
     assert len(halves(picture)) == 2
-    picture, _ = preview.sheet(rows, root, VISUAL, 1)
+    picture, _ = preview.sheet(rows, root, VIEW, 1)
     assert len(halves(picture)) == 1
 
 
 def test_more_frames_than_fit_a_line_go_on_the_next(root):
     rows = rows_of(root).iloc[:1]
-    low, _ = preview.sheet(rows, root, VISUAL, 1)
-    high, _ = preview.sheet(rows, root, VISUAL.model_copy(update={"frames_per_second": 15.0}), 1)
+    low, _ = preview.sheet(rows, root, VIEW, 1)
+    high, _ = preview.sheet(rows, root, replace(VIEW, frames_per_second=15.0), 1)
     assert high.shape[0] > low.shape[0]
     assert high.shape[1] == low.shape[1]
 
 
 def test_all_words_fit_a_row(root):
     rows = rows_of(root).iloc[:1]
-    few, _ = preview.sheet(rows, root, VISUAL, 1)
-    many, _ = preview.sheet(rows.assign(text="many words " * 100), root, VISUAL, 1)
+    few, _ = preview.sheet(rows, root, VIEW, 1)
+    many, _ = preview.sheet(rows.assign(text="many words " * 100), root, VIEW, 1)
     assert many.shape[0] - few.shape[0] > 100
 
 
@@ -126,7 +127,7 @@ def test_the_command_line_writes_the_same_bytes_each_time(root, here, capsys):
     first, again = Path(f"{DIALOG}.png"), Path("other/again.png")
     assert first.read_bytes() == again.read_bytes()
     assert str(root).encode() not in first.read_bytes()
-    picture, _ = preview.sheet(rows_of(root), root, VISUAL, 12)
+    picture, _ = preview.sheet(rows_of(root), root, VIEW, 12)
     np.testing.assert_array_equal(cv2.imread(str(first)), picture[..., ::-1])
 
 
@@ -135,7 +136,7 @@ def test_the_command_runs_as_a_module_without_torch(root, here):
         "import runpy, sys\n"
         f"sys.argv[1:] = ['preview', {DIALOG!r}, '--root', {str(root)!r}]\n"
         "try:\n"
-        "    runpy.run_module('pipeline.features.visual', run_name='__main__')\n"
+        "    runpy.run_module('pipeline.features.visual', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as end:\n"
         "    print(end.code, 'torch' in sys.modules)\n"
     )
@@ -150,26 +151,28 @@ def test_the_command_runs_as_a_module_without_torch(root, here):
 def test_the_pipelines_own_table_and_parameters_are_used(root, here, monkeypatch):
     content = PARAMS.read_text()
     embedded = "data/raw/embedded/IEMOCAP_full_release"
-    (here / "params.yaml").write_text(content.replace(embedded, str(root)))
+    content = content.replace(embedded, str(root)).replace("crop: 224", "crop: 160")
+    (here / "params.yaml").write_text(content.replace("max_frames: 32", "max_frames: 8"))
     Path("data/interim").mkdir(parents=True)
     table = parse(root, "left").utterances
     write_table(table, preview.TABLE)
     seen = []
 
-    def sheet(rows, folder, visual, utterances):
-        seen.append((rows["side"].tolist(), folder, visual, utterances))
+    def sheet(rows, folder, view, utterances):
+        seen.append((rows["side"].tolist(), folder, view, utterances))
         return np.zeros((4, 4, 3), np.uint8), []
 
     monkeypatch.setattr(preview, "sheet", sheet)
     options = ("--marked", "right", "--frames-per-second", "1.5", "--utterances", "3")
     assert run(DIALOG) == run(DIALOG, *options) == 0
-    (sides, folder, visual, count), (turned, _, changed, fewer) = seen
+    (sides, folder, view, count), (turned, _, changed, fewer) = seen
     assert sides == table[table["dialog"] == DIALOG]["side"].tolist()
     assert folder == root
-    assert visual.network == "resnet18"
+    assert view == preview.View(3.0, max_frames=8, crop=160, marked_actor="left")
     assert count == 12
     assert turned == [{"left": "right", "right": "left"}[side] for side in sides]
-    assert (changed.marked_actor, changed.frames_per_second, fewer) == ("right", 1.5, 3)
+    assert changed == replace(view, marked_actor="right", frames_per_second=1.5)
+    assert fewer == 3
 
 
 @pytest.mark.parametrize(
