@@ -12,15 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODELS = {"torch", "torchvision", "transformers"}
+SOUND = {"soundfile", "soxr"}
 SLOW = {"dvclive", "librosa", "matplotlib", "opensmile", "scipy", "sklearn"}
 UNUSED = {
     "embed_corpus": MODELS | SLOW,
-    "weights": MODELS | SLOW,
-    "parse": MODELS | SLOW,
-    "audio": MODELS | SLOW - {"librosa", "opensmile", "scipy"},
-    "text": SLOW,
-    "visual": SLOW,
-    "store": MODELS | SLOW,
+    "weights": MODELS | SLOW | SOUND,
+    "parse": MODELS | SLOW | SOUND,
+    "audio": MODELS | SLOW | SOUND,
+    "text": MODELS | SLOW | SOUND,
+    "visual": MODELS | SLOW | SOUND,
+    "store": MODELS | SLOW | SOUND,
     "table": {"torchvision", "transformers", "librosa", "opensmile"},
     "train": {"torchvision", "transformers", "librosa", "matplotlib", "opensmile"},
     "evaluate": {"torchvision", "transformers", "librosa", "opensmile", "dvclive"},
@@ -30,20 +31,40 @@ import importlib, json, sys
 importlib.import_module(f"stages.{sys.argv[1]}")
 print(json.dumps(sorted(sys.modules)))
 """
+# every extractor of the registry
+READ = """
+import json, sys
+from pipeline import params, registry
+params.load()
+for entry in registry.EXTRACTORS.values():
+    entry.load()
+print(json.dumps(sorted(sys.modules)))
+"""
 
 
-@pytest.mark.parametrize("stage", UNUSED)
-def test_a_stage_loads_no_library_that_it_does_not_use(stage: str) -> None:
+def loaded(code: str, *arguments: str) -> set[str]:
+    """The modules that an interpreter has loaded at the end of `code`, which prints them."""
     found = subprocess.run(
-        [sys.executable, "-c", CODE, stage],
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=True,
     )
-    loaded = set(json.loads(found.stdout))
-    assert f"stages.{stage}" in loaded
-    assert loaded & UNUSED[stage] == set()
+    return set(json.loads(found.stdout))
+
+
+@pytest.mark.parametrize("stage", UNUSED)
+def test_a_stage_loads_no_library_that_it_does_not_use(stage: str) -> None:
+    found = loaded(CODE, stage)
+    assert f"stages.{stage}" in found
+    assert found & UNUSED[stage] == set()
+
+
+def test_reading_parameters_loads_no_library_of_an_extractor() -> None:
+    found = loaded(READ)
+    assert "pipeline.features.bert" in found  # the extractors are there, without what they run on
+    assert found & (MODELS | SLOW | SOUND | {"h5py", "huggingface_hub", "tokenizers"}) == set()
 
 
 def test_every_stage_is_listed() -> None:
