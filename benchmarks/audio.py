@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.extraction import RELEASE, command, extracted, race
+from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
 from pipeline import compute, params
+from pipeline.features import mfcc, prosody
+from pipeline.features.extractor import Context
+from pipeline.features.modality import Modality
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,17 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     """Return the seconds of speech of `rows`, and how many of them each way reads a second."""
     import soundfile
-    from pipeline.features.audio import AudioExtractor
 
     settings = params.load().audio
-    extractor = AudioExtractor(settings, corpus / RELEASE)
-    paths = extractor.sources(rows)
+    frames, coefficients = stream_of(settings.streams, mfcc.Mfcc)
+    whole, functionals_of = stream_of(settings.streams, prosody.Prosody)
+    context = Context(corpus / RELEASE, "cpu", settings)
+    streams = (frames, whole)
+    extractor = Modality("audio", {frames: coefficients, whole: functionals_of}, context, rows)
+    # one per row, since a dialog may be there several times
+    paths = [context.root / name for name in rows["audio"] if name]
     speech = sum(soundfile.info(path).duration for path in paths)
     cores = compute.processes(0)
-    streams = ("mfcc", "prosody")
     tasks = {
         "extraction": partial(extracted, extractor, rows, streams, workers=cores),
-        "plain": partial(plain, paths, settings),
+        "plain": partial(plain, paths, settings.sampling_rate, coefficients),
     }
     seconds, values = race(tasks, repeat)
     for found, expected in zip(values["extraction"], values["plain"], strict=True):
@@ -51,20 +57,17 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     }
 
 
-def plain(paths: Sequence[Path], settings: params.Audio) -> list[np.ndarray]:
-    """MFCC with differences [sum of T, 3 * mfcc] and prosody [n, 35], file by file."""
+def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndarray]:
+    """MFCC with differences [sum of T, 3 * coefficients] and prosody [n, 35], file by file."""
     import librosa
     import opensmile
 
-    from pipeline.features import audio
-
-    rate = settings.sampling_rate
     window, step = round(settings.window * rate), round(settings.step * rate)
     size = 1 << (window - 1).bit_length()
-    highest = min(audio.HIGHEST_BAND, rate // 2)
-    smile = opensmile.Smile(str(audio.CONFIGURATION), "contours", options={"highest": highest})
-    shortest = round(audio.SHORTEST * rate)
-    frames, prosody = [], []
+    highest = min(prosody.HIGHEST_BAND, rate // 2)
+    smile = opensmile.Smile(str(prosody.CONFIGURATION), "contours", options={"highest": highest})
+    shortest = round(prosody.SHORTEST * rate)
+    frames, rows = [], []
     for path in paths:
         signal, _ = librosa.load(path, sr=rate)
         whole = librosa.util.fix_length(signal, size=max(len(signal), window))
@@ -76,35 +79,33 @@ def plain(paths: Sequence[Path], settings: params.Audio) -> list[np.ndarray]:
             hop_length=step,
             window="hamming",
             center=False,
-            n_mels=max(settings.mfcc, audio.LEAST_BANDS),
+            n_mels=max(settings.coefficients, mfcc.LEAST_BANDS),
         )
         decibels = librosa.power_to_db(power, top_db=None)
-        mfcc = librosa.feature.mfcc(S=decibels, n_mfcc=settings.mfcc)
-        deltas = [librosa.feature.delta(mfcc, order=order, mode="nearest") for order in (1, 2)]
-        frames.append(np.concatenate([mfcc, *deltas]).T)
+        values = librosa.feature.mfcc(S=decibels, n_mfcc=settings.coefficients)
+        deltas = [librosa.feature.delta(values, order=order, mode="nearest") for order in (1, 2)]
+        frames.append(np.concatenate([values, *deltas]).T)
         whole = librosa.util.fix_length(signal, size=max(len(signal), shortest))
         contours = smile.process_signal(whole, rate).to_numpy(np.float64).T
-        prosody.append(
+        rows.append(
             [
-                functionals(contour, zero_counts=name not in audio.PARTIAL)
-                for name, contour in zip(audio.CONTOURS, contours, strict=True)
+                functionals(contour, zero_counts=name not in prosody.PARTIAL)
+                for name, contour in zip(prosody.CONTOURS, contours, strict=True)
             ]
         )
-    return [np.concatenate(frames), np.array(prosody).reshape(len(paths), -1)]
+    return [np.concatenate(frames), np.array(rows).reshape(len(paths), -1)]
 
 
 def functionals(contour: np.ndarray, *, zero_counts: bool) -> np.ndarray:
-    """The values of a contour that :data:`pipeline.features.audio.FUNCTIONALS` names."""
+    """The values of a contour that :data:`pipeline.features.prosody.FUNCTIONALS` names."""
     from scipy.stats import skew
-
-    from pipeline.features import audio
 
     counts = np.arange(len(contour)) if zero_counts else np.flatnonzero(contour)
     values = contour[counts]
     if not len(values):
-        return np.zeros(len(audio.FUNCTIONALS))
+        return np.zeros(len(prosody.FUNCTIONALS))
     moments = [values.mean(), values.std(), skew(values) if np.ptp(values) else 0.0]
-    slope = np.polyfit(counts * audio.CONTOUR_STEP, values, 1)[0] if np.ptp(values) else 0.0
+    slope = np.polyfit(counts * prosody.CONTOUR_STEP, values, 1)[0] if np.ptp(values) else 0.0
     return np.array([*moments, *np.percentile(values, [5, 50, 95]), slope])
 
 

@@ -11,17 +11,19 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from pipeline import compute
+from pipeline import InputError, compute
 from pipeline.corpus.table import read_table
 from pipeline.features.extraction import Extractor, extract
 from pipeline.hdf5 import reading
 
 RELEASE = "IEMOCAP_full_release"  # in the embedded corpus
 Task = Callable[[], list[np.ndarray]]
+Kind = TypeVar("Kind")
 
 
 def command(
@@ -77,7 +79,10 @@ def command(
     for needed in (options.corpus / RELEASE, path):
         if not needed.exists():
             parser.error(f"{needed} is missing; run `dvc repro embed_corpus parse`")
-    result = measure(_rows(path, options.dialogs, joined), options.corpus, options.repeat)
+    try:
+        result = measure(_rows(path, options.dialogs, joined), options.corpus, options.repeat)
+    except InputError as error:
+        parser.error(str(error))
     print(json.dumps(result, indent=2))
     print(f"\n| {' | '.join(result)} |\n|{'---:|' * len(result)}")
     print(f"| {' | '.join(f'{value:,}' for value in result.values())} |")
@@ -88,6 +93,20 @@ def _rows(path: Path, dialogs: int, joined: int = 1) -> pd.DataFrame:
     known = [rows for _, rows in read_table(path).groupby("dialog", sort=False)]
     chosen = [known[n % len(known)].assign(dialog=f"{n // joined:05d}") for n in range(dialogs)]
     return pd.concat(chosen, ignore_index=True)
+
+
+def stream_of(streams: Mapping[str, Any], kind: type[Kind]) -> tuple[str, Kind]:
+    """Name and extractor of the first stream in ``params.yaml`` that has an extractor of a kind.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for name, extractor in streams.items():
+        if isinstance(extractor, kind):
+            return name, extractor
+    raise InputError(f"params.yaml: no stream has the extractor {kind.__name__}, measured here")
 
 
 def race(

@@ -5,9 +5,9 @@
 ``embed_corpus``, ``weights``, ``audio``, ``text`` and ``visual`` are the real stages, run in a row
 on embedded corpora of one, four and sixteen dialogs a session: 76, 316 and 1,276 utterances. The
 smallest has more utterances and frames than a batch, and more dialogs than there are processes,
-which are two on any machine. All parameters are those of ``params.yaml`` but ``visual.crop``, 112
-pixels, which makes it four times as fast. ``parse`` is the real stage too, on a sixteenth, a fourth
-and all dialogs of a tree of the full release's size.
+which are two on any machine. All parameters are those of ``params.yaml`` but the crop of frames,
+112 pixels, which makes it four times as fast. ``parse`` is the real stage too, on a sixteenth, a
+fourth and all dialogs of a tree of the full release's size.
 
 The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` assembles
 and verifies the feature store; ``train`` divides it into folds, prepares a model on the whole
@@ -39,7 +39,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
-import yaml
 
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
@@ -137,12 +136,15 @@ def _row(stage: str, times: int, utterances: int, peak: int, own: int) -> dict[s
 
 def _parameters(folder: Path, corpus: Mapping[str, object]) -> None:
     """Write the parameters of the real stages for a corpus in `folder`."""
-    raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    raw = params.read_yaml(Path("params.yaml"))
     raw["corpus"].update(corpus)
-    raw["text"]["glove"] = str(CORPUS / "glove.embedded.300d.txt")
-    raw["visual"]["crop"] = CROP
+    for stream in raw["text"]["streams"].values():
+        if "vectors" in stream:
+            stream["vectors"] = str(CORPUS / "glove.embedded.300d.txt")
+    for stream in raw["visual"]["streams"].values():
+        stream["crop"] = CROP
     raw["compute"]["workers"] = WORKERS
-    (folder / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    (folder / "params.yaml").write_text(params.as_yaml(raw), encoding="utf-8")
     (folder / "data/interim").mkdir(parents=True)  # as DVC makes it
 
 
@@ -227,7 +229,7 @@ def assemble(folder: Path, utterances: int) -> None:
         folder / STORE,
         corpus="random",
         parameters={},
-        settings=synthetic.STORED,
+        storage=store.Storage(),
     )
 
 

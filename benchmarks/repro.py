@@ -21,9 +21,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from benchmarks import results
+from pipeline import params
 
 ROOT = Path(__file__).parents[1]
 # times the command of a stage; DVC names the stage in the environment
@@ -151,10 +150,10 @@ def _start_up(stage: str, clone: Path, repeat: int) -> float:
 
 def _shrink(path: Path) -> None:
     """Change a parameter file to a run of less than a minute."""
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = params.read_yaml(path)
     raw["corpus"]["embedded"]["dialogs_per_session"] = 1
     raw["train"]["epochs"] = 2
-    path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    path.write_text(params.as_yaml(raw), encoding="utf-8")
 
 
 if __name__ == "__main__":

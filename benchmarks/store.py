@@ -23,7 +23,11 @@ import h5py
 import numpy as np
 
 from benchmarks import results
-from pipeline import params, store
+from pipeline import store
+from pipeline.features.extractor import Extractor
+from pipeline.features.glove import Glove
+from pipeline.features.mfcc import Mfcc
+from pipeline.features.visual import Torchvision
 from pipeline.hdf5 import SCHEMA_VERSION, reading, write_strings, writing
 from pipeline.store.writing import assemble
 from tests import synthetic
@@ -34,13 +38,12 @@ WIDTHS = {"mfcc": 120, "resnet": 2048}
 PADDED = 750 * 120 + 128 + 32 * 2048  # values an utterance of 4 bytes
 WORDS = 3_000
 BATCH = 32
-LAYOUTS: dict[str, tuple[str, str, int]] = {  # type, compression, KiB a chunk
-    "float32": ("float32", "none", 256),
-    "float16": ("float16", "none", 256),
-    "float32 lzf, 64 KiB": ("float32", "lzf", 64),
-    "float32 lzf, 256 KiB": ("float32", "lzf", 256),
-    "float32 gzip, 256 KiB": ("float32", "gzip", 256),
-    "float16 lzf, 256 KiB": ("float16", "lzf", 256),
+LAYOUTS = {  # type, compression
+    "float32": ("float32", "none"),
+    "float16": ("float16", "none"),
+    "float32 lzf": ("float32", "lzf"),
+    "float32 gzip": ("float32", "gzip"),
+    "float16 lzf": ("float16", "lzf"),
 }
 
 
@@ -71,7 +74,6 @@ def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[
     rows = [_row("a group an utterance", grouped, padded)]
     grouped.unlink()
     for name in layouts:
-        dtype, compression, chunk = LAYOUTS[name]
         output = folder / "store.h5"
         assemble(
             table,
@@ -80,16 +82,24 @@ def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[
             output,
             corpus="random",
             parameters={},
-            settings=params.Store.model_validate(
-                {
-                    **{"include_text": True, "dtype": dtype, "external": []},
-                    **{"compression": compression, "chunk": chunk},
-                }
-            ),
+            storage=_storage(*LAYOUTS[name]),
         )
         rows.append(_row(name, output, padded))
         output.unlink()
     return rows
+
+
+def _storage(dtype: str, compression: str) -> store.Storage:
+    """All streams in one type and with one compression; nothing is extracted."""
+    stored = {"dtype": dtype, "compression": compression}
+    streams: dict[str, Extractor] = {
+        "mfcc": Mfcc.model_validate(stored),
+        "glove": Glove.model_validate({"vectors": "none", **stored}),
+        "resnet": Torchvision.model_validate(
+            {"network": "resnet101", "weights": "random", **stored}
+        ),
+    }
+    return store.Storage(streams=streams)
 
 
 def _row(name: str, path: Path, padded: int) -> dict[str, str | float]:

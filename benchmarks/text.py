@@ -2,10 +2,10 @@
 
 ``python -m benchmarks.text`` runs on an embedded corpus and prints JSON and a Markdown table. The
 extraction is the stage's own, with GloVe's ids and all that it writes; vocabularies and model are
-made before. Batches end where a dialog does, so four dialogs of the embedded corpus count as one:
-together they have about as many utterances as one of IEMOCAP, 67. The loop against it splits an
-utterance into tokens and runs the same model on it, one after the other, and does nothing else.
-Both give the same states, which is checked.
+made before. Four dialogs of the embedded corpus count as one: together they have about as many
+utterances as one of IEMOCAP, 67. The loop against it splits an utterance into tokens and runs the
+same model on it, one after the other, and does nothing else. Both give the same states, which is
+checked.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pipeline.features.text import TextExtractor
 
-from benchmarks.extraction import command, extracted, race
-from pipeline import compute, params
+from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
+from pipeline import compute, params, weights
+from pipeline.features.bert import Bert
+from pipeline.features.extractor import Context
+from pipeline.features.glove import Glove
+from pipeline.features.modality import Modality
 from pipeline.features.words import normalise
 
 
@@ -33,26 +36,29 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     import torch
 
     settings = params.load()
-    glove = str(corpus / "glove.embedded.300d.txt")
-    text = settings.text.model_copy(update={"glove": glove})
-    device = compute.device(settings.compute.device)
-    extractor = TextExtractor(text, rows, device)
-    bert = extractor.bert
-    bert.states(bert.encode(["so it is"]))  # loads the model
+    text, device = settings.text, str(compute.device(settings.compute.device))
+    name, bert = stream_of(text.streams, Bert)
+    vectors, glove = stream_of(text.streams, Glove)
+    glove = glove.model_copy(update={"vectors": str(corpus / "glove.embedded.300d.txt")})
+    context = Context(corpus / RELEASE, device, text)
+    extractor = Modality("text", {name: bert, vectors: glove}, context, rows)
+    bert.states(bert.encode(["so it is"]), device)  # loads the model
 
     import transformers  # only now: the extractor has prepared what it imports
 
-    model = transformers.AutoModel.from_pretrained(bert.folder).to(device).eval()
+    folder = weights.bert_folder(bert.model)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).to(device).eval()
 
     def one_by_one() -> list[np.ndarray]:
         states = []
         for words in rows["text"]:
-            batch = bert.tokenizer(normalise(words, text.marks), return_tensors="pt").to(device)
-            hidden = model(**batch, output_hidden_states=True).hidden_states[text.bert_layer]
+            batch = tokenizer(normalise(words, text.marks), return_tensors="pt").to(device)
+            hidden = model(**batch, output_hidden_states=True).hidden_states[bert.layers[0]]
             states.append(hidden[0, 1:-1].cpu().numpy())  # without [CLS] and [SEP]
         return [np.concatenate(states)]
 
-    extraction = partial(extracted, extractor, rows, ("bert",))
+    extraction = partial(extracted, extractor, rows, (name,))
     with torch.inference_mode():
         seconds, states = race({"one_by_one": one_by_one, "extraction": extraction}, repeat)
     np.testing.assert_allclose(states["extraction"][0], states["one_by_one"][0], atol=1e-4)

@@ -22,10 +22,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from benchmarks.extraction import RELEASE, Task, command, extracted, race
+from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
 from pipeline import compute, params
+from pipeline.corpus.utterance import from_table
+from pipeline.features.extractor import Context
+from pipeline.features.modality import Modality
 from pipeline.features.video import square
-from pipeline.features.visual import VisualExtractor
+from pipeline.features.visual import Torchvision, clips_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,11 +46,12 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     from pipeline.features.resnet import headless
 
     settings = params.load()
-    visual = settings.visual
     device = compute.device(settings.compute.device)
-    extractor = VisualExtractor(visual, corpus / RELEASE, device)
-    embedder = extractor.embedder
-    default = headless(visual.network, visual.weights)[0].to(device)
+    name, stream = stream_of(settings.visual.streams, Torchvision)
+    context = Context(corpus / RELEASE, str(device), settings.visual)
+    extractor = Modality("visual", {name: stream}, context, rows)
+    embedder = stream.embedder(context.device)
+    default = headless(stream.network, stream.weights)[0].to(device)
     network = copy.deepcopy(default).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     cores = compute.processes(0)
     workers = cores if device.type == "cpu" else 1
@@ -63,7 +67,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         return (batch.float() / 255.0 - mean) / std
 
     def plain() -> list[np.ndarray]:
-        images = sought(extractor, corpus / RELEASE, rows, visual.crop)
+        images = sought(rows, context, stream.crop)
         found = [default(tensor([image]).contiguous()).cpu().numpy() for image in images]
         return [np.concatenate(found)]
 
@@ -75,15 +79,16 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     with torch.inference_mode(), flags:
-        images = list(sought(extractor, corpus / RELEASE, rows, visual.crop))
+        images = list(sought(rows, context, stream.crop))
         ready = [
-            tensor(images[start : start + visual.batch_size])
-            for start in range(0, len(images), visual.batch_size)
+            tensor(images[start : start + stream.batch_size])
+            for start in range(0, len(images), stream.batch_size)
         ]
-        extraction = partial(extracted, extractor, rows, ("resnet",), workers=workers)
+        extraction = partial(extracted, extractor, rows, (name,), workers=workers)
         dialogs = rows["dialog"].unique()[:workers]
         few = rows[rows["dialog"].isin(dialogs)].groupby("dialog").head(1)
-        start = partial(extracted, extractor, few, ("resnet",), workers=workers)
+        first = Modality("visual", {name: stream}, context, few)
+        start = partial(extracted, first, few, (name,), workers=workers)
         tasks: dict[str, Task] = {
             "bare": bare,
             "start": start,
@@ -92,25 +97,25 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         }
         seconds, values = race(tasks, repeat)
     seconds["extraction"] -= (start_s := seconds.pop("start") if workers > 1 else 0.0)
-    for name in ("extraction", "plain"):
-        np.testing.assert_allclose(values[name][0], values["bare"][0], rtol=1e-3, atol=1e-3)
+    for way in ("extraction", "plain"):
+        np.testing.assert_allclose(values[way][0], values["bare"][0], rtol=1e-3, atol=1e-3)
     return {
         "frames": len(images),
         "start_s": round(start_s, 1),
-        **{f"{name}_per_s": round(len(images) / taken, 1) for name, taken in seconds.items()},
+        **{f"{way}_per_s": round(len(images) / taken, 1) for way, taken in seconds.items()},
         "times_plain": round(seconds["plain"] / seconds["extraction"], 2),
         "percent_of_bare": round(100 * seconds["bare"] / seconds["extraction"], 1),
     }
 
 
-def sought(
-    extractor: VisualExtractor, root: Path, rows: pd.DataFrame, size: int
-) -> Iterator[np.ndarray]:
+def sought(rows: pd.DataFrame, context: Context, size: int) -> Iterator[np.ndarray]:
     """Yield the frames of each utterance of `rows`, cropped to `size`, seeking to its start."""
     for _, dialog in rows[rows["video"] != ""].groupby("dialog", sort=False):
-        capture = cv2.VideoCapture(str(root / dialog["video"].iloc[0]))
+        capture = cv2.VideoCapture(str(context.root / dialog["video"].iloc[0]))
         duration = 1.0 / capture.get(cv2.CAP_PROP_FPS)
-        for start, clip in zip(dialog["start"], extractor.clips(dialog), strict=True):
+        shared = context.shared
+        clips = clips_of(from_table(dialog), shared.frames_per_second, shared.max_frames)
+        for start, clip in zip(dialog["start"], clips, strict=True):
             capture.set(cv2.CAP_PROP_POS_MSEC, 1000.0 * start)
             there, image = capture.read()
             for time in clip.times:

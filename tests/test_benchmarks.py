@@ -14,8 +14,14 @@ import pytest
 import yaml
 
 from benchmarks import __main__ as command
-from benchmarks import memory, repro, results
+from benchmarks import extraction, memory, repro, results
+from benchmarks import store as store_benchmark
 from benchmarks.results import BENCHMARKS, STAGES, FigureError, Target
+from pipeline import InputError, params, store
+from pipeline.features.bert import Bert
+from pipeline.features.mfcc import Mfcc
+from pipeline.hdf5 import reading
+from tests import synthetic
 
 Rows = list[dict[str, str | float]]
 ROOT = Path(__file__).parents[1]
@@ -213,7 +219,60 @@ def test_a_command_that_fails_is_told_from_one_that_does_not(tmp_path: Path) -> 
     assert "python -m benchmarks.text" in command.run_command("text", ["--help"])
 
 
+# --- what the benchmarks of extractions and of the store stand on ---------------------------------
+
+
+def test_a_benchmark_measures_the_stream_of_its_extractor_whatever_its_name() -> None:
+    streams = {"words": Bert(model="folder"), "sound": Mfcc(), "again": Mfcc(coefficients=13)}
+    assert extraction.stream_of(streams, Mfcc) == ("sound", streams["sound"])
+    del streams["words"]
+    with pytest.raises(InputError, match=r"params\.yaml: no stream has the extractor Bert"):
+        extraction.stream_of(streams, Bert)
+
+
+@pytest.mark.parametrize("name", store_benchmark.LAYOUTS)
+def test_a_layout_of_the_store_is_that_of_its_name(name: str, tmp_path: Path) -> None:
+    table = synthetic.table(1)
+    features = tmp_path / "features.h5"
+    store_benchmark.make_features(features, table["utterance"].tolist())
+    store.assemble(
+        table,
+        synthetic.votes(table),
+        [features],
+        tmp_path / "store.h5",
+        corpus="random",
+        parameters={},
+        storage=store_benchmark._storage(*store_benchmark.LAYOUTS[name]),
+    )
+    dtype, _, compression = name.partition(" ")
+    with reading(tmp_path / "store.h5") as file:
+        for stream in store_benchmark.STREAMS:
+            values = file[f"{stream}/values"]
+            assert values.dtype == ("int32" if stream == "glove" else dtype)
+            assert values.compression == (compression or None)
+
+
 # --- what the benchmarks of memory and of the whole pipeline stand on -----------------------------
+
+
+def test_memory_and_repro_change_a_few_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = params.read_yaml(ROOT / "params.yaml")
+    given["train"]["learning_rate"] = 5e-05  # a string in YAML 1.1
+    (tmp_path / "params.yaml").write_text(params.as_yaml(given), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "memory").mkdir()
+    memory._parameters(tmp_path / "memory", {"name": params.EMBEDDED, "root": "corpus"})
+    changed = params.load(tmp_path / "memory/params.yaml")
+    assert changed.corpus.root == "corpus"
+    assert {stream.crop for stream in changed.visual.streams.values()} == {memory.CROP}
+    assert Path(changed.text.streams["glove"].vectors).parent == memory.CORPUS
+    assert changed.compute.workers == memory.WORKERS
+    repro._shrink(tmp_path / "params.yaml")
+    small = params.load(tmp_path / "params.yaml")
+    assert small.train.epochs == 2
+    assert small.train.learning_rate == changed.train.learning_rate == 5e-05
 
 
 def test_memory_counts_what_a_process_and_its_children_hold(tmp_path: Path) -> None:
