@@ -229,7 +229,7 @@ def assemble(folder: Path, utterances: int) -> None:
         folder / STORE,
         corpus="random",
         parameters={},
-        storage=store.Storage(),
+        storage=writing.Storage(),
     )
 
 

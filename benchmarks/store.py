@@ -29,7 +29,7 @@ from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.visual import Torchvision
 from pipeline.hdf5 import SCHEMA_VERSION, reading, write_strings, writing
-from pipeline.store.writing import assemble
+from pipeline.store.writing import Storage, assemble
 from tests import synthetic
 
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
@@ -89,7 +89,7 @@ def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[
     return rows
 
 
-def _storage(dtype: str, compression: str) -> store.Storage:
+def _storage(dtype: str, compression: str) -> Storage:
     """All streams in one type and with one compression; nothing is extracted."""
     stored = {"dtype": dtype, "compression": compression}
     streams: dict[str, Extractor] = {
@@ -99,7 +99,7 @@ def _storage(dtype: str, compression: str) -> store.Storage:
             {"network": "resnet101", "weights": "random", **stored}
         ),
     }
-    return store.Storage(streams=streams)
+    return Storage(streams=streams)
 
 
 def _row(name: str, path: Path, padded: int) -> dict[str, str | float]:

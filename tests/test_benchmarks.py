@@ -17,10 +17,11 @@ from benchmarks import __main__ as command
 from benchmarks import extraction, memory, repro, results
 from benchmarks import store as store_benchmark
 from benchmarks.results import BENCHMARKS, STAGES, FigureError, Target
-from pipeline import InputError, params, store
+from pipeline import InputError, params
 from pipeline.features.bert import Bert
 from pipeline.features.mfcc import Mfcc
 from pipeline.hdf5 import reading
+from pipeline.store import writing
 from tests import synthetic
 
 Rows = list[dict[str, str | float]]
@@ -235,7 +236,7 @@ def test_a_layout_of_the_store_is_that_of_its_name(name: str, tmp_path: Path) ->
     table = synthetic.table(1)
     features = tmp_path / "features.h5"
     store_benchmark.make_features(features, table["utterance"].tolist())
-    store.assemble(
+    writing.assemble(
         table,
         synthetic.votes(table),
         [features],

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.registry import MODELS
+from pipeline.registry import EXTRACTORS, MODELS
 
 ROOT = Path(__file__).parents[1]
 CODE = ("pipeline", "stages")
@@ -23,6 +23,7 @@ SUPPORT = {
     "pipeline/__init__.py": "the base of all errors",
     "pipeline/compute.py": "devices, and the number of processes and when they end",
     "pipeline/filesystem.py": "what errors of the system mean, and locks",
+    "pipeline/paramfile.py": "how parameter files are read",
     "pipeline/params.py": "it checks values; those that a stage uses are its parameters",
     "pipeline/space.py": "room on the disk",
     "pipeline/system": "what a stage depends on, and that it stays as it is",
@@ -143,11 +144,23 @@ def stages(path: str) -> dict[str, Any]:
 STAGES = stages("dvc.yaml")
 
 
+def extractors(stage: str) -> set[str]:
+    """Files of the extractors that a stage gets from the parameters, which load them by name."""
+    paths = {entry.path for entry in EXTRACTORS.values() if stage in ("weights", entry.modality)}
+    return {f"{path.partition(':')[0].replace('.', '/')}.py" for path in paths}
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_lists_the_code_that_it_runs(name: str) -> None:
     assert STAGES[name]["cmd"] == f"python -m stages.{name}"
     listed = listed_code(STAGES[name]["deps"])
-    assert too_few_and_too_many(listed, run_by(f"stages/{name}.py")) == ([], [])
+    models = {entry.path for entry in MODELS.values()}
+    run = {
+        path
+        for first in (f"stages/{name}.py", *extractors(name))
+        for path in run_by(first, loaded=models.__contains__)
+    }
+    assert too_few_and_too_many(listed, run) == ([], [])
 
 
 @pytest.mark.parametrize("model", MODELS)
