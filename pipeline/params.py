@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -23,6 +21,7 @@ from pydantic import (
 )
 
 from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml
+from pipeline.paramtypes import Count, DvcPath, Group, Positive, Share
 from pipeline.registry import EXTRACTORS, MODELS
 
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
@@ -36,50 +35,8 @@ FEATURES = ("audio", "text", "visual")
 EMBEDDED = "embedded"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
 # torch computes in float32, up to 3e38; the first step of Adam is ten times the learning rate
 _LARGEST = 1e37
-
-
-def _home(path: str) -> str:
-    """Put the home folder in the place of a leading ``~``."""
-    if not path.startswith("~"):
-        return path
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path}: there is no user of this name; write the path in full"
-        ) from error
-
-
-def _in_full(path: str) -> str:
-    """Refuse a leading ``~``: DVC looks for the file itself and takes it for a folder's name."""
-    if path.startswith("~"):
-        raise ValueError(
-            f"{path}: DVC reads this path too and does not know ~; write {_home(path)}"
-        )
-    return path
-
-
-OwnPath = Annotated[str, Field(min_length=1), AfterValidator(_home)]
-"""A path, or another name, that only this package reads."""
-DvcPath = Annotated[str, Field(min_length=1), AfterValidator(_in_full)]
-"""A path that dvc.yaml names as a dependency."""
-
-
-class Group(BaseModel):
-    """A group of parameters: no unknown keys, no silent conversion, unchangeable."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def own_paths(group: type[Group]) -> list[str]:
-    """Names of the parameters of a group that are an :data:`OwnPath`."""
-    is_own = AfterValidator(_home)
-    return [name for name, field in group.model_fields.items() if is_own in field.metadata]
 
 
 class PerModality(Group):

@@ -20,7 +20,7 @@ from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
 from pipeline.features.words import fault, normalise
 from pipeline.filesystem import unreadable
-from pipeline.params import Count, OwnPath
+from pipeline.paramtypes import Count, OwnPath
 from pipeline.weights import WeightsError
 
 if TYPE_CHECKING:

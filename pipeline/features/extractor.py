@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
-from pipeline.params import Group, own_paths
+from pipeline.paramtypes import Group, own_paths
 
 State = Mapping[str, np.ndarray]
 """What an extractor learns from the texts of a whole corpus, such as a vocabulary; by name."""

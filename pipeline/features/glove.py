@@ -21,7 +21,7 @@ from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.features.words import fault, normalise, tokenise
 from pipeline.filesystem import unreadable
-from pipeline.params import OwnPath
+from pipeline.paramtypes import OwnPath
 from pipeline.weights import WeightsError
 
 PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors

@@ -12,12 +12,11 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from threadpoolctl import threadpool_limits
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import recording
 from pipeline.features.extractor import Context, Extractor, State, Steps
-from pipeline.params import Positive
+from pipeline.paramtypes import Positive
 
 DELTA_FRAMES = 9  # the frames that a difference is fitted to
 LEAST_BANDS = 40
@@ -57,15 +56,12 @@ class Mfcc(Extractor):
         """Frames of each utterance; none without a usable recording."""
         rate = context.shared.sampling_rate
         found = []
-        # one thread: processes share the cores, and bytes do not depend on how many there are
-        with threadpool_limits(limits=1, user_api="blas"):
-            for utterance in utterances:
-                signal, problem = recording.of_utterance(utterance, context.root, rate)
-                values = np.zeros((0, 3 * self.coefficients), np.float32)
-                if len(signal):
-                    values = self.compute(signal, rate)
-                times = utterance.start + self.step * np.arange(len(values)) + self.window / 2
-                found.append(Steps(values, times, problem=problem))
+        for utterance, signal, problem in recording.signals(utterances, context.root, rate):
+            values = np.zeros((0, 3 * self.coefficients), np.float32)
+            if len(signal):
+                values = self.compute(signal, rate)
+            times = utterance.start + self.step * np.arange(len(values)) + self.window / 2
+            found.append(Steps(values, times, problem=problem))
         return found
 
     def compute(self, signal: np.ndarray, sampling_rate: int) -> np.ndarray:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import recording
@@ -59,14 +58,11 @@ class Prosody(Extractor):
         """Values of each utterance; NaN without a usable recording."""
         rate = context.shared.sampling_rate
         found = []
-        # one thread: processes share the cores, and bytes do not depend on how many there are
-        with threadpool_limits(limits=1, user_api="blas"):
-            for utterance in utterances:
-                signal, problem = recording.of_utterance(utterance, context.root, rate)
-                values = np.full(len(NAMES), np.nan, np.float32)
-                if len(signal):
-                    values = compute(signal, rate)
-                found.append(Steps(values, problem=problem))
+        for _, signal, problem in recording.signals(utterances, context.root, rate):
+            values = np.full(len(NAMES), np.nan, np.float32)
+            if len(signal):
+                values = compute(signal, rate)
+            found.append(Steps(values, problem=problem))
         return found
 
 

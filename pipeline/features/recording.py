@@ -8,10 +8,12 @@ a piece of this one. It is left out: values of half an utterance look like value
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.corpus.utterance import Utterance
 
@@ -36,6 +38,19 @@ class RecordingError(ValueError):
     def __init__(self, path: Path, fault: str) -> None:
         super().__init__(f"{path}: {fault}")
         self.fault = fault
+
+
+def signals(
+    utterances: Sequence[Utterance], root: Path, sampling_rate: int
+) -> Iterator[tuple[Utterance, np.ndarray, str]]:
+    """Read the recordings of utterances, one after the other; as :func:`of_utterance`.
+
+    What is computed from one before the next is read runs on one thread: processes share the cores,
+    and bytes do not depend on how many there are.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        for utterance in utterances:
+            yield utterance, *of_utterance(utterance, root, sampling_rate)
 
 
 def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[np.ndarray, str]:

@@ -21,7 +21,7 @@ from pipeline.compute import ahead
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
 from pipeline.features.video import Clip, Crop, VideoError, crops, wanted_times
-from pipeline.params import Count, OwnPath
+from pipeline.paramtypes import Count, OwnPath
 from pipeline.weights import resnet_identity
 
 if TYPE_CHECKING:
