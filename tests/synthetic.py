@@ -90,7 +90,7 @@ def described(stream: str, **parameters: Any) -> dict[str, Any]:
     """What a modality of one stream says of itself."""
     identity = {"extractor": "synthetic", "version": 1, "parameters": parameters, "weights": {}}
     provenance = {"versions": {"numpy": np.__version__}, "processor": "any"}
-    return {stream: {"identity": identity, "provenance": provenance, "texts": ""}}
+    return {stream: {"identity": identity, "provenance": provenance, "utterances": ""}}
 
 
 class Noise:

@@ -94,7 +94,7 @@ def test_the_file_of_sound(tmp_path: Path, recordings: pd.DataFrame) -> None:
     assert np.isfinite(values).all()
     assert names == list(NAMES)
     assert problems == {
-        "001": "1.wav: there is no such file; left out",
+        "001": "1.wav: cannot be read from the disk: No such file or directory; left out",
         "002": "the corpus has no recording of it",
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,9 @@ class Modality:
         for utterance in utterances:
             dialogs.setdefault(utterance.dialog, []).append(utterance)
         texts = [utterance.text for utterance in utterances]
-        listed = json.dumps([[utterance.id, utterance.text] for utterance in utterances])
-        self._texts = hashlib.sha256(listed.encode()).hexdigest() if any(texts) else ""
+        together = any(texts) or any(extractor.group > 1 for extractor in streams.values())
+        listed = "\n".join(map(repr, utterances)) if together else ""
+        self._together = hashlib.sha256(listed.encode()).hexdigest() if together else ""
         self._states: dict[str, State] = {}
         for stream, extractor in streams.items():
             with of_stream(name, stream):
@@ -65,9 +65,9 @@ class Modality:
         self._known: dict[str, dict[str, list[Steps]]] = {stream: {} for stream in streams}
 
     def identity(self) -> dict[str, Any]:
-        """Identity and provenance of each stream, and a digest of all texts if there are any.
+        """Identity and provenance of each stream, and a digest of all utterances where it counts.
 
-        All texts, since states are prepared of them and groups consist of them.
+        It does where there are texts, of which states are prepared, or groups of dialogs.
         """
         found = {}
         for stream, extractor in self._streams.items():
@@ -75,7 +75,7 @@ class Modality:
                 found[stream] = {
                     "identity": extractor.identity(self._context),
                     "provenance": extractor.provenance(self._context),
-                    "texts": self._texts,
+                    "utterances": self._together,
                 }
         return found
 

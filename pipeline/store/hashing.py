@@ -126,7 +126,7 @@ def _deciding(extractor: dict[str, Any]) -> Any:
     return {
         name: [
             stream["identity"],
-            stream["texts"],
+            stream["utterances"],
             {
                 library: version.partition("+")[0]
                 for library, version in stream["provenance"]["versions"].items()
