@@ -40,7 +40,7 @@ def run_dvc(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Make a project with `parse` and `audio`, and a partial copy of the release beside it."""
+    """Make a project with the stages up to `audio`, and a partial copy of the release beside it."""
     copy = release.make(tmp_path / "IEMOCAP_full_release", sessions=[1])
     for session in disk.SESSIONS:
         for below in disk.FOLDERS:
@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
     set_root(project, copy)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
-    content = {"stages": {name: stages[name] for name in ("parse", "audio")}}
+    content = {"stages": {name: stages[name] for name in ("parse", "weights", "audio")}}
     (project / "dvc.yaml").write_text(yaml.safe_dump(content), "utf-8")
     run_dvc(project, "init", "--no-scm", "-q")
     return project
@@ -59,6 +59,7 @@ def project(tmp_path: Path) -> Path:
 def set_root(project: Path, root: Path) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     params["corpus"]["root"] = str(root)
+    del params["text"]["streams"]["glove"]  # whose vectors come with the embedded corpus
     params["compute"]["workers"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
 

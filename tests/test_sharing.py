@@ -147,7 +147,7 @@ def spelling(objects: dict[str, bytes]) -> set[str]:
 
 def licensed(machine: Machine) -> set[str]:
     """MD5 of each recording, video, label file, transcript, of weights, vectors and tables."""
-    folders = (Path("data/raw"), WEIGHTS, Path("data/interim"))
+    folders = (ROOT, WEIGHTS, Path("data/interim"))
     files = [
         path
         for folder in folders

@@ -16,7 +16,7 @@ import stages.audio
 import stages.text
 import stages.visual
 import stages.weights
-from pipeline import weights
+from pipeline import InputError, weights
 from pipeline.corpus.table import CorpusError
 from pipeline.features.bert import Bert
 from pipeline.features.extractor import Extractor
@@ -24,6 +24,7 @@ from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.prosody import CONFIGURATION, Prosody
 from pipeline.features.visual import Torchvision
+from pipeline.filesystem import unreadable
 from pipeline.weights import WeightsError
 
 BERT_FILES = {
@@ -161,7 +162,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path):
 
 def test_a_file_that_cannot_be_read_names_its_stream_and_parameter(tmp_path, monkeypatch, streams):
     def refused(path: Path) -> str:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        raise InputError(unreadable(path, PermissionError(errno.EACCES, "Permission denied")))
 
     monkeypatch.setattr(weights, "sha256", refused)
     with pytest.raises(WeightsError) as caught:
