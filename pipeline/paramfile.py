@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: is not UTF-8 text: {error.reason}") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # such as a date that is none
         raise ParamsError(f"{path}: is not valid YAML: {error}") from error
 
 

@@ -104,6 +104,19 @@ def test_a_file_without_vectors_is_not_blamed_on_its_language(tmp_path: Path, co
         glove.select(write(tmp_path / "g.txt", content), ["what"])
 
 
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_its_first_word(tmp_path: Path) -> None:
+    path = tmp_path / "g.txt"
+    path.write_text("what 1 2\n", encoding="utf-8-sig")
+    glove.require(path)
+    assert glove.select(path, ["what"])[0] == ["<pad>", "<unk>", "what"]
+
+
+def test_a_first_line_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.txt", "what 1 nan\n", "else 1 2\n")
+    with pytest.raises(WeightsError, match="line 1: has values that are no finite numbers"):
+        glove.select(path, ["what"])
+
+
 def test_a_missing_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsError, match=r"vectors: .*nothere\.txt.*2\.2 GB.*https://.*5\.6 GB.*data/weights"

@@ -225,6 +225,9 @@ def test_a_file_is_read_as_dvc_writes_it(tmp_path: Path) -> None:
     path.write_text(text + "corpus: {}\n", "utf-8")
     with pytest.raises(params.ParamsError, match=r"(?s)not valid YAML.*duplicate key .corpus"):
         params.load(path)
+    path.write_text(text + "day: 2001-13-45\n", "utf-8")
+    with pytest.raises(params.ParamsError, match="not valid YAML"):
+        params.load(path)
     path.write_bytes(text.encode("utf-16"))
     with pytest.raises(params.ParamsError, match="is not UTF-8 text"):
         params.load(path)

@@ -7,6 +7,7 @@ stream.
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Container, Iterable, Sequence
@@ -127,6 +128,7 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
         with path.open("rb") as file:
             for number, line in enumerate(map(bytes.rstrip, file), 1):
                 if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
                     size = _vector_size(line, path)
                     if _HEADER.fullmatch(line):
                         continue
@@ -135,7 +137,7 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
                 if spaces < size and line:
                     raise _damaged(path, number, f"{spaces} values, expected {size}")
                 word, _, rest = line.partition(b" ")
-                if word in wanted and (spaces == size or _is_number(rest.partition(b" ")[0])):
+                if word in wanted and (spaces == size or _is_float(rest.partition(b" ")[0])):
                     vectors.setdefault(word.decode(), _vector(rest, size, path, number))
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -155,7 +157,7 @@ def require(path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
-            first = file.readline().rstrip()
+            first = file.readline().rstrip().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise _unreadable(path, error) from error
     _vector_size(first, path)
@@ -177,7 +179,7 @@ def _vector_size(line: bytes, path: Path) -> int:
     fields = line.split(b" ")
     if _HEADER.fullmatch(line):
         return int(fields[1])
-    size = sum(1 for _ in takewhile(_is_number, reversed(fields[1:])))
+    size = sum(1 for _ in takewhile(_is_float, reversed(fields[1:])))
     if not size:
         raise _damaged(path, 1, "no word with values, so this is no GloVe text file")
     return size
@@ -188,16 +190,18 @@ def _vector(values: bytes, size: int, path: Path, number: int) -> np.ndarray:
     fields = values.split(b" ")
     if len(fields) != size:
         raise _damaged(path, number, f"{len(fields)} values, expected {size}")
-    if not all(map(_is_number, fields)):
+    if not all(_is_float(field) and math.isfinite(float(field)) for field in fields):
         raise _damaged(path, number, "values that are no finite numbers")
     return np.array([float(field) for field in fields], np.float32)
 
 
-def _is_number(field: bytes) -> bool:
+def _is_float(field: bytes) -> bool:
+    """Whether it is written as a number, which need not be finite."""
     try:
-        return math.isfinite(float(field))
+        float(field)
     except ValueError:
         return False
+    return True
 
 
 def _damaged(path: Path, number: int, fault: str) -> WeightsError:

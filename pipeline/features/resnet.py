@@ -10,7 +10,6 @@ References
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
+from pipeline.filesystem import unreadable
 from pipeline.torchvision_shim import torchvision_operators
 from pipeline.weights import (
     RANDOM,
@@ -36,8 +36,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _RANDOM_SEED = 0
-# of DataParallel and DistributedDataParallel, and of torch.compile
-_WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of checkpoints of a training
 
 State = Mapping[str, torch.Tensor]
@@ -157,9 +155,10 @@ def _damp_residuals(model: nn.Module) -> None:
 
 
 def _read_state(path: Path) -> State:
-    """Read a state-dict file, or the state dict in a checkpoint; wrappers' prefixes are left out.
+    """Read a state-dict file, or the state dict in a checkpoint.
 
-    ``module.conv1.weight`` of a network in DataParallel is ``conv1.weight``.
+    What all names begin with is left out: ``module.conv1.weight`` of a network in DataParallel, or
+    ``model.conv1.weight`` of one in a Lightning module, is ``conv1.weight``.
     """
     try:
         if path.suffix == ".safetensors":
@@ -172,7 +171,10 @@ def _read_state(path: Path) -> State:
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         if "TorchScript" in str(error):  # likewise
             raise _no_state_dict(path) from error
-        raise WeightsError(f"weights: {path} cannot be read: {error}") from error
+        if isinstance(error, OSError) and error.errno:
+            raise WeightsError(f"weights: {unreadable(path, error)}") from error
+        reason = str(error) or "it is empty or cut"
+        raise WeightsError(f"weights: {path} cannot be read: {reason}") from error
     if isinstance(state, Mapping):
         inside = (state[key] for key in _STATE_KEYS if isinstance(state.get(key), Mapping))
         state = next(inside, state)
@@ -181,8 +183,13 @@ def _read_state(path: Path) -> State:
     )
     if not tensors:
         raise _no_state_dict(path)
-    if all(map(_WRAPPERS.match, state)):
-        return {_WRAPPERS.sub("", name, count=1): value for name, value in state.items()}
+    return _unwrapped(state)
+
+
+def _unwrapped(state: State) -> State:
+    """The state dict without what stands before every name: the path of a network in another."""
+    while len({name.partition(".")[0] for name in state}) == 1 and all("." in n for n in state):
+        state = {name.partition(".")[2]: value for name, value in state.items()}
     return state
 
 
