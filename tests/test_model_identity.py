@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
-from pipeline import evaluation
+from pipeline import attention, evaluation
 from pipeline.models.classifier import Classifier
-from pipeline.store import FeatureStore, StoreError
+from pipeline.report import looks
+from pipeline.store import FeatureStore, StoreError, hashing
 from tests import synthetic
 from tests.synthetic import make_store
 from tests.trained import make_models
@@ -79,6 +82,26 @@ def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
     monkeypatch.setattr(synthetic.Noise, "dialog", elsewhere)
     monkeypatch.setattr(synthetic.Noise, "identity", wider)
     evaluated(make_store(tmp_path / "other"), models)
+
+
+def test_a_store_of_before_streams_had_identities_is_read(tmp_path: Path) -> None:
+    """Its values are what they were; only what made them is said in another form."""
+    path = make_store(tmp_path / "old")
+    with h5py.File(path, "r+") as file:
+        old = {"parameters": {"mfcc": 40}, "versions": {"librosa": "0.11.0"}}
+        file.attrs["extractors"] = json.dumps(dict.fromkeys(("audio", "text", "visual"), old))
+        file.attrs["parameters"] = json.dumps({"audio": {"step": 0.01}, "visual": {"crop": 112}})
+    with FeatureStore(path) as store:
+        assert store.stream("mfcc").identity == {"external": "mfcc"}
+        assert set(store.stream("glove").identity) == {"external", "vectors"}
+        assert hashing.identity(store.file)
+        models = make_models(store, tmp_path / "models")
+        predictions = evaluation.test_folds(store, models, torch.device("cpu"))
+        classifier = Classifier.load(evaluation.models(models)[0].path)
+        examples = classifier.examples(store)
+        hops = attention.of_utterance(classifier, examples, 0)
+        looked = looks.look(store, classifier, examples, 0, hops=hops, media=None)
+    assert len(predictions) and looked.tracks
 
 
 def test_identities_are_part_of_the_file(models: Path) -> None:

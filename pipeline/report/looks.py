@@ -103,7 +103,7 @@ def look(
         not there or cannot be read are left out too.
     """
     about = store.utterances.iloc[index]
-    visual = json.loads(store.file.attrs["parameters"])["visual"]["streams"]
+    visual = json.loads(store.file.attrs["parameters"])["visual"].get("streams", {})
     tracks = []
     for modality in classifier.settings.modalities:
         first = 0

@@ -121,8 +121,8 @@ def identity(file: h5py.File) -> str:
 
 def _deciding(extractor: dict[str, Any]) -> Any:
     """What a modality says of itself, without what depends on the machine."""
-    if "external" in extractor:
-        return extractor
+    if not all(isinstance(s, dict) and "identity" in s for s in extractor.values()):
+        return extractor  # made elsewhere, or before streams had identities
     return {
         name: [
             stream["identity"],

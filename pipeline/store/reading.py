@@ -120,16 +120,17 @@ class Stream:
         """What decides which features these are, as JSON; the same on every processor.
 
         It is that of the extractor, and of token ids also a digest of the vectors that they stand
-        for. Of a stream made elsewhere nothing but its name is known.
+        for. Nothing but its name is known of a stream made elsewhere, or in a store of before
+        streams had identities.
         """
-        made = json.loads(self.group.file.attrs["extractors"])
-        for modality in made.values():
-            if "external" not in modality and self.name in modality:
-                found = dict(modality[self.name]["identity"])
-                if self.has_tokens:
-                    found["vectors"] = recorded(self.group["vectors"])
-                return found
-        return {"external": self.name}
+        found: dict[str, Any] = {"external": self.name}
+        for modality in json.loads(self.group.file.attrs["extractors"]).values():
+            made = modality.get(self.name)
+            if isinstance(made, dict) and "identity" in made:
+                found = dict(made["identity"])
+        if self.has_tokens:
+            found["vectors"] = recorded(self.group["vectors"])
+        return found
 
     @property
     def checksums(self) -> np.ndarray:
