@@ -297,6 +297,21 @@ class Params(Group):
             raise ValueError(f"two streams are named {twice[0]}; rename one")
         return self
 
+    @model_validator(mode="after")
+    def _models_read_named_streams(self) -> Params:
+        known = [name for group in FEATURES for name in getattr(self, group).streams]
+        known += self.store.external
+        read = {f"streams.{name}": self.model.streams.names(name) for name in self.model.modalities}
+        if self.model.prosody is not None:
+            read["prosody"] = [self.model.prosody]
+        for key, names in read.items():
+            for name in names:
+                if name not in known:
+                    raise ValueError(
+                        f"model.{key} is {name}, which is no stream; there are {', '.join(known)}"
+                    )
+        return self
+
     def features(self) -> dict[str, Any]:
         """The parameters that decide feature values; files by name, without their folder."""
         groups = self.model_dump(include=set(FEATURES))

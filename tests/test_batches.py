@@ -55,8 +55,8 @@ def test_an_utterance_without_steps_is_one_step_of_padding(examples: Examples) -
 
 
 def test_sequences_are_cut_at_the_most_steps_of_their_modality(store: FeatureStore) -> None:
-    chosen = settings(streams={"audio": "mfcc", "text": ["glove", "resnet"], "video": "unused"})
-    model = chosen.model.model_copy(update={"modalities": ["audio", "text"]})
+    streams = {"audio": "mfcc", "text": ["glove", "resnet"], "video": "unused"}
+    model = settings(streams=streams, modalities=["audio", "text"]).model
     cut = Examples(store, model, params.MaxSteps(audio=2, text=1, video=3))
     batch = cut.batch(np.arange(35))
     longest = {name: int(n.max()) for name, n in batch.lengths.items()}
@@ -144,11 +144,18 @@ def test_a_stream_without_steps_feeds_no_modality(store: FeatureStore) -> None:
         of(store, streams={"audio": "prosody", "text": "glove", "video": "resnet"})
 
 
-@pytest.mark.parametrize("labels", [{"prosody": "votes"}, {"modalities": ["audio"]}])
+VOTES = params.Streams(audio="votes", text="glove", video="resnet")
+
+
+@pytest.mark.parametrize("labels", [{"prosody": "votes"}, {"streams": VOTES}])
 def test_labels_feed_no_model(store: FeatureStore, labels: dict) -> None:
-    streams = {"audio": "votes", "text": "glove", "video": "resnet"}
+    """Nor would they if the parameters let them pass."""
+    with pytest.raises(params.ParamsError, match="is votes, which is no stream"):
+        of(store, **(labels if "prosody" in labels else {"streams": VOTES.model_dump()}))
+    chosen = settings()
+    model = chosen.model.model_copy(update=labels)
     with pytest.raises(StoreError, match="votes are labels, which no model may read"):
-        of(store, **({"streams": streams} | labels if "modalities" in labels else labels))
+        Examples(store, model, chosen.train.max_steps)
 
 
 def test_a_stream_with_steps_cannot_be_joined(store: FeatureStore) -> None:

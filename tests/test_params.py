@@ -81,6 +81,8 @@ def test_the_default_file_is_valid() -> None:
             {"extractor": "torchvision"},
             "visual.streams.mfcc.network: is",
         ),
+        ("model.streams.audio", "mfc", "model.streams.audio is mfc, which is no stream; there are"),
+        ("model.prosody", "pitch", "model.prosody is pitch, which is no stream; there are mfcc, "),
         ("store.external", ["mfcc"], "two streams are named mfcc; rename one"),
         ("corpus.name", "own", "visual.streams.resnet.weights is random, which only the embedded"),
         ("train.learning_rate", 1e38, "train.learning_rate: Input should be less than or equal"),

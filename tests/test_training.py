@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -29,10 +30,11 @@ LABELS = np.array([CODES.index(code) for code in table()["emotion"]])
 CPU = torch.device("cpu")
 
 
-def settings(**model) -> params.Params:
+def settings(external: Sequence[str] = (), **model) -> params.Params:
     raw = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     raw["model"] |= {"hidden": {"audio": 8, "text": 8, "video": 8}, "hops": 3}
     raw["model"]["streams"]["text"] = "glove"
+    raw["store"]["external"] = list(external)
     raw["model"] |= {"dropout": {"audio": 0.0, "text": 0.0, "video": 0.0}, **model}
     raw["train"] |= {"batch_size": 8, "epochs": 40, "learning_rate": 0.01}
     return params.parse(raw)
@@ -401,5 +403,5 @@ def test_a_model_that_cannot_be_built_stops_the_plan(
     store: FeatureStore, tmp_path: Path, model: dict, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        planned(store.path, tmp_path, settings(**model))
+        planned(store.path, tmp_path, settings(external=["wav2vec", "pitch"], **model))
     assert not (tmp_path / "models").exists()
