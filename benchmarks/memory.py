@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def embedded(folder: Path, times: int, options: argparse.Namespace) -> Rows:
-    """Return a row a stage up to the features, on an embedded corpus of `times` 5 dialogs."""
+    """Return one row per stage up to the features, on an embedded corpus of `times` 5 dialogs."""
     corpus = {"name": params.EMBEDDED, "root": str(CORPUS / "IEMOCAP_full_release")}
     _parameters(folder, {**corpus, "embedded": {"dialogs_per_session": times, "seed": 0}})
     peaks = {stage: _stage(stage, folder, times) for stage in REAL}
@@ -111,7 +111,7 @@ def parsed(folder: Path, times: int, options: argparse.Namespace) -> Rows:
 
 
 def random(folder: Path, times: int, options: argparse.Namespace) -> Rows:
-    """Return a row a stage from the store on, on random features."""
+    """Return one row per stage from the store on, on random features."""
     utterances = times * options.utterances
     rows = []
     for task in ("features", *RANDOM):

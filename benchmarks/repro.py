@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(folder: Path, repeat: int, *, small: bool) -> list[dict[str, str | float]]:
-    """Return a row a stage, then DVC, all of them together, and a run with nothing to do."""
+    """Return one row per stage, then DVC, all of them together, and a run with nothing to do."""
     clone, commands, log = folder / "clone", folder / "bin", folder / "seconds.txt"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     if small:

@@ -1,4 +1,4 @@
-"""BERT's tokens a second of text extraction, against one utterance a batch.
+"""BERT's tokens a second of text extraction, against one utterance per batch.
 
 ``python -m benchmarks.text`` runs on an embedded corpus and prints JSON and a Markdown table. The
 extraction is the stage's own, with GloVe's ids and all that it writes; vocabularies and model are

@@ -12,7 +12,7 @@ import pytest
 from pipeline import params, training
 from tests import synthetic
 from tests.synthetic import make_store
-from tests.test_training import settings
+from tests.test_training import planned, settings
 
 
 def chosen(**groups: dict[str, Any]) -> params.Params:
@@ -30,16 +30,7 @@ def train(store: Path, folder: Path, wanted: params.Params) -> dict[str, bytes]:
     for name in ("models", "curves"):  # as DVC deletes outputs before a stage runs
         for path in sorted((folder / name).rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-    jobs = training.plan(
-        store,
-        wanted,
-        lists=folder / "splits",
-        models=folder / "models",
-        curves=folder / "curves",
-        checkpoints=folder / "kept",
-        device="cpu",
-    )
-    training.train_folds(jobs, 1)
+    training.train_folds(planned(store, folder, wanted), 1)
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for name in ("models", "curves")
@@ -64,7 +55,7 @@ def test_finished_models_are_taken_over_with_their_bytes(
     assert said(capsys) == "computed 5, kept 0 models"
     assert train(store, tmp_path, chosen()) == first
     assert said(capsys) == "computed 0, kept 5 models"
-    (tmp_path / "kept" / "fold-3.pt").unlink()
+    (tmp_path / "parts" / "fold-3.pt").unlink()
     assert train(store, tmp_path, chosen()) == first
     assert said(capsys) == "computed 1, kept 4 models"
     # the other parameters replace what was kept, and more seeds are more models
@@ -72,7 +63,7 @@ def test_finished_models_are_taken_over_with_their_bytes(
     assert said(capsys) == "computed 5, kept 0 models"
     train(store, tmp_path, chosen(model={"hops": 4}, train={"epochs": 1, "seeds": [0, 1]}))
     assert said(capsys) == "computed 10, kept 0 models"
-    assert len(list((tmp_path / "kept").iterdir())) == 10
+    assert len(list((tmp_path / "parts").iterdir())) == 10
 
 
 def test_a_stream_that_the_model_does_not_read_trains_nothing(

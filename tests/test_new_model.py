@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
+from tests.documented import register
 from tests.synthetic import CODES, make_store
 from tests.test_training import LABELS, settings
 
@@ -26,16 +24,7 @@ PAGE = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8"
 @pytest.fixture(autouse=True)
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The documented file as a module of that name, and the documented line in the registry."""
-    [source] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    [(name, entry)] = re.findall(r'^    "(\w+)": (Model\(.*\)),$', PAGE, re.MULTILINE)
-    path = tmp_path / f"{name}.py"
-    path.write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(f"pipeline.models.{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    monkeypatch.setitem(MODELS, name, eval(entry, {"Model": Model}))
+    register(PAGE, "pipeline.models", tmp_path, monkeypatch, kind=Model, registry=MODELS)
 
 
 @pytest.fixture(scope="module")

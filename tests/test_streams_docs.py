@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from pipeline import params
 from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.extractor import Context
 from pipeline.registry import EXTRACTORS, Extractor
+from tests.documented import register
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/streams.md").read_text(encoding="utf-8")
@@ -24,17 +23,9 @@ PAGE = (ROOT / "docs/streams.md").read_text(encoding="utf-8")
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The documented file as a module of that name, and the documented line in the registry."""
-    [source] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    [(name, entry)] = re.findall(r'^    "(\w+)": (Extractor\(.*\)),$', PAGE, re.MULTILINE)
-    path = tmp_path / f"{name}.py"
-    path.write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(f"pipeline.features.{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(EXTRACTORS, name, eval(entry, {"Extractor": Extractor}))
-    return name
+    return register(
+        PAGE, "pipeline.features", tmp_path, monkeypatch, kind=Extractor, registry=EXTRACTORS
+    )
 
 
 def test_the_documented_extractor_is_a_stream(registered: str, tmp_path: Path) -> None:
