@@ -5,7 +5,7 @@ extraction is the stage's own. ``start_s``, the seconds in which its processes s
 network, is measured on one utterance each and not counted, since a corpus pays it once. The plain
 loop seeks to each utterance, reads on from there and embeds one frame after the other, in PyTorch's
 default memory format. The limit is the forward pass alone of torchvision's network in channels
-last, on batches that lie ready, normalised, on the device. These two use a thread per core; what the
+last, on batches that lie ready, normalised, on the device. Both use one thread per core; what the
 extraction gains over the limit, it has from single threads and folded batch norms. All three give
 the same values, which is checked.
 """
