@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from pipeline.hdf5 import rows_a_block
 
 ALIGNED = ("values", "times", "tokens")
 """Datasets of a stream with rows of utterances; the others hold for all utterances."""
-
-_BUILD = re.compile(r"(\d[\w.]*)\+[\w.]+")  # a version with its build: 2.13.0+cpu
 
 _EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
 
