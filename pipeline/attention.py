@@ -27,40 +27,40 @@ import torch
 from tqdm import tqdm
 
 from pipeline import evaluation
-from pipeline.batches import Examples
 from pipeline.hdf5 import reading, write_strings, writing
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
+from pipeline.store.batches import StoreDataset
 
 SCHEMA = 1
 
 
-def steps(classifier: Classifier, examples: Examples, target: str, index: int) -> int:
+def steps(classifier: Classifier, dataset: StoreDataset, target: str, index: int) -> int:
     """Steps of a modality that the model sees of one utterance, over all its streams."""
     return sum(
-        int(examples.lengths[name][index]) for name in classifier.settings.streams.names(target)
+        int(dataset.lengths[name][index]) for name in classifier.settings.streams.names(target)
     )
 
 
 @torch.inference_mode()
 def of_utterance(
-    classifier: Classifier, examples: Examples, index: int
+    classifier: Classifier, dataset: StoreDataset, index: int
 ) -> list[tuple[str, np.ndarray]]:
     """For each hop its target and its weights [T] over the steps of one utterance."""
-    return _of_batch(classifier, examples, np.array([index]), torch.device("cpu"))[0]
+    return _of_batch(classifier, dataset, np.array([index]), torch.device("cpu"))[0]
 
 
 def _of_batch(
-    classifier: Classifier, examples: Examples, indices: np.ndarray, device: torch.device
+    classifier: Classifier, dataset: StoreDataset, indices: np.ndarray, device: torch.device
 ) -> list[list[tuple[str, np.ndarray]]]:
     """As :func:`of_utterance`, for each of several utterances."""
     classifier.eval()
-    _, weights = classifier(examples.batch(indices).to(device), attention=True)
+    _, weights = classifier(dataset.batch(indices).to(device), attention=True)
     hops = [hop.float().cpu().numpy() for hop in weights]
     targets = classifier.model.targets
     return [
         [
-            (target, hop[row, : steps(classifier, examples, target, index)])
+            (target, hop[row, : steps(classifier, dataset, target, index)])
             for target, hop in zip(targets, hops, strict=True)
         ]
         for row, index in enumerate(indices)
@@ -105,13 +105,13 @@ def write(
         hops: list[tuple[h5py.Dataset, np.ndarray]] | None = None
         for model in tqdm([m for m in trained if m.seed == seed], desc="attention", unit="model"):
             classifier = Classifier.load(model.path).to(device)
-            examples = classifier.examples(store)
+            dataset = classifier.dataset(store)
             if hops is None:
-                hops = _create(file, classifier, examples, places)
+                hops = _create(file, classifier, dataset, places)
             own = np.flatnonzero(rows["fold"] == model.fold)
             row_of = dict(zip(places[own].tolist(), own.tolist(), strict=True))
-            for chosen in examples.in_order(places[own], evaluation.BATCH):
-                found = _of_batch(classifier, examples, chosen, device)
+            for chosen in dataset.in_order(places[own], evaluation.BATCH):
+                found = _of_batch(classifier, dataset, chosen, device)
                 for place, looked in zip(chosen.tolist(), found, strict=True):
                     for (values, offsets), (_, weights) in zip(hops, looked, strict=True):
                         start = offsets[row_of[place]]
@@ -119,13 +119,13 @@ def write(
 
 
 def _create(
-    file: h5py.File, classifier: Classifier, examples: Examples, places: np.ndarray
+    file: h5py.File, classifier: Classifier, dataset: StoreDataset, places: np.ndarray
 ) -> list[tuple[h5py.Dataset, np.ndarray]]:
     """Values to be filled and offsets of each hop."""
     hops = []
     for number, target in enumerate(classifier.model.targets, start=1):
         names = classifier.settings.streams.names(target)
-        lengths = np.sum([examples.lengths[name][places] for name in names], axis=0)
+        lengths = np.sum([dataset.lengths[name][places] for name in names], axis=0)
         group = file.create_group(f"hop-{number}")
         group.attrs["target"] = target
         group.attrs["streams"] = json.dumps(names)

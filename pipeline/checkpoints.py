@@ -1,9 +1,8 @@
 """Checkpoints of training: what a killed run needs to go on and end with the same result.
 
-The last one, of a finished run, is its result, which later runs take over.
-
-A checkpoint is written beside its final name and renamed, so that a kill never leaves half of one.
-It carries a key, the digest of all that decides the result; one with another key is ignored.
+The last one, of a finished run, is its result, which later runs take over. They are kept results
+(:mod:`pipeline.system.kept`): a checkpoint of another key, or one that the disk has damaged, is
+ignored.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from typing import Any
 
 import torch
 
-from pipeline import InputError
-from pipeline.filesystem import unreadable
-from pipeline.space import full_disk_reported
+from pipeline.system.kept import Kept
 
 # what decides a result; how a store is read does not, since checksums of its values are in the key
 _CODE = (
     "models/*.py",
-    "batches.py",
+    "store/batches.py",
     "checkpoints.py",
     "evaluation.py",
     "fitting.py",
@@ -39,13 +36,16 @@ class Checkpoint:
 
     Attributes
     ----------
-    path
-        Its file; it may not exist yet.
+    kept
+        The folder where it is.
+    name
+        That of the run.
     key
         Digest of all that decides the result.
     """
 
-    path: Path
+    kept: Kept
+    name: str
     key: str
 
     def save(self, state: dict[str, Any]) -> None:
@@ -56,14 +56,9 @@ class Checkpoint:
         FullDiskError
             If there is no room for it; what was kept before stays.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()  # torch hides the reason where it cannot write a file itself
-        torch.save({"key": self.key, **state}, content)
-        partial = self.path.with_suffix(".partial")
-        remedy = "make room and run the stage again: it goes on from its last checkpoint"
-        with full_disk_reported(partial, content.tell(), remedy):
-            partial.write_bytes(content.getbuffer())
-        partial.replace(self.path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        self.kept.save(self.name, self.key, content.getbuffer())
 
     @property
     def is_finished(self) -> bool:
@@ -79,17 +74,10 @@ class Checkpoint:
         InputError
             If the system does not let read it, since what it holds is not to be trained again.
         """
-        try:
-            state = torch.load(self.path, weights_only=True, map_location="cpu")
-        except FileNotFoundError:
+        content = self.kept.load(self.name, self.key)
+        if content is None:
             return None
-        except OSError as error:
-            raise InputError(
-                f"{unreadable(self.path, error)}; or delete it, and training starts anew"
-            ) from error
-        except Exception:  # torch raises many kinds for a damaged file
-            return None  # not one of ours, or from a disk that lost it: train from the start
-        return state if isinstance(state, dict) and state.get("key") == self.key else None
+        return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
 
 
 def digest(values: Any, arrays: Iterable[bytes] = ()) -> str:

@@ -35,10 +35,10 @@ from sklearn.metrics import (
 from tqdm import tqdm
 
 from pipeline import InputError, params
-from pipeline.batches import Examples
 from pipeline.filesystem import unreadable
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
+from pipeline.store.batches import StoreDataset
 from pipeline.system.values import differences
 
 BATCH = 32  # utterances classified at a time; no result depends on it
@@ -92,7 +92,7 @@ def metrics(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 @torch.inference_mode()
 def predict(
     classifier: Classifier,
-    examples: Examples,
+    dataset: StoreDataset,
     indices: np.ndarray,
     batch_size: int,
     device: torch.device,
@@ -105,8 +105,8 @@ def predict(
     """
     classifier.eval()
     found: dict[int, np.ndarray] = {}
-    for chosen in examples.in_order(indices, batch_size):
-        batch = examples.batch(chosen).to(device).without(without)
+    for chosen in dataset.in_order(indices, batch_size):
+        batch = dataset.batch(chosen).to(device).without(without)
         logits = classifier(batch)
         rows = logits.double().softmax(dim=1).cpu().numpy()
         found.update(zip(chosen.tolist(), rows, strict=True))
@@ -351,12 +351,12 @@ def test_folds(
     description = "evaluate" + (f" without {without}" if without else "")
     for fold, seed, path in tqdm(models(folder), desc=description, unit="model"):
         classifier = Classifier.load(path).to(device)
-        examples = classifier.examples(store)
+        dataset = classifier.dataset(store)
         rows = assignments[(assignments["fold"] == fold) & (assignments["part"] == "test")]
         truth = np.array([classifier.classes.index(name) for name in rows["emotion"]])
         indices = np.array([store.row_of[utterance] for utterance in rows["utterance"]])
         taken = classifier.settings.streams.names(without) if without else []
-        probabilities = predict(classifier, examples, indices, BATCH, device, without=taken)
+        probabilities = predict(classifier, dataset, indices, BATCH, device, without=taken)
         names = rows["utterance"].tolist()
         if not (finite := np.isfinite(probabilities).all(axis=1)).all():
             raise InputError(

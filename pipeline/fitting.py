@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import InputError, compute, params
-from pipeline.batches import Batch, Examples
 from pipeline.checkpoints import Checkpoint
 from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
 from pipeline.models.classifier import Classifier
+from pipeline.store.batches import Batch, StoreDataset
 
 Weights = dict[str, Tensor]
 
@@ -65,7 +65,7 @@ class Progress:
 
 def fit(
     classifier: Classifier,
-    examples: Examples,
+    dataset: StoreDataset,
     train: np.ndarray,
     development: np.ndarray,
     *,
@@ -86,7 +86,7 @@ def fit(
     ----------
     classifier
         Trained in place; ends on the CPU with its best weights.
-    examples
+    dataset
         The store's utterances.
     train, development
         Indices into the store.
@@ -133,9 +133,9 @@ def fit(
             drawn = train
             if settings.balance == "sampling":
                 drawn = balanced(train, truth[train], random)
-            order = list(examples.shuffled(drawn, settings.batch_size, random))
+            order = list(dataset.shuffled(drawn, settings.batch_size, random))
             left = order[progress.step % an_epoch :]
-            batches = compute.ahead((indices, examples.batch(indices)) for indices in left)
+            batches = compute.ahead((indices, dataset.batch(indices)) for indices in left)
         indices, batch = next(batches)
         rate = learning_rate(settings, progress.step / last, progress.halvings)
         loss = run.learn(
@@ -153,7 +153,7 @@ def fit(
         if progress.step < min(due, last):
             continue
 
-        probabilities = predict(classifier, examples, development, settings.batch_size, device)
+        probabilities = predict(classifier, dataset, development, settings.batch_size, device)
         figures = {
             "epoch": progress.step / an_epoch,
             "train/loss": loss_sum / seen,

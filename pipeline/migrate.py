@@ -27,7 +27,8 @@ _OLD = {
 def migrate(path: Path) -> str:
     """The file in the present form; values, order and comments of all other keys stay.
 
-    ``store.chunk`` is dropped: chunks have one size now.
+    ``store.chunk`` is dropped: chunks have one size now. Streams made elsewhere are put among those
+    of audio, since nothing says of which modality they are.
 
     Raises
     ------
@@ -75,13 +76,18 @@ def migrate(path: Path) -> str:
         ),
     }
     resnet = {name: old["visual", name] for name in ("network", "weights", "crop", "batch_size")}
+    for name in raw.pop("store").get("external") or []:
+        # of which modality it is, nothing says
+        path = Path("data/external", name)
+        path = path if path.exists() else path.with_suffix(".h5")
+        raw["audio"]["streams"][name] = _flow(extractor="external", path=str(path))
     raw["visual"]["streams"] = {
         "resnet": _flow(extractor="torchvision", region="speaker", **resnet, **stored)
     }
     text = io.StringIO()
     yaml.dump(raw, text)
     # the blank lines went with the keys that they followed
-    spaced = re.sub(r"\n+(text|visual|store):\n", r"\n\n\1:\n", text.getvalue())
+    spaced = re.sub(r"\n+(text|visual|labels):\n", r"\n\n\1:\n", text.getvalue())
     params.parse(YAML(typ="safe", pure=True).load(spaced), f"{path}, migrated")
     return spaced
 

@@ -126,12 +126,6 @@ class Split(Group):
         return value
 
 
-class Store(Group):
-    """What the feature store holds beside the streams of this corpus."""
-
-    external: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]]
-
-
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -269,7 +263,6 @@ class Params(Group):
     audio: Audio
     text: Text
     visual: Visual
-    store: Store
     labels: Labels
     split: Split
     model: Model
@@ -291,7 +284,6 @@ class Params(Group):
     @model_validator(mode="after")
     def _names_are_unique(self) -> Params:
         names = [name for group in FEATURES for name in getattr(self, group).streams]
-        names += self.store.external
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two streams are named {twice[0]}; rename one")
@@ -300,7 +292,6 @@ class Params(Group):
     @model_validator(mode="after")
     def _models_read_named_streams(self) -> Params:
         known = [name for group in FEATURES for name in getattr(self, group).streams]
-        known += self.store.external
         read = {f"streams.{name}": self.model.streams.names(name) for name in self.model.modalities}
         if self.model.prosody is not None:
             read["prosody"] = [self.model.prosody]
@@ -311,15 +302,6 @@ class Params(Group):
                         f"model.{key} is {name}, which is no stream; there are {', '.join(known)}"
                     )
         return self
-
-    def features(self) -> dict[str, Any]:
-        """The parameters that decide feature values; files by name, without their folder."""
-        groups = self.model_dump(include=set(FEATURES))
-        for group in FEATURES:
-            groups[group]["streams"] = {
-                name: stream.parameters() for name, stream in getattr(self, group).streams.items()
-            }
-        return groups
 
 
 def load(path: str | Path = "params.yaml") -> Params:
@@ -364,7 +346,7 @@ def _extractor(group: str, specification: Any) -> Any:
     """Build the extractor that a stream of a group names; a ValueError says what is wrong."""
     if isinstance(specification, BaseModel):
         return specification
-    known = [name for name, entry in EXTRACTORS.items() if entry.modality == group]
+    known = [name for name, entry in EXTRACTORS.items() if group in entry.modalities]
     name = specification.get("extractor") if isinstance(specification, dict) else None
     if name not in known:
         raise ValueError(

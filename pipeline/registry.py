@@ -13,18 +13,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Extractor:
-    """Where an extractor is, and of which modality.
+    """Where an extractor is, and of which modalities.
 
     Attributes
     ----------
     path
         ``module:class``.
-    modality
-        The group of ``params.yaml`` whose streams may name it: ``audio``, ``text`` or ``visual``.
+    modalities
+        The groups of ``params.yaml`` whose streams may name it: ``audio``, ``text``, ``visual``.
     """
 
     path: str
-    modality: str
+    modalities: tuple[str, ...]
 
     def load(self) -> Any:
         """The class."""
@@ -55,11 +55,12 @@ class Model:
 
 
 EXTRACTORS = {
-    "mfcc": Extractor("pipeline.features.mfcc:Mfcc", "audio"),
-    "prosody": Extractor("pipeline.features.prosody:Prosody", "audio"),
-    "glove": Extractor("pipeline.features.glove:Glove", "text"),
-    "transformers": Extractor("pipeline.features.bert:Bert", "text"),
-    "torchvision": Extractor("pipeline.features.visual:Torchvision", "visual"),
+    "mfcc": Extractor("pipeline.features.mfcc:Mfcc", ("audio",)),
+    "prosody": Extractor("pipeline.features.prosody:Prosody", ("audio",)),
+    "glove": Extractor("pipeline.features.glove:Glove", ("text",)),
+    "transformers": Extractor("pipeline.features.bert:Bert", ("text",)),
+    "torchvision": Extractor("pipeline.features.visual:Torchvision", ("visual",)),
+    "external": Extractor("pipeline.features.external:External", ("audio", "text", "visual")),
 }
 
 MODELS = {

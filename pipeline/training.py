@@ -26,7 +26,6 @@ from torch import nn
 from tqdm import tqdm
 
 from pipeline import InputError, params
-from pipeline.batches import Examples
 from pipeline.checkpoints import Checkpoint, digest
 from pipeline.compute import start_worker
 from pipeline.corpus import labels, splits
@@ -34,6 +33,8 @@ from pipeline.evaluation import TRAINED_WITH
 from pipeline.fitting import DivergedError, fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
+from pipeline.store.batches import StoreDataset, of_model
+from pipeline.system.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,15 @@ def plan(
         targets = classes
         if settings.train.targets == "votes":
             targets = _shares_of_votes(opened, scheme, classes)
-        examples = Examples(opened, settings.model, settings.train.max_steps)
+        dataset = of_model(opened, settings.model, settings.train.max_steps)
         counts = Classifier(
             settings.model,
-            examples.widths,
-            examples.vocabularies,
+            dataset.widths,
+            dataset.vocabularies,
             list(scheme.classes),
             settings.train.max_steps,
         ).parameter_counts
-        identities, checksums = examples.identities, examples.checksums
+        identities, checksums = dataset.identities, dataset.checksums
     folds = splits.folds(table, classes, settings.split, lists)
 
     models.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,7 @@ def plan(
                     parameters=counts,
                     weights=models / f"{name}.safetensors",
                     curves=curves / name,
-                    checkpoint=Checkpoint(checkpoints / f"{name}.pt", key),
+                    checkpoint=Checkpoint(Kept(checkpoints), name, key),
                     device=device,
                 )
             )
@@ -194,13 +195,12 @@ def plan(
 
 def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.ndarray) -> np.ndarray:
     """[N, classes] float32 from the store's votes."""
-    votes = store.votes
-    if votes is None:
+    if not store.categories:
         raise StoreError(
-            f"{store.path}: holds no votes, which train.targets votes needs; make it again with "
-            "`dvc repro store`, or set train.targets to majority"
+            f"{store.path}: its corpus has no votes, which train.targets votes needs; set "
+            "train.targets to majority"
         )
-    return scheme.distribution(votes.group["values"][:], votes.names, classes)
+    return scheme.distribution(store.votes, store.categories, classes)
 
 
 def describe(jobs: list[Job]) -> str:
@@ -241,10 +241,7 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
     if left:
         _train(left, parallel)
     print(f"computed {len(left)}, kept {len(jobs) - len(left)} models")
-    present = {job.checkpoint.path for job in jobs}
-    for path in jobs[0].checkpoint.path.parent.iterdir():
-        if path not in present:
-            path.unlink()
+    jobs[0].checkpoint.kept.forget([job.checkpoint.name for job in jobs])
 
 
 def _train(jobs: list[Job], parallel: int) -> None:
@@ -287,14 +284,14 @@ def train_fold(job: Job) -> None:
     """
     name = job.curves.name.replace("-", " ")
     with FeatureStore(job.store) as store:
-        examples = Examples(store, job.model, job.train.max_steps)
+        dataset = of_model(store, job.model, job.train.max_steps)
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
         development = np.array([store.row_of[utterance] for utterance in job.fold.development])
 
         # different seeds per fold, and for the weights and the order of the batches
         initial, order = np.random.SeedSequence([job.seed, job.fold.number]).generate_state(2)
         torch.manual_seed(int(initial))
-        classifier = build(examples, job.model, job.train.max_steps, job.classes, train)
+        classifier = build(dataset, job.model, job.train.max_steps, job.classes, train)
         with (
             Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live,
             tqdm(
@@ -314,7 +311,7 @@ def train_fold(job: Job) -> None:
             try:
                 fit(
                     classifier,
-                    examples,
+                    dataset,
                     train,
                     development,
                     truth=job.truth,
@@ -331,21 +328,21 @@ def train_fold(job: Job) -> None:
 
 
 def build(
-    examples: Examples,
+    dataset: StoreDataset,
     settings: params.Model,
     max_steps: params.MaxSteps,
     classes: list[str],
     train: np.ndarray,
 ) -> Classifier:
     """A fresh classifier whose input layers know the training part's statistics and vectors."""
-    classifier = Classifier(settings, examples.widths, examples.vocabularies, classes, max_steps)
-    classifier.identities = examples.identities
+    classifier = Classifier(settings, dataset.widths, dataset.vocabularies, classes, max_steps)
+    classifier.identities = dataset.identities
     for name, layer in classifier.inputs.items():  # by stream
         if isinstance(layer, Standardise):
-            mean, deviation = examples.statistics(name, train)
+            mean, deviation = dataset.statistics(name, train)
             layer.mean.copy_(torch.from_numpy(mean))
             layer.deviation.copy_(torch.from_numpy(deviation))
         elif isinstance(layer, nn.Embedding):
             with torch.no_grad():
-                layer.weight.copy_(torch.from_numpy(examples.streams[name].vectors))
+                layer.weight.copy_(torch.from_numpy(dataset.stream(name).vectors))
     return classifier

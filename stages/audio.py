@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pipeline import compute, params, weights
 from pipeline.corpus.table import read_table
+from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context
-from pipeline.features.modality import Modality
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -17,16 +17,14 @@ def main() -> None:
     settings = params.load()
     streams = settings.audio.streams
     weights.check(INTERIM / "weights/audio.json", streams)
-    table = read_table(INTERIM / "audio.csv")
-    context = Context(Path(settings.corpus.root), "cpu", settings.audio)
     extract(
-        Modality("audio", streams, context, table),
-        table,
-        parts=INTERIM / "audio.parts",
-        output=INTERIM / "audio.h5",
-        report=INTERIM / "audio.json",
+        "audio",
+        streams,
+        from_table(read_table(INTERIM / "audio.csv")),
+        Context(Path(settings.corpus.root), "cpu", settings.audio),
+        kept=INTERIM / "kept/features" / settings.corpus.name / "audio",
+        output=Path("data/features") / settings.corpus.name / "audio",
         workers=compute.processes(settings.compute.workers),
-        description="audio",
     )
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     rows.run(
         key,
         settings,
-        store=Path(f"data/features/{settings.corpus.name}.h5"),
+        store=Path("data/features", settings.corpus.name),
         lists=LISTS,
         parts=PARTS / key,
         output=RESULTS / key,

@@ -16,7 +16,7 @@ def main() -> None:
     settings = params.load()
     evaluation.check_parameters(MODELS, settings)
     looked = RESULTS / "attention.h5"
-    with FeatureStore(f"data/features/{settings.corpus.name}.h5") as store:
+    with FeatureStore(Path("data/features", settings.corpus.name)) as store:
         device = compute.device(settings.compute.device)
         predictions = evaluation.test_folds(store, MODELS, device)
         predictions.to_csv(RESULTS / "predictions.csv", index=False, lineterminator="\n")

@@ -1,56 +1,41 @@
-"""Stage `store`: the utterance table, the votes and all features in one HDF5 file."""
+"""Stage `store`: `store.h5`, once the streams agree with the utterance table and each other."""
 
-import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from pipeline import external, params
+import pandas as pd
+
+from pipeline import params
 from pipeline.corpus import votes
 from pipeline.corpus.table import read_table
+from pipeline.features import former
 from pipeline.store import describing, writing
 from stages import run
 
 INTERIM = Path("data/interim")
-EXTERNAL = Path("data/external")
 
 
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    output = Path("data/features") / f"{settings.corpus.name}.h5"
+    folder = Path("data/features") / settings.corpus.name
+    streams = {name: list(getattr(settings, name).streams) for name in params.FEATURES}
     table, raters = read_table(INTERIM / "utterances.csv"), read_table(INTERIM / "votes.csv")
-    streams = {
-        name: stream
-        for group in params.FEATURES
-        for name, stream in getattr(settings, group).streams.items()
-    }
-    with TemporaryDirectory(dir=INTERIM, prefix="external-") as folder:
-        paths = [INTERIM / f"{name}.h5" for name in params.FEATURES]
-        for name in settings.store.external:
-            # named so that it cannot pass for a modality
-            paths.append(Path(folder) / f"external-{name}.h5")
-            source = external.find(EXTERNAL, name)
-            found = external.convert(source, name, table["utterance"].tolist(), paths[-1])
-            if found.missing:
-                print(
-                    f"{source}: lacks {len(found.missing)} of {len(table)} utterances, such as "
-                    f"{found.missing[0]}"
-                )
-        writing.assemble(
-            table,
-            raters,
-            paths,
-            output,
-            corpus=settings.corpus.name,
-            parameters=settings.features(),
-            storage=writing.Storage(settings.text.include_text, streams),
-        )
+    ids = table["utterance"].tolist()
+    counts = pd.DataFrame(votes.count(ids, raters), columns=list(votes.CODES))
+    writing.write_table(
+        folder,
+        table,
+        counts.assign(utterance=ids),
+        streams,
+        corpus=settings.corpus.name,
+        include_text=settings.text.include_text,
+    )
     for word, count in votes.unknown(raters).items():
         print(f"votes: {word!r} is no category of the release; counted {count} times as other")
-    print(describing.describe(output))
-    # kept until now, since DVC has recorded the features that were made of them
-    for name in params.FEATURES:
-        shutil.rmtree(INTERIM / f"{name}.parts", ignore_errors=True)
+    print(describing.describe(folder))
+    # DVC has recorded the streams by now, perhaps as copies: features lie on the disk once
+    for modality in streams:
+        former.share(INTERIM / "kept/features" / settings.corpus.name / modality, folder / modality)
 
 
 if __name__ == "__main__":

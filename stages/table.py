@@ -15,7 +15,7 @@ def main() -> None:
     """Write the table in the repository's root."""
     settings = params.load()
     listed = rows.read(FOLDER / "rows.yaml")
-    store = Path(f"data/features/{settings.corpus.name}.h5")
+    store = Path("data/features", settings.corpus.name)
     found = table.results(listed, settings, RESULTS, store)
     figures = table.published(FOLDER / "published.csv", listed)
     built = table.build(found, listed.reference, figures)

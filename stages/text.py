@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pipeline import compute, params, weights
 from pipeline.corpus.table import read_table
+from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context
-from pipeline.features.modality import Modality
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -18,16 +18,16 @@ def main() -> None:
     streams = settings.text.streams
     weights.check(INTERIM / "weights/text.json", streams)
     device = compute.device(settings.compute.device)
-    table = read_table(INTERIM / "text.csv")
-    context = Context(Path(settings.corpus.root), str(device), settings.text)
     extract(
-        Modality("text", streams, context, table),
-        table,
-        parts=INTERIM / "text.parts",
-        output=INTERIM / "text.h5",
-        report=INTERIM / "text.json",
-        workers=1,  # batches of a network use every core, or the GPU
-        description="text",
+        "text",
+        streams,
+        from_table(read_table(INTERIM / "text.csv")),
+        Context(Path(settings.corpus.root), str(device), settings.text),
+        kept=INTERIM / "kept/features" / settings.corpus.name / "text",
+        output=Path("data/features") / settings.corpus.name / "text",
+        # batches of a network use every core, or the GPU
+        workers=1,
+        include_text=settings.text.include_text,
     )
 
 

@@ -16,7 +16,7 @@ def main() -> None:
     settings = params.load()
     device = compute.device(settings.compute.device).type
     jobs = training.plan(
-        Path(f"data/features/{settings.corpus.name}.h5"),
+        Path("data/features", settings.corpus.name),
         settings,
         lists=LISTS,
         models=MODELS,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pipeline import compute, params, weights
 from pipeline.corpus.table import read_table
+from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context
-from pipeline.features.modality import Modality
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -18,17 +18,15 @@ def main() -> None:
     streams = settings.visual.streams
     weights.check(INTERIM / "weights/visual.json", streams)
     device = compute.device(settings.compute.device)
-    table = read_table(INTERIM / "visual.csv")
-    context = Context(Path(settings.corpus.root), str(device), settings.visual)
     extract(
-        Modality("visual", streams, context, table),
-        table,
-        parts=INTERIM / "visual.parts",
-        output=INTERIM / "visual.h5",
-        report=INTERIM / "visual.json",
+        "visual",
+        streams,
+        from_table(read_table(INTERIM / "visual.csv")),
+        Context(Path(settings.corpus.root), str(device), settings.visual),
+        kept=INTERIM / "kept/features" / settings.corpus.name / "visual",
+        output=Path("data/features") / settings.corpus.name / "visual",
         # processes with a thread each share cores best; a GPU belongs to one
         workers=compute.processes(settings.compute.workers) if device.type == "cpu" else 1,
-        description="visual",
     )
 
 

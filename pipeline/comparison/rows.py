@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluation, params, training
-from pipeline.filesystem import sha256
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
 
@@ -179,12 +178,13 @@ def run(
     training.train_folds(jobs, parallel)
     with FeatureStore(store) as opened:
         predictions = evaluation.test_folds(opened, models, torch.device(device))
+        content = opened.sha256
     record = {
         **description(key, settings),
         "label": settings.model.label,
         "classes": jobs[0].classes,
         "parameters": jobs[0].parameters,
-        "store": sha256(store),
+        "store": content,
     }
     output.mkdir(parents=True, exist_ok=True)
     predictions.to_csv(output / "predictions.csv", index=False, lineterminator="\n")

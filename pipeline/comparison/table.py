@@ -13,9 +13,8 @@ import pandas as pd
 
 from pipeline import InputError, evaluation, params, significance
 from pipeline.comparison import rows
-from pipeline.filesystem import sha256
 from pipeline.store import FeatureStore
-from pipeline.store.hashing import identity
+from pipeline.store.identity import identity
 
 TESTED = {"weighted_accuracy": "", "unweighted_accuracy": "_unweighted"}
 """The figures that are tested, and what the names of their columns end with."""
@@ -35,7 +34,7 @@ class Result:
     ----------
     record
         ``row.json`` of :func:`pipeline.comparison.rows.run`, but ``store`` is its identity,
-        :func:`pipeline.store.hashing.identity`.
+        :func:`pipeline.store.identity.identity`.
     predictions
         ``predictions.csv``.
     """
@@ -104,8 +103,7 @@ def results(
                 )
         found[key] = Result(record, predictions)
     with FeatureStore(store) as opened:
-        origin = identity(opened.file)
-    content = sha256(store)
+        origin, content = identity(opened), opened.sha256
     for key, result in found.items():
         if result.record["store"] != content:
             raise ComparisonError(

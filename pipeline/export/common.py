@@ -66,10 +66,10 @@ def divide(
 
 
 def of_kind(store: FeatureStore, kind: str, name: str) -> Stream:
-    """The stream, which must have steps, or one row an utterance for prosody."""
+    """The stream, which must have steps, or one row per utterance for prosody."""
     stream = store.stream(name)
     if stream.is_sequence == (kind == "prosody"):
-        has = "steps" if stream.is_sequence else "one row an utterance"
+        has = "steps" if stream.is_sequence else "one row per utterance"
         raise ExportError(
             f"--streams {kind}={name}: {name} has {has}; name another stream, or {kind}=none"
         )
@@ -121,14 +121,17 @@ def write_padded(
 def write_rows(
     stream: Stream, rows: np.ndarray, path: Path, progress: str, statistics: Statistics | None
 ) -> None:
-    """Write [N, P] of an utterance-level stream; with `statistics` values are standardised."""
+    """Write [N, P] of an utterance-level stream; with `statistics` values are standardised.
+
+    An utterance without values gets zeros.
+    """
     with path.open("wb") as file:
         write_header(file, (len(rows), stream.width), np.dtype(np.float32))
         for row in tqdm(rows, progress, unit="utt"):
             found = stream[row]
             if statistics is not None:
                 found = statistics.standardise(found)
-            file.write(found.astype(np.float32).data)
+            file.write(np.nan_to_num(found.astype(np.float32)).data)
 
 
 def write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:

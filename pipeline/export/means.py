@@ -57,4 +57,4 @@ def _mean(stream: Stream, row: int) -> list[str]:
         if not len(found):
             return [""] * stream.width
         found = found.mean(axis=0, dtype=np.float64)
-    return [f"{value:.9g}" for value in found]
+    return ["" if np.isnan(value) else f"{value:.9g}" for value in found]

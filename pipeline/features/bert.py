@@ -81,7 +81,7 @@ class Bert(Extractor):
         own = {"device": device_kind(context), "batch_size": self.batch_size}
         return super().provenance(context) | own
 
-    def prepare(self, texts: Sequence[str], context: Context) -> State:
+    def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         """``vocabulary``: all tokens of the tokenizer, by id.
 
         Raises

@@ -1,345 +1,298 @@
-"""Extraction dialog by dialog, resumable after a kill, in any number of processes.
+"""Extraction of the streams of one modality: incremental, and resumable after a kill.
 
-Each finished dialog is a part file named by its dialog and keyed by all that decides its values:
-the extractor's identity, the table's rows, size and modification time of its media. A run
-that starts again computes only the parts that lack or have another key, then joins all of them in
-the table's order, so its final bytes equal those of an uninterrupted run.
+Work is a list of tasks, each a dialog, or a fixed group of dialogs that are read together, with all
+streams that lack it. A task keeps what it has computed as one file per stream and dialog. Once all
+are there, they are joined with what the last stream file holds already, in the order of the table.
+So the bytes are those of an uninterrupted run, whatever was kept, in any order, in any number of
+processes.
 
-The parts outlive the run: DVC deletes a stage's outputs before it runs the stage again, so a kill
-between the last byte and DVC's own record of it would cost everything. The stage `store`, which
-runs after that record, removes them.
+What has the same key (:mod:`pipeline.features.planning`) is taken over once its checksums have been
+compared, and the rest is computed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import zipfile
-import zlib
-from collections.abc import Iterator
+import io
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.compute import start_worker
-from pipeline.filesystem import lock, unreadable
-from pipeline.hdf5 import SCHEMA_VERSION, reading, remove_remains, write_strings, writing
-from pipeline.space import full_disk_reported, reserved
-
-Arrays = dict[str, np.ndarray]
-Layout = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type by dataset
-
-_REMEDY = "make room and start again: every finished dialog is kept in"
+from pipeline.corpus.utterance import Utterance
+from pipeline.features.extractor import Context, Extractor, Steps
+from pipeline.features.former import Former, publish
+from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
+from pipeline.features.stream import Stream
+from pipeline.features.streamfile import Header, write
+from pipeline.hdf5 import reading
+from pipeline.space import FullDiskError, readable
+from pipeline.system.kept import Kept, alone
 
 
 @dataclass(frozen=True)
-class Problem:
-    """An utterance whose features are missing or cut, and why."""
+class Task:
+    """Some dialogs that are read together, and the streams that lack them."""
 
-    utterance: str
-    reason: str
+    dialogs: Dialogs
+    plans: Sequence[Plan]
+    context: Context
+    kept: Path
 
-
-class Extractor(Protocol):
-    """Turns the rows of one dialog into arrays; picklable, heavy state built on first use.
-
-    Arrays are named by their place in the store: ``<stream>/values`` ([sum of T, D] float32, or
-    [n, P] for an utterance-level stream), ``<stream>/lengths`` ([n] int64; sequence streams only)
-    and ``<stream>/<other>`` ([sum of T], aligned with the steps).
-    """
-
-    def identity(self) -> dict[str, Any]:
-        """All that decides the values, as JSON: parameters, versions, hashes of weights."""
-
-    def sources(self, rows: pd.DataFrame) -> list[Path]:
-        """The media files that `rows` are read from; they may be missing."""
-
-    def dialog(self, rows: pd.DataFrame) -> tuple[Arrays, list[Problem]]:
-        """Features of all utterances of one dialog, in the rows' order."""
-
-    def constants(self) -> Arrays:
-        """Datasets of the whole corpus, such as a vocabulary."""
+    @property
+    def utterances(self) -> int:
+        """How many."""
+        return sum(map(len, self.dialogs.values()))
 
 
 def extract(
-    extractor: Extractor,
-    table: pd.DataFrame,
+    modality: str,
+    streams: Mapping[str, Extractor],
+    utterances: Sequence[Utterance],
+    context: Context,
     *,
-    parts: Path,
+    kept: Path,
     output: Path,
-    report: Path,
     workers: int = 1,
-    description: str = "extract",
+    include_text: bool = True,
 ) -> None:
-    """Write the features of all utterances of `table` to `output` and its problems to `report`.
+    """Write one file per stream into a folder.
 
     Parameters
     ----------
-    extractor
-        The modality's extractor.
-    table
-        One row an utterance, sorted by id; needs the columns ``utterance`` and ``dialog``.
-    parts
-        Folder of finished dialogs; kept at the end too, until its owner deletes it.
-    output, report
-        An HDF5 file in the layout of :mod:`pipeline.store`, and a JSON file with counts.
+    modality
+        The group of ``params.yaml``, for messages.
+    streams
+        The extractors, by stream.
+    utterances
+        All of the corpus, those of a dialog one after the other.
+    context
+        Where they run.
+    kept
+        Folder of what outlives the run: the last file of each stream, and finished dialogs.
+    output
+        The folder ``data/features/<corpus>/<modality>``.
     workers
         Processes; with 1 everything runs in this one.
-    description
-        Label of the progress bar.
+    include_text
+        Whether files spell words.
 
     Raises
     ------
     InputError
-        If the utterances of a dialog are not consecutive in `table`, or there are none; if another
-        run writes the same parts; if the disk is full, with what is needed. All finished dialogs
-        are kept.
+        If the utterances of a dialog are not consecutive, or there are none; if another run writes
+        the same; if the disk is full, with what is needed. All finished dialogs are kept.
     """
-    dialogs = _dialogs(table)
-    parts.mkdir(parents=True, exist_ok=True)
-    with _alone(parts):
-        identity = extractor.identity()
-        keys = {dialog: _key(identity, extractor, rows) for dialog, rows in dialogs.items()}
-        paths = {dialog: parts / f"{dialog}.npz" for dialog in dialogs}
-        todo = [dialog for dialog in dialogs if _read_key(paths[dialog]) != keys[dialog]]
-
-        left = sum(len(dialogs[dialog]) for dialog in todo)
-        done = len(table) - left
-        with tqdm(total=len(table), initial=done, desc=description, unit="utt") as bar:
-            for dialog, arrays, problems in _compute(extractor, dialogs, todo, workers):
-                rows = len(dialogs[dialog])
-                size = sum(array.nbytes for array in arrays.values())
-                # of the parts to come, and of all utterances in the joined file
-                needed = size * (left + len(table)) // rows
-                with full_disk_reported(parts, needed, f"{_REMEDY} {parts}"):
-                    _write_part(paths[dialog], keys[dialog], arrays, problems)
-                bar.update(rows)
-                left -= rows
-
-        ordered = [paths[dialog] for dialog in dialogs]
-        _join(ordered, table["utterance"].tolist(), identity, extractor.constants(), output)
-        _write_report(ordered, table, output, report)
-
-
-@contextmanager
-def _alone(parts: Path) -> Iterator[None]:
-    """Keep other runs from writing `parts`, where the file system has locks."""
-    with parts.with_name(f"{parts.name}.lock").open("w") as file:
-        try:
-            if not lock(file):
-                print(f"{parts}: has no lock on this file system; let no other run write it")
-        except BlockingIOError:
-            raise InputError(
-                f"{parts}: another run is writing it; wait until that has ended, then start again"
-            ) from None
-        yield
+    dialogs = dialogs_of(utterances)
+    with alone(kept):
+        plans = [
+            plan(modality, name, extractor, dialogs, context, include_text=include_text)
+            for name, extractor in streams.items()
+        ]
+        with ExitStack() as stack:
+            formers = {
+                each.name: stack.enter_context(Former(kept / f"{each.name}.h5", each))
+                for each in plans
+            }
+            missing = {each.name: _missing(each, formers[each.name], kept) for each in plans}
+            _check_room(formers, missing, dialogs, kept)
+            _run(_tasks(plans, missing, dialogs, context, kept), modality, workers)
+            for each in plans:
+                former = formers[each.name]
+                if not former.is_whole:
+                    _join(each, former, dialogs, kept)
+        output.mkdir(parents=True, exist_ok=True)
+        publish([each.name for each in plans], kept, output)
+        for each in plans:
+            count = len(missing[each.name])
+            print(f"{each.name}: computed {count}, kept {len(dialogs) - count} dialogs")
+            _report_problems(output / f"{each.name}.h5", len(utterances))
 
 
-def _dialogs(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of each dialog, in the table's order."""
-    dialogs = {str(name): rows for name, rows in table.groupby("dialog", sort=False)}
-    joined = [utterance for rows in dialogs.values() for utterance in rows["utterance"]]
-    if not joined:
-        raise InputError("the table has no utterance; check data/interim/parse.json")
-    if joined != table["utterance"].tolist():
-        raise InputError("the utterances of a dialog are not consecutive; sort the table by id")
-    return dialogs
+def _missing(plan: Plan, former: Former, kept: Path) -> list[str]:
+    """The dialogs of a stream that neither its last file nor a killed run has."""
+    done = Kept(kept / plan.name)
+    return [
+        dialog
+        for dialog, key in plan.keys.items()
+        if dialog not in former.rows and done.load(dialog, key) is None
+    ]
 
 
-def _key(identity: dict[str, Any], extractor: Extractor, rows: pd.DataFrame) -> str:
-    """Digest of all that decides one dialog's values."""
-    media = []
-    for path in extractor.sources(rows):
-        try:
-            stat = path.stat()
-            media.append([path.name, stat.st_size, stat.st_mtime_ns])
-        except OSError:  # the extractor says why it cannot be read
-            media.append([path.name])
-    key = json.dumps([identity, rows.to_csv(index=False), media], sort_keys=True)
-    return hashlib.sha256(key.encode()).hexdigest()
+def _check_room(
+    formers: Mapping[str, Former], missing: Mapping[str, list[str]], dialogs: Dialogs, kept: Path
+) -> None:
+    """Ask for the room of the files to come before hours of work, where the last ones tell it.
+
+    Raises
+    ------
+    FullDiskError
+        If it is not there: a stream file is written beside the last one, from its finished dialogs.
+    """
+    total = sum(map(len, dialogs.values()))
+    needed = 0
+    for name, former in formers.items():
+        if not former.is_whole:
+            share = sum(len(dialogs[dialog]) for dialog in missing[name]) / total
+            needed += int(former.size * (1 + share))
+    free = shutil.disk_usage(kept).free
+    if needed > free:
+        raise FullDiskError(
+            f"{kept}: about {readable(needed)} are needed to write the streams anew beside the "
+            f"last ones, and {readable(free)} are free; make room and start again"
+        )
 
 
-def _compute(
-    extractor: Extractor, dialogs: dict[str, pd.DataFrame], todo: list[str], workers: int
-) -> Iterator[tuple[str, Arrays, list[Problem]]]:
-    """The features of each dialog in `todo`, as they are finished."""
-    if workers == 1 or len(todo) < 2:
-        for dialog in todo:
-            yield dialog, *extractor.dialog(dialogs[dialog])
+def _tasks(
+    plans: Sequence[Plan],
+    missing: Mapping[str, list[str]],
+    dialogs: Dialogs,
+    context: Context,
+    kept: Path,
+) -> list[Task]:
+    """One task for all streams that lack the same dialogs and read them together."""
+    wanted: dict[tuple[str, ...], list[Plan]] = {}
+    for each in plans:
+        for group in dict.fromkeys(each.groups[dialog] for dialog in missing[each.name]):
+            wanted.setdefault(group, []).append(each)
+    return [
+        Task({dialog: dialogs[dialog] for dialog in group}, lacking, context, kept)
+        for group, lacking in wanted.items()
+    ]
+
+
+def _run(tasks: list[Task], modality: str, workers: int) -> None:
+    """Run all tasks, in this process or in several."""
+    with tqdm(total=sum(task.utterances for task in tasks), desc=modality, unit="utt") as bar:
+        for task in _finished(tasks, workers):
+            bar.update(task.utterances)
+
+
+def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
+    if workers == 1 or len(tasks) < 2:
+        for task in tasks:
+            run(task)
+            yield task
         return
     # spawned, not forked: a child of a process with OpenMP threads can hang
     pool = ProcessPoolExecutor(
-        min(workers, len(todo)), get_context("spawn"), initializer=start_worker
+        min(workers, len(tasks)), get_context("spawn"), initializer=start_worker
     )
+    # longest first, so that the last one does not hold up the end
+    ordered = sorted(tasks, key=lambda task: -task.utterances)
     try:
-        futures = {pool.submit(extractor.dialog, dialogs[dialog]): dialog for dialog in todo}
+        futures = {pool.submit(run, task): task for task in ordered}
         for future in as_completed(list(futures)):
-            # popped, so that a finished dialog's arrays are freed once they are written
-            yield futures.pop(future), *future.result()
+            future.result()
+            yield futures.pop(future)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _write_part(path: Path, key: str, arrays: Arrays, problems: list[Problem]) -> None:
-    text = json.dumps([asdict(problem) for problem in problems])
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, key=np.array(key), problems=np.array(text), **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def run(task: Task) -> None:
+    """Compute the dialogs of a task and keep them, one file per stream and dialog."""
+    together = [utterance for members in task.dialogs.values() for utterance in members]
+    for each in task.plans:
+        steps = iter(each.extractor.extract(together, each.state, task.context))
+        done = Kept(task.kept / each.name)
+        for dialog, members in task.dialogs.items():
+            content = _packed(each.extractor, [next(steps) for _ in members])
+            done.save(dialog, each.keys[dialog], content)
 
 
-def _read_key(path: Path) -> str | None:
-    """The key of a finished part; None if it is missing or damaged.
-
-    Raises
-    ------
-    InputError
-        If the system does not let read it, since what it holds is not to be computed again.
-    """
-    try:
-        with np.load(path) as part:
-            return str(part["key"])
-    except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
-    except OSError as error:
-        raise InputError(
-            f"{unreadable(path, error)}; or delete it, and its dialog is computed again"
-        ) from error
-
-
-def _join(
-    parts: list[Path], ids: list[str], identity: dict[str, Any], constants: Arrays, output: Path
-) -> None:
-    """Write all parts, one at a time, as one file in the store's layout."""
-    shapes, lengths = _measure(parts)
-    needed = _size(shapes, lengths, ids, identity, constants)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    remove_remains(output)
-    remedy = f"{_REMEDY} {parts[0].parent}"
-    with (
-        full_disk_reported(output, needed, remedy),
-        writing(output) as file,
-        reserved(file, needed),
-    ):
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["extractor"] = json.dumps(identity, sort_keys=True)
-        write_strings(file, "utterances/id", ids)
-        for stream, values in sorted(lengths.items()):
-            file[f"{stream}/offsets"] = np.concatenate([[0], np.cumsum(values)]).astype(np.int64)
-        for name, (shape, dtype) in sorted(shapes.items()):
-            file.create_dataset(name, shape=shape, dtype=dtype)
-        for name, array in sorted(constants.items()):
-            if array.dtype.kind in "UO":
-                write_strings(file, name, array.tolist())
-            else:
-                file[name] = array
-        start = dict.fromkeys(shapes, 0)
-        for path in parts:
-            with _opened(path) as part:
-                for name in shapes:
-                    array = part[name]
-                    file[name][start[name] : start[name] + len(array)] = array
-                    start[name] += len(array)
-
-
-def _size(
-    shapes: Layout,
-    lengths: dict[str, np.ndarray],
-    ids: list[str],
-    identity: dict[str, Any],
-    constants: Arrays,
-) -> int:
-    """Bytes that the joined file takes at most."""
-    values = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
-    offsets = sum(8 * (len(array) + 1) for array in lengths.values())
-    strings = [ids, *(array.tolist() for array in constants.values() if array.dtype.kind in "UO")]
-    texts = sum(
-        len(text) * max((len(str(s).encode()) for s in text), default=1) for text in strings
+def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:
+    """The features of a dialog as the bytes of an NPZ file."""
+    sequence = extractor.kind != "utterance"
+    join = np.concatenate if sequence else np.stack
+    columns = {"values": join([step.values for step in steps])}
+    for name in ("times", "tokens"):
+        given = [array for step in steps if (array := getattr(step, name)) is not None]
+        if given:
+            columns[name] = np.concatenate(given)
+    lengths = [len(step.values) if sequence else 1 for step in steps]
+    problems = [(position, step.problem) for position, step in enumerate(steps) if step.problem]
+    content = io.BytesIO()
+    np.savez(
+        content,
+        allow_pickle=False,
+        lengths=np.array(lengths, np.int64),
+        problem_rows=np.array([position for position, _ in problems], np.int64),
+        problems=np.array([reason for _, reason in problems], np.str_),
+        **columns,
     )
-    numbers = sum(array.nbytes for array in constants.values() if array.dtype.kind not in "UO")
-    # of HDF5 itself: headers and groups, well under 4 KiB a dataset
-    own = 4096 * (4 + len(shapes) + len(lengths) + len(constants)) + 2 * len(json.dumps(identity))
-    return values + offsets + texts + numbers + own
+    return content.getbuffer()
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A finished part, to read.
+def _join(plan: Plan, former: Former, dialogs: Dialogs, kept: Path) -> None:
+    """Write a stream's file from what its last file and the finished dialogs hold."""
+    done = Kept(kept / plan.name)
+    lengths: list[np.ndarray] = []
+    problems: list[tuple[int, str]] = []
+    columns: dict[str, Any] = {}
+    first = 0
+    for dialog, members in dialogs.items():
+        if dialog in former.rows:
+            own, its = former.facts(dialog)
+            arrays = former.read(dialog) if not columns else {}
+        else:
+            arrays = _unpacked(done, dialog, plan.keys[dialog])
+            own = arrays.pop("lengths")
+            reasons = arrays.pop("problems").tolist()
+            its = list(zip(arrays.pop("problem_rows").tolist(), reasons, strict=True))
+        lengths.append(own)
+        problems += [(first + position, reason) for position, reason in its]
+        columns = columns or {name: (a.dtype, a.shape[1:]) for name, a in arrays.items()}
+        first += len(members)
+    header = Header(
+        attributes=plan.attributes,
+        utterances=[utterance.id for members in dialogs.values() for utterance in members],
+        lengths=np.concatenate(lengths),
+        columns=columns,
+        dialogs={dialog: len(members) for dialog, members in dialogs.items()},
+        keys=list(plan.keys.values()),
+        problems=problems,
+        state=plan.state,
+        is_sequence=plan.extractor.kind != "utterance",
+        dtype=plan.extractor.dtype,
+        compression=plan.extractor.compression,
+        include_text=plan.include_text,
+    )
+    write(
+        former.path,
+        header,
+        (
+            former.read(dialog)
+            if dialog in former.rows
+            else _unpacked(done, dialog, plan.keys[dialog])
+            for dialog in dialogs
+        ),
+    )
 
-    Raises
-    ------
-    InputError
-        If the disk has lost some of it; the part is then deleted.
-    """
-    try:
-        with np.load(path) as part:
-            yield part
-    except (zipfile.BadZipFile, zlib.error):
-        path.unlink()
+
+def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:
+    content = done.load(dialog, key)
+    if content is None:
         raise InputError(
-            f"{path}: was damaged on the disk and has been deleted; start again, which computes "
-            "this dialog anew and keeps the others"
-        ) from None
+            f"{done.path(dialog)}: the disk has damaged or lost it since it was written; start "
+            "again, which computes this dialog anew and keeps the others"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
-def _measure(parts: list[Path]) -> tuple[Layout, dict[str, np.ndarray]]:
-    """Shape and type of each joined dataset, and the lengths of each sequence stream."""
-    rows: dict[str, int] = {}
-    kinds: Layout = {}
-    lengths: dict[str, list[np.ndarray]] = {}
-    for path in parts:
-        with _opened(path) as part:
-            for name in part.files:
-                stream, _, kind = name.partition("/")
-                if kind == "lengths":
-                    lengths.setdefault(stream, []).append(part[name])
-                elif kind:
-                    shape, dtype = _header(part, name)
-                    rows[name] = rows.get(name, 0) + shape[0]
-                    kinds[name] = (shape[1:], dtype)
-    shapes = {name: ((rows[name], *tail), dtype) for name, (tail, dtype) in kinds.items()}
-    return shapes, {stream: np.concatenate(arrays) for stream, arrays in lengths.items()}
-
-
-def _header(part: Any, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array in a part, without reading its values."""
-    with part.zip.open(f"{name}.npy") as file:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return shape, dtype
-
-
-def _write_report(parts: list[Path], table: pd.DataFrame, output: Path, report: Path) -> None:
-    """Counts of the finished file and every problem with its reason."""
-    problems: list[dict[str, str]] = []
-    for path in parts:
-        with _opened(path) as part:
-            problems += json.loads(str(part["problems"]))
-    with reading(output) as file:
-        streams = {
-            name: {
-                "steps": int(group["offsets"][-1]),
-                "empty": int((np.diff(group["offsets"][:]) == 0).sum()),
-            }
-            for name, group in file.items()
-            if "offsets" in group
-        }
-    content = {"utterances": len(table), "streams": streams, "problems": problems}
-    partial = report.with_name(f".{report.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(report)
-    if problems:
-        concerned = {problem["utterance"] for problem in problems}  # some by several streams
-        print(f"{len(concerned)} of {len(table)} utterances have problems; see {report}")
+def _report_problems(path: Path, total: int) -> None:
+    with reading(path) as file:
+        found = len(Stream(path.stem, file).problems)
+    if found:
+        print(
+            f"{path.stem}: {found} of {total} utterances have problems; `python -m pipeline.store "
+            f"problems {path}` lists them"
+        )

@@ -28,7 +28,7 @@ from pipeline.corpus.utterance import Utterance
 from pipeline.paramtypes import Group, own_paths
 
 State = Mapping[str, np.ndarray]
-"""What an extractor learns from the texts of a whole corpus, such as a vocabulary; by name."""
+"""What an extractor learns from a whole corpus, such as a vocabulary; by name."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Steps:
         [T, D] float32; [T] int32 token ids, rows of the state's ``vectors``; or [P] float32, of
         NaN where there is nothing to measure.
     times
-        [T] seconds in the dialog of each step; None where the stream states none.
+        [T] seconds in the utterance, the middle of what each step sees; None where the stream
+        states none.
     tokens
         [T] int32, rows of the stream's ``vocabulary``; None where steps are no tokens.
     problem
@@ -124,8 +125,8 @@ class Extractor(Group):
         """
         return {}
 
-    def prepare(self, texts: Sequence[str], context: Context) -> State:
-        """What needs the texts of the whole corpus."""
+    def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
+        """What needs the whole corpus, such as a vocabulary."""
         return {}
 
     @abstractmethod

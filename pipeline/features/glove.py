@@ -53,7 +53,7 @@ class Glove(Extractor):
         require(path)
         return weights.hashes("vectors", [path])
 
-    def prepare(self, texts: Sequence[str], context: Context) -> State:
+    def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         """``vocabulary`` [V] and ``vectors`` [V, D] of the words of all texts; see :func:`select`.
 
         Raises
@@ -62,7 +62,8 @@ class Glove(Extractor):
             If the file cannot be used, or has none of the words.
         """
         marks = context.shared.marks
-        tokens = {token for text in texts for token in tokenise(normalise(text, marks))}
+        texts = (normalise(utterance.text, marks) for utterance in utterances)
+        tokens = {token for text in texts for token in tokenise(text)}
         words, vectors = select(Path(self.vectors), tokens)
         return {"vocabulary": np.array(words), "vectors": vectors}
 

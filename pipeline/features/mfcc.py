@@ -56,11 +56,11 @@ class Mfcc(Extractor):
         """Frames of each utterance; none without a usable recording."""
         rate = context.shared.sampling_rate
         found = []
-        for utterance, signal, problem in recording.signals(utterances, context.root, rate):
+        for _, signal, problem in recording.signals(utterances, context.root, rate):
             values = np.zeros((0, 3 * self.coefficients), np.float32)
             if len(signal):
                 values = self.compute(signal, rate)
-            times = utterance.start + self.step * np.arange(len(values)) + self.window / 2
+            times = self.step * np.arange(len(values)) + self.window / 2
             found.append(Steps(values, times, problem=problem))
         return found
 

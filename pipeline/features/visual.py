@@ -81,7 +81,7 @@ class Torchvision(Extractor):
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """Embeddings of each utterance's frames, with their presentation times."""
+        """Embeddings of each utterance's frames, with the times at which they are presented."""
         embedder = self.embedder(context.device)
         nothing = np.zeros((0, embedder.size), np.float32)
         visual = context.shared
@@ -96,10 +96,12 @@ class Torchvision(Extractor):
             for row, step in zip(members, embedded, strict=True):
                 found[row], reasons[row] = step, f"{path} {ending}"
         result = []
-        for clip, (values, times), reason in zip(clips, found, reasons, strict=True):
+        for utterance, clip, (values, times), reason in zip(
+            utterances, clips, found, reasons, strict=True
+        ):
             got, wanted = len(times), len(clip.times)
             problem = f"{got} of {wanted} frames: {reason}" if got < wanted else ""
-            result.append(Steps(values, times, problem=problem))
+            result.append(Steps(values, times - utterance.start, problem=problem))
         return result
 
     def _embed(

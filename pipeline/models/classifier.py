@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import InputError, params
-from pipeline.batches import Batch, Examples
 from pipeline.filesystem import unreadable
 from pipeline.models.encoders import Hopping
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
+from pipeline.store.batches import Batch, StoreDataset, of_model
 from pipeline.system.values import differences
 
 
@@ -132,12 +132,12 @@ class Classifier(nn.Module):
                 sequences[modality], lengths[modality] = one_after_another(mixed, counts)
         joined = {}
         if self.settings.prosody is not None:
-            joined["audio"] = self.inputs[self.settings.prosody](
-                batch.joined[self.settings.prosody]
-            )
+            values = self.inputs[self.settings.prosody](batch.joined[self.settings.prosody])
+            # an utterance without them gets the mean of the training part
+            joined["audio"] = values.nan_to_num(0.0)
         return self.model(sequences, lengths, joined, attention=attention)
 
-    def examples(self, store: FeatureStore) -> Examples:
+    def dataset(self, store: FeatureStore) -> StoreDataset:
         """What this model reads of a store.
 
         Raises
@@ -145,7 +145,7 @@ class Classifier(nn.Module):
         StoreError
             If a stream there is not the one that the model was trained on; says how they differ.
         """
-        found = Examples(store, self.settings, self.max_steps)
+        found = of_model(store, self.settings, self.max_steps)
         for name, identity in found.identities.items():
             differing = differences(self.identities.get(name, {}), identity)
             if differing:

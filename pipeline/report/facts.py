@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pipeline.store import FeatureStore
-from pipeline.store.hashing import identity
+from pipeline.store.identity import identity
 
 
 def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -95,18 +96,18 @@ def comparison(path: Path, store: FeatureStore) -> dict[str, Any]:
     comparison
         ``corpus`` that the table is of, empty if there is none; its ``table``, without rows if it
         is of another corpus; the ``reference`` that differences are to; whether it is
-        ``outdated``: a row is of a store of another :func:`pipeline.store.hashing.identity`.
+        ``outdated``: a row is of a store of another :func:`pipeline.store.identity.identity`.
     """
     table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
     found = str(table["corpus"].iloc[0]) if len(table) else ""
-    if found != store.file.attrs["corpus"]:
+    if found != store.corpus:
         table = table.iloc[:0]
     references = [row["model"] for row in table.to_dict("records") if row["difference"] == ""]
     return {
         "corpus": found,
         "table": table,
         "reference": references[0] if references else "the reference",
-        "outdated": bool(len(table)) and set(table["store"]) != {identity(store.file)},
+        "outdated": bool(len(table)) and set(table["store"]) != {identity(store)},
     }
 
 
@@ -126,10 +127,23 @@ def streams(store: FeatureStore, model: dict[str, Any]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "width": stream.width,
-                "steps": "one an utterance" if n is None else int(n.sum()),
+                "steps": "one per utterance" if n is None else int(n.sum()),
                 "mean": "" if n is None else f"{n.mean():.1f}",
-                "empty": "" if n is None else int((n == 0).sum()),
+                "empty": int(stream.missing.sum()),
                 "modality": read_by.get(name, ""),
             }
         )
     return rows
+
+
+def provenance(store: FeatureStore) -> dict[str, Any]:
+    """Parameters, hashes of weights, versions and processor of each stream."""
+    found = {}
+    for name in store.streams:
+        attributes = store.stream(name).group.attrs
+        found[name] = {
+            **json.loads(attributes["identity"]),
+            "parameters": json.loads(attributes["parameters"]),
+            **json.loads(attributes["provenance"]),
+        }
+    return found

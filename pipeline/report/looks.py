@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from pipeline.batches import Examples
 from pipeline.features.video import Clip, VideoError, crops
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, Stream
+from pipeline.store.batches import StoreDataset
 
 _ENVELOPE = 900  # columns of a waveform
 THUMBNAILS = 9  # frames side by side
@@ -82,7 +81,7 @@ class Look:
 def look(
     store: FeatureStore,
     classifier: Classifier,
-    examples: Examples,
+    dataset: StoreDataset,
     index: int,
     *,
     hops: Hops,
@@ -92,7 +91,7 @@ def look(
 
     Parameters
     ----------
-    store, classifier, examples
+    store, classifier, dataset
         The store, the model and what it reads.
     index
         The utterance's row.
@@ -103,13 +102,12 @@ def look(
         not there or cannot be read are left out too.
     """
     about = store.utterances.iloc[index]
-    visual = json.loads(store.file.attrs["parameters"])["visual"].get("streams", {})
     tracks = []
     for modality in classifier.settings.modalities:
         first = 0
         for name in classifier.settings.streams.names(modality):
-            steps = int(examples.lengths[name][index])
-            stream = examples.streams[name]
+            steps = int(dataset.lengths[name][index])
+            stream = dataset.stream(name)
             track = _track(
                 modality,
                 stream,
@@ -128,9 +126,8 @@ def look(
         found.lacking = found.waveform is None
     timed = [track for track in tracks if track.modality == "video" and track.measured]
     if timed and len(timed[0]):
-        times = examples.streams[timed[0].stream].aligned("times", index)[: len(timed[0])]
-        size = visual.get(timed[0].stream, {}).get("crop", _CROP)
-        found.frames = _frames(media / about["video"], times, about, size)
+        size = dataset.stream(timed[0].stream).parameters.get("crop", _CROP)
+        found.frames = _frames(media / about["video"], timed[0].times, about, size)
         found.lacking = found.lacking or not found.frames
     return found
 
@@ -148,7 +145,7 @@ def _track(
     if modality == "text":
         return Track(modality, stream.name, first, words=stream.words(index)[:steps])
     if "times" in stream.group:
-        times = stream.aligned("times", index)[:steps] - about["start"]
+        times = stream.aligned("times", index)[:steps]
         return Track(modality, stream.name, first, times=times)
     middles = (np.arange(steps) + 0.5) / max(steps, 1) * (about["end"] - about["start"])
     return Track(modality, stream.name, first, times=middles, measured=False)
@@ -171,10 +168,10 @@ def _frames(
 ) -> list[tuple[float, np.ndarray]]:
     """Some of the squares that were embedded, evenly chosen; none if the video cannot be read.
 
-    `times` are those at which they were presented, [T] seconds in the dialog.
+    `times` are those at which they were presented, [T] seconds in the utterance.
     """
     chosen = times[np.unique(np.linspace(0, len(times) - 1, THUMBNAILS).round().astype(int))]
-    chosen += 0.001  # as rounding must not lead to the frame before
+    chosen += float(about["start"]) + 0.001  # as rounding must not lead to the frame before
     try:
         # every second pixel is enough for a thumbnail
         return [

@@ -96,11 +96,7 @@ def write(
     plots = results / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     parameters = json.loads((models / "parameters.json").read_text(encoding="utf-8"))
-    corpus, classes, table = (
-        str(store.file.attrs["corpus"]),
-        parameters["classes"],
-        store.utterances,
-    )
+    corpus, classes, table = store.corpus, parameters["classes"], store.utterances
     assigned = pd.read_csv(models / "folds.csv", keep_default_na=False)
     emotions = assigned.drop_duplicates("utterance").set_index("utterance")["emotion"]
     rows = facts.comparison(comparison, store)
@@ -145,7 +141,7 @@ def write(
         shown=len(examples),
         media=media is not None,
         parameters=params.as_yaml(parameters),
-        extractors=json.dumps(json.loads(store.file.attrs["extractors"]), indent=2, sort_keys=True),
+        extractors=json.dumps(facts.provenance(store), indent=2, sort_keys=True),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
     return summary
@@ -243,11 +239,11 @@ def _examples(
     found: dict[str, dict[str, Any]] = {}
     for fold, chosen in rows.loc[list(dict.fromkeys(utterances))].groupby("fold"):
         classifier = Classifier.load(trained[int(str(fold))].path)
-        examples = classifier.examples(store)
+        dataset = classifier.dataset(store)
         for name in chosen.index:
-            hops = attention.of_utterance(classifier, examples, store.row_of[name])
+            hops = attention.of_utterance(classifier, dataset, store.row_of[name])
             seen = looks.look(
-                store, classifier, examples, store.row_of[name], hops=hops, media=media
+                store, classifier, dataset, store.row_of[name], hops=hops, media=media
             )
             path = plots / f"attention-{name}.png"
             figure = drawing.figure(seen)

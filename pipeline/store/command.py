@@ -1,4 +1,4 @@
-"""Command line: ``python -m pipeline.store describe|verify|diff``."""
+"""Command line: ``python -m pipeline.store describe|verify|problems|diff|pack|convert``."""
 
 from __future__ import annotations
 
@@ -7,41 +7,77 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import InputError
 from pipeline.store.checking import verify
 from pipeline.store.comparing import compare
-from pipeline.store.describing import describe
-from pipeline.store.reading import StoreError
+from pipeline.store.converting import convert
+from pipeline.store.describing import describe, problems
+from pipeline.store.writing import pack
+
+_STORE = "a folder data/features/<corpus>, or a packed store"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.store", description="Feature stores.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, files, text in (
-        ("describe", ("file",), "print a table of what a store holds"),
-        ("verify", ("file",), "check a store's layout, values and hashes; exit code 1 if damaged"),
-        ("diff", ("a", "b"), "print how two stores differ; exit code 1 if they do, 2 on an error"),
+    for name, paths, text in (
+        ("describe", {"store": _STORE}, "print a table of what a store holds"),
+        (
+            "verify",
+            {"store": f"{_STORE}, or one stream file"},
+            "compare a store with its hashes; exit code 1 if it is damaged",
+        ),
+        (
+            "problems",
+            {"store": f"{_STORE}, or one stream file"},
+            "list the utterances of which features are missing or cut, and why",
+        ),
+        (
+            "diff",
+            {"a": _STORE, "b": "another one"},
+            "print how two stores differ; exit code 1 if they do, 2 on an error",
+        ),
+        (
+            "pack",
+            {"store": "a folder data/features/<corpus>", "output": "the file to write"},
+            "write a store as one self-contained file",
+        ),
+        (
+            "convert",
+            {"old": "a store of schema version 2", "output": "a new folder"},
+            "turn a store of schema version 2 into a folder of streams",
+        ),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        for file in files:
-            command.add_argument(file, type=Path, metavar=file.upper())
+        for path, meaning in paths.items():
+            command.add_argument(path, type=Path, metavar=path.upper(), help=meaning)
+        if name == "pack":
+            command.add_argument("--streams", nargs="+", metavar="STREAM", help="(default: all)")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    found: list[str] = []
     try:
-        if options.command == "describe":
-            print(describe(options.file))
-            return 0
-        if options.command == "diff":
-            found = compare(options.a, options.b)
-            sound = f"{options.a} and {options.b}: the same content"
-        else:
-            found = verify(options.file)
-            sound = f"{options.file}: sound"
-    except StoreError as error:
+        match options.command:
+            case "describe":
+                print(describe(options.store))
+            case "problems":
+                print("\n".join(problems(options.store)) or f"{options.store}: no problem")
+            case "pack":
+                pack(options.store, options.output, options.streams)
+                print(options.output)
+            case "convert":
+                print("\n".join(convert(options.old, options.output)))
+            case "diff":
+                found = compare(options.a, options.b)
+                print("\n".join(found) or f"{options.a} and {options.b}: the same content")
+            case "verify":
+                found = verify(options.store)
+                print("\n".join(found) or f"{options.store}: sound")
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if options.command == "diff" else 1
-    print("\n".join(found) if found else sound)
-    return 1 if found else 0
+    return int(bool(found))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.store import hashing
-from pipeline.store.reading import FeatureStore, Stream
+from pipeline.features.stream import ALIGNED, Stream
+from pipeline.store.reading import FeatureStore
+from pipeline.system import hashing
 from pipeline.system.values import differences
 
 _NAMED = 3  # utterances named in a line
@@ -44,9 +45,14 @@ def _compare_attributes(first: FeatureStore, second: FeatureStore) -> Iterator[s
 
 
 def _attributes(store: FeatureStore) -> dict[str, Any]:
-    attributes = store.file.attrs
-    read = {name: json.loads(attributes[name]) for name in ("parameters", "storage", "extractors")}
-    return {"corpus": str(attributes["corpus"]), **read}
+    found: dict[str, Any] = {"corpus": store.corpus, "categories": store.categories}
+    for name in store.streams:
+        attributes = store.stream(name).group.attrs
+        found[name] = {
+            "include_text": bool(attributes["include_text"]),
+            **{key: json.loads(attributes[key]) for key in ("parameters", "provenance")},
+        }
+    return found
 
 
 def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
@@ -71,34 +77,35 @@ def _compare_streams(first: FeatureStore, second: FeatureStore) -> Iterator[str]
     rows = [pd.Series(range(len(store)), index=list(store)) for store in (first, second)]
     common = rows[0].index.intersection(rows[1].index)
     pairs = list(zip(common, rows[0][common], rows[1][common], strict=True))
-    groups = [
-        {name: store.stream(name) for name in store.streams}
-        | ({"votes": store.votes} if store.votes else {})
-        for store in (first, second)
-    ]
-    for name in sorted(set(groups[0]) | set(groups[1])):
-        if name not in groups[0] or name not in groups[1]:
-            where = "first" if name in groups[0] else "second"
+    for name in sorted({*first.streams, *second.streams}):
+        if name not in first.streams or name not in second.streams:
+            where = "first" if name in first.streams else "second"
             yield f"{name}: only in the {where} store"
             continue
-        streams = groups[0][name], groups[1][name]
-        if hashing.recorded(streams[0].group) != hashing.recorded(streams[1].group):
-            yield from _compare_stream(*streams, pairs)
+        a, b = first.stream(name), second.stream(name)
+        if a.sha256 != b.sha256:
+            yield from _compare_stream(a, b, pairs)
+    left, right = (store.votes for store in (first, second))
+    differing = [
+        name
+        for name, i, j in pairs
+        if first.categories == second.categories and not np.array_equal(left[i], right[j])
+    ]
+    if differing:
+        yield f"votes: differ in {_some(differing)}"
 
 
 def _compare_stream(a: Stream, b: Stream, pairs: list[tuple[str, int, int]]) -> Iterator[str]:
     if a.is_sequence != b.is_sequence or a.width != b.width or a.has_tokens != b.has_tokens:
         yield f"{a.name}: {_kind(a)} / {_kind(b)}"
         return
-    for name in sorted(set(a.group) ^ set(b.group)):
+    for name in sorted(set(a.group) ^ set(b.group)):  # such as tokens
         yield f"{a.name}/{name}: only in the {'first' if name in a.group else 'second'} store"
-    for name in sorted(set(a.group) & set(b.group) - {"values", "times", "tokens", "offsets"}):
-        if name == "crc32":
-            continue
+    for name in sorted(set(a.group) & set(b.group) & {"names", "vectors", "vocabulary"}):
         left, right = a.group[name], b.group[name]
         if hashing.recorded(left) != hashing.recorded(right):
             yield f"{a.name}/{name}: differs ({len(left)} / {len(right)} rows)"
-    for name in ("values", "times", "tokens"):
+    for name in ALIGNED:
         if name in a.group and name in b.group:
             yield from _compare_rows(a, b, name, pairs)
 
@@ -106,7 +113,7 @@ def _compare_stream(a: Stream, b: Stream, pairs: list[tuple[str, int, int]]) -> 
 def _kind(stream: Stream) -> str:
     if stream.has_tokens:
         return "token ids"
-    return f"{stream.width} values {'a step' if stream.is_sequence else 'an utterance'}"
+    return f"{stream.width} values per {'step' if stream.is_sequence else 'utterance'}"
 
 
 def _compare_rows(
@@ -122,7 +129,7 @@ def _compare_rows(
             lengths.append(utterance)
         elif not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
             values.append(utterance)
-            difference = float(np.nanmax(np.abs(x.astype(np.float64) - y)))
+            difference = float(np.nan_to_num(np.abs(x.astype(np.float64) - y)).max())
             if difference > largest:
                 largest, where = difference, utterance
     if lengths:

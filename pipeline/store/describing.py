@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.store.reading import SCHEMA_VERSION, FeatureStore, Stream
+from pipeline.features.stream import SCHEMA_VERSION, Stream
+from pipeline.store.reading import FeatureStore, open_checked
 
 
 def describe(path: Path) -> str:
-    """A table of what a store holds."""
+    """A table of what a store, packed or not, holds."""
     with FeatureStore(path) as opened:
         table = opened.utterances
-        attributes = opened.file.attrs
-        storage = json.loads(attributes["storage"])
-        text = "with" if storage["include_text"] else "without"
+        text = "with" if "text" in table else "without"
         lines = [
-            f"corpus      {attributes['corpus']}, schema version {SCHEMA_VERSION}",
+            f"corpus      {opened.corpus}, schema version {SCHEMA_VERSION}",
             f"utterances  {len(opened)} in {table['dialog'].nunique()} dialogs, "
-            f"{table['session'].nunique()} sessions, {table['speaker'].nunique()} speakers",
+            f"{table['speaker'].nunique()} speakers",
             f"emotions    {_counts(table['emotion'])}",
-            f"storage     {text} text",
+            f"transcripts {text}",
             f"sha256      {opened.sha256}",
             "",
-            f"{'stream':<10}{'width':>7}{'type':>9}{'steps':>10}{'shortest':>10}{'mean':>8}"
-            f"{'longest':>9}{'empty':>7}{'MiB':>8}",
+            f"{'stream':<12}{'':<8}{'width':>6}{'type':>9}{'steps':>10}{'shortest':>10}{'mean':>8}"
+            f"{'longest':>9}{'missing':>9}{'problems':>10}{'MiB':>8}",
         ]
-        lines += [_describe_stream(opened.stream(name)) for name in opened.streams]
-        if opened.votes:
-            lines.append(_describe_stream(opened.votes))
-        lines += ["", f"parameters  {attributes['parameters']}"]
-        for name, extractor in json.loads(attributes["extractors"]).items():
-            lines.append(f"{name:<11} {json.dumps(extractor, sort_keys=True)}")
+        names = sorted(opened.streams, key=lambda name: (opened.modality(name), name))
+        lines += [_row(opened.stream(name), opened.modality(name)) for name in names]
+        lines.append("")
+        for name in names:
+            attributes = opened.stream(name).group.attrs
+            lines.append(f"{name:<12}{attributes['parameters']}")
+            lines.append(f"{'':<12}{attributes['provenance']}")
     return "\n".join(lines)
 
 
@@ -41,12 +40,37 @@ def _counts(emotions: pd.Series) -> str:
     return ", ".join(f"{name} {count}" for name, count in emotions.value_counts().items())
 
 
-def _describe_stream(stream: Stream) -> str:
+def _row(stream: Stream, modality: str) -> str:
     values = stream.group["values"]
-    size = values.id.get_storage_size() / 2**20
-    row = f"{stream.name:<10}{stream.width:>7}{values.dtype.name:>9}"
-    if not stream.is_sequence:
-        return f"{row}{'one row an utterance':>44}{size:>8.1f}"
-    n = stream.lengths
-    row += f"{n.sum():>10}{n.min():>10}{n.mean():>8.1f}{n.max():>9}"
-    return f"{row}{(n == 0).sum():>7}{size:>8.1f}"
+    size = sum(d.id.get_storage_size() for d in stream.group.values()) / 2**20
+    row = f"{stream.name:<12}{modality:<8}{stream.width:>6}{values.dtype.name:>9}"
+    if stream.is_sequence:
+        n = stream.lengths
+        row += f"{n.sum():>10}{n.min():>10}{n.mean():>8.1f}{n.max():>9}"
+    else:
+        row += f"{'one row per utterance':>37}"
+    return f"{row}{stream.missing.sum():>9}{len(stream.problems):>10}{size:>8.1f}"
+
+
+def problems(path: Path) -> list[str]:
+    """What is missing or cut, as lines ``utterance: stream: reason``.
+
+    Parameters
+    ----------
+    path
+        A store, packed or not, or a stream file.
+    """
+    if path.is_file():
+        with open_checked(path) as file:
+            if "values" in file:
+                return _problems(Stream(path.stem, file))
+    with FeatureStore(path) as store:
+        return [line for name in store.streams for line in _problems(store.stream(name))]
+
+
+def _problems(stream: Stream) -> list[str]:
+    return [
+        f"{utterance}: {stream.name}: {reason}"
+        for utterance, reasons in stream.problems.items()
+        for reason in reasons
+    ]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import pandas as pd
 
 from pipeline import InputError, hdf5
+from pipeline.features.stream import SCHEMA_VERSION, Stream
 from pipeline.filesystem import unreadable
-from pipeline.store.hashing import recorded
+from pipeline.system import hashing
 
-SCHEMA_VERSION = 2
-"""Of the feature store; each modality's file has its own, :mod:`pipeline.hdf5`."""
+TABLE = "store.h5"
+"""The file of a store's folder that names all others."""
+
+_UNPACK = "`dvc pull` fetches it, and `dvc repro` makes it"
 
 
 class StoreError(InputError):
@@ -31,7 +31,7 @@ class DamagedStoreError(StoreError):
 
 
 def open_checked(path: Path) -> h5py.File:
-    """Open a feature store, or the file of one modality, of the version that this code reads.
+    """Open a file of a store, of the schema version that this code reads.
 
     Raises
     ------
@@ -43,25 +43,20 @@ def open_checked(path: Path) -> h5py.File:
     try:
         file = hdf5.reading(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(
-            f"{path}: no such file; `dvc pull` or `dvc repro store` makes it"
-        ) from error
+        raise StoreError(f"{path}: no such file; {_UNPACK}") from error
     except OSError as error:
         if error.errno:
             raise StoreError(unreadable(path, error)) from error
         if hdf5.is_open_otherwise(error):
             raise StoreError(
-                f"{path}: this process has it open already, for writing or with locks; close it, "
-                "or read the attribute `file` of the store that is open"
+                f"{path}: this process has it open already, for writing or with locks; close it"
             ) from error
         raise DamagedStoreError(
-            f"{path}: is no HDF5 file or is damaged ({error}); `dvc repro --force --single-item "
-            "store` or `dvc pull --force` replaces it"
+            f"{path}: is no HDF5 file or is damaged ({error}); `dvc checkout --force` or "
+            "`dvc pull --force` brings it back"
         ) from error
     try:
         version = file.attrs.get("schema_version")
-        # a modality's file names its one extractor, a store all of them in `extractors`
-        is_modality = "extractor" in file.attrs
     except (OSError, RuntimeError) as error:
         file.close()
         if isinstance(error, OSError) and error.errno:
@@ -70,199 +65,44 @@ def open_checked(path: Path) -> h5py.File:
             f"{path}: its attributes are damaged ({error}); `python -m pipeline.store verify` says "
             "what else is"
         ) from error
-    expected = hdf5.SCHEMA_VERSION if is_modality else SCHEMA_VERSION
-    if version != expected:
+    if version != SCHEMA_VERSION:
         file.close()
+        remedy = "make it again with `dvc repro`"
+        if version == 2:
+            remedy = "`python -m pipeline.store convert` turns it into a folder of streams"
         found = "has no schema version" if version is None else f"has schema version {version}"
-        stage = path.stem if is_modality else "store"
-        raise StoreError(
-            f"{path}: {found}, this code reads version {expected}; "
-            f"rebuild it with `dvc repro --force --single-item {stage}`"
-        )
+        raise StoreError(f"{path}: {found}, this code reads version {SCHEMA_VERSION}; {remedy}")
     return file
-
-
-class Statistics(NamedTuple):
-    """Of each value of a stream the mean [D] and the standard deviation [D], float64."""
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    def standardise(self, values: np.ndarray) -> np.ndarray:
-        """(values - mean) / deviation of [..., D], as float32."""
-        return ((values - self.mean) / self.deviation).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One stream of a store; values are read when asked for."""
-
-    name: str
-    group: h5py.Group
-
-    @cached_property
-    def is_sequence(self) -> bool:
-        """Whether utterances have steps, as opposed to one row each."""
-        return "offsets" in self.group
-
-    @cached_property
-    def has_tokens(self) -> bool:
-        """Whether the values are token ids into a table of vectors."""
-        return "vectors" in self.group
-
-    @property
-    def width(self) -> int:
-        """Values a step (of a token stream: of its vectors)."""
-        return int(self.group["vectors" if self.has_tokens else "values"].shape[1])
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides which features these are, as JSON; the same on every processor.
-
-        It is that of the extractor, and of token ids also a digest of the vectors that they stand
-        for. Nothing but its name is known of a stream made elsewhere, or in a store of before
-        streams had identities.
-        """
-        found: dict[str, Any] = {"external": self.name}
-        for modality in json.loads(self.group.file.attrs["extractors"]).values():
-            made = modality.get(self.name)
-            if isinstance(made, dict) and "identity" in made:
-                found = dict(made["identity"])
-        if self.has_tokens:
-            found["vectors"] = recorded(self.group["vectors"])
-        return found
-
-    @property
-    def checksums(self) -> np.ndarray:
-        """[N] uint32, of each utterance's rows, as recorded when the store was written."""
-        return self.group["crc32"][:]
-
-    @property
-    def names(self) -> list[str]:
-        """What each value of an utterance-level stream is."""
-        return self.group["names"].asstr()[:].tolist()
-
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """[N + 1] int64; of an utterance-level stream 0 to N."""
-        if self.is_sequence:
-            return self.group["offsets"][:]
-        return np.arange(len(self.group["values"]) + 1)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """[N] int64, steps of each utterance."""
-        return np.diff(self.offsets)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Values of one utterance: [T, D] float32, [T] int32 token ids, or [P] float32."""
-        values = self.aligned("values", index)
-        return values.astype(np.float32, copy=False) if values.dtype.kind == "f" else values
-
-    def numbers(self, index: int) -> np.ndarray:
-        """[T, D] or [P] float32 of one utterance; of token ids their vectors."""
-        return self.vectors[self[index]] if self.has_tokens else self[index]
-
-    def statistics(self, indices: np.ndarray, lengths: np.ndarray | None = None) -> Statistics:
-        """Mean and standard deviation over all steps of the utterances at `indices`.
-
-        Two passes in float64, one utterance at a time. A value that never varies gets deviation 1.
-
-        Parameters
-        ----------
-        indices
-            Rows of the store.
-        lengths
-            [N] how many steps of each utterance of the store count, the first ones; None: all.
-        """
-        lengths = self.lengths if lengths is None else lengths
-        steps = max(int(lengths[indices].sum()), 1)
-        mean, square = np.zeros(self.width), np.zeros(self.width)
-        for index in indices:
-            mean += self._steps(index, lengths).sum(axis=0, dtype=np.float64) / steps
-        for index in indices:
-            square += np.square(self._steps(index, lengths) - mean).sum(axis=0) / steps
-        deviation = np.sqrt(square)
-        varies = deviation > 1e-6 * (1 + np.abs(mean))
-        return Statistics(mean, np.where(varies, deviation, 1.0))
-
-    def _steps(self, index: int, lengths: np.ndarray) -> np.ndarray:
-        """[T, D], the steps of one utterance that count; of an utterance-level stream one."""
-        return np.atleast_2d(self.numbers(index))[: lengths[index]]
-
-    def aligned(self, name: str, index: int) -> np.ndarray:
-        """Steps of one utterance from any step-aligned dataset, such as ``times``."""
-        rows = self._rows(name)
-        if not self.is_sequence:
-            return np.array(rows[index])
-        index = range(len(self.offsets) - 1)[index]  # as of any sequence, from the end too
-        return np.array(rows[self.offsets[index] : self.offsets[index + 1]])
-
-    def _rows(self, name: str) -> np.ndarray | h5py.Dataset:
-        if name not in self._opened:
-            self._opened[name] = _mapped(self.group[name])
-        return self._opened[name]
-
-    @cached_property
-    def _opened(self) -> dict[str, np.ndarray | h5py.Dataset]:
-        return {}
-
-    def words(self, index: int) -> list[str]:
-        """What each step of one utterance is called.
-
-        Its token; where the store holds no text ``#`` and the token's id; where it holds no ids
-        either, or the stream has none, ``#`` and the step's number from 0.
-        """
-        dataset = "values" if self.has_tokens else "tokens"
-        if dataset in self.group:
-            ids = self.aligned(dataset, index)
-        else:
-            ids = np.arange(len(self.aligned("values", index)))
-        if "vocabulary" in self.group:
-            return [self.vocabulary[token] for token in ids]
-        return [f"#{number}" for number in ids]
-
-    @cached_property
-    def vocabulary(self) -> list[str]:
-        """The string of each token id; only where the store holds text."""
-        return self.group["vocabulary"].asstr()[:].tolist()
-
-    @cached_property
-    def vectors(self) -> np.ndarray:
-        """[V, D] float32, the vector of each token id."""
-        return self.group["vectors"][:]
-
-
-def _mapped(dataset: h5py.Dataset) -> np.ndarray | h5py.Dataset:
-    """The dataset as an array in the file's own pages, where its layout allows; else itself.
-
-    A slice of such an array takes microseconds, one through HDF5 takes a hundred of them.
-    """
-    file = dataset.file
-    offset = dataset.id.get_offset()  # None unless its bytes lie in one piece
-    if offset is None or file.mode != "r" or file.driver != "sec2":
-        return dataset
-    # by HDF5's own descriptor, since the path may name another file by now
-    pages = mmap.mmap(file.id.get_vfd_handle(), 0, access=mmap.ACCESS_READ)
-    values = np.frombuffer(pages, dataset.dtype, dataset.size, offset)
-    return values.reshape(dataset.shape)
 
 
 class FeatureStore:
     """A store opened for reading; use as a context manager or close it.
 
     ``store["Ses01F_impro01_F000"]`` or ``store[0]`` are the arrays of an utterance by stream.
+    Stream files are opened when they are first read.
+
+    Parameters
+    ----------
+    path
+        The folder, or a packed file.
 
     Raises
     ------
     StoreError
-        If the file is missing, damaged or of another schema version.
+        If something is missing, damaged or of another schema version.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.file = open_checked(self.path)
+        self.is_packed = self.path.is_file()
+        self._table = open_checked(self.path if self.is_packed else self.path / TABLE)
+        self._files: list[h5py.File] = [self._table]
         self._streams: dict[str, Stream] = {}
+        listed = json.loads(self._table.attrs["streams"])
+        self._modality = {name: modality for modality, names in listed.items() for name in names}
+        self._recorded = {
+            name: sha256 for names in listed.values() for name, sha256 in names.items()
+        }
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -271,12 +111,13 @@ class FeatureStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file; streams can no longer be read."""
+        """Close all files; streams can no longer be read."""
         self._streams.clear()
-        self.file.close()
+        for file in self._files:
+            file.close()
 
     def __len__(self) -> int:
-        return len(self.file["utterances/id"])
+        return len(self._table["utterances/utterance"])
 
     def __iter__(self) -> Iterator[str]:
         """Ids of the utterances, in the store's order."""
@@ -303,36 +144,54 @@ class FeatureStore:
     @cached_property
     def row_of(self) -> dict[str, int]:
         """The row of each utterance, by id."""
-        ids = self.file["utterances/id"].asstr()[:]
+        ids = self._table["utterances/utterance"].asstr()[:]
         return {utterance: row for row, utterance in enumerate(ids)}
+
+    @property
+    def table(self) -> h5py.File:
+        """The file with utterances and labels."""
+        return self._table
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
-        """The utterance table, one row an utterance in the store's order."""
+        """One row per utterance in the store's order: its columns, then its labels but votes."""
         columns = {}
-        for name, dataset in self.file["utterances"].items():
-            if name == "crc32":
-                continue
-            is_text = h5py.check_string_dtype(dataset.dtype) is not None
-            columns["utterance" if name == "id" else name] = (
-                dataset.asstr()[:] if is_text else dataset[:]
-            )
+        for group in ("utterances", "labels"):
+            for name, dataset in self._table[group].items():
+                if name in (hashing.CHECKSUMS, "votes"):
+                    continue
+                is_text = h5py.check_string_dtype(dataset.dtype) is not None
+                columns[name] = dataset.asstr()[:] if is_text else dataset[:]
         return pd.DataFrame(columns)
 
-    @cached_property
-    def streams(self) -> list[str]:
-        """Names of the streams: what models may read. Labels, and so the votes, are none."""
-        return sorted(set(self.file) - {"utterances", "votes"})
+    @property
+    def corpus(self) -> str:
+        """Its name."""
+        return str(self._table.attrs["corpus"])
 
     @property
-    def votes(self) -> Stream | None:
-        """How many evaluators chose each code, [N, codes]; None if the store holds no votes."""
-        return Stream("votes", self.file["votes"]) if "votes" in self.file else None
+    def votes(self) -> np.ndarray:
+        """[N, categories] float32, how many evaluators chose each category."""
+        return self._table["labels/votes"][:]
+
+    @property
+    def categories(self) -> list[str]:
+        """The corpus's codes that can be voted for; empty where it has no votes."""
+        return list(json.loads(self._table.attrs["categories"]))
 
     @property
     def sha256(self) -> str:
         """Hash of all content and attributes, as recorded when the store was written."""
-        return self.file.attrs["sha256"].decode()
+        return hashing.recorded(self._table)
+
+    @cached_property
+    def streams(self) -> list[str]:
+        """Names of the streams: what models may read. Labels are none."""
+        return sorted(self._modality)
+
+    def modality(self, name: str) -> str:
+        """The group of ``params.yaml`` that a stream is of: audio, text or visual."""
+        return self._modality[name]
 
     def stream(self, name: str) -> Stream:
         """One stream by name.
@@ -340,12 +199,26 @@ class FeatureStore:
         Raises
         ------
         StoreError
-            If there is none of that name; the message lists those there are.
+            If there is none of that name, with those there are; if its file is missing, or is not
+            the one that the store was made with.
         """
-        if name not in self.streams:
-            if name == "votes":
-                raise StoreError(f"{self.path}: votes are labels, which no model may read")
+        if name not in self._modality:
             raise StoreError(f"{self.path}: has no stream {name}; it has {', '.join(self.streams)}")
         if name not in self._streams:
-            self._streams[name] = Stream(name, self.file[name])
+            self._streams[name] = self._open(name)
         return self._streams[name]
+
+    def _open(self, name: str) -> Stream:
+        modality = self._modality[name]
+        if self.is_packed:
+            return Stream(name, self._table[f"{modality}/{name}"])
+        path = self.path / modality / f"{name}.h5"
+        file = open_checked(path)
+        self._files.append(file)
+        stream = Stream(name, file)
+        if stream.sha256 != self._recorded[name]:
+            raise StoreError(
+                f"{path}: is not the stream that {TABLE} was made with; `dvc repro store` makes "
+                f"{TABLE} anew, `dvc pull` or `dvc checkout` brings back the stream"
+            )
+        return stream

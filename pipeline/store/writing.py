@@ -1,242 +1,166 @@
-"""Writing a feature store from the utterance table, the votes and each modality's features."""
+"""Writing ``store.h5``, and packing a store into one file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from pipeline.corpus import votes as raters
-from pipeline.hdf5 import bytes_a_row, remove_remains, rows_a_block, write_strings, writing
+from pipeline.features.stream import SCHEMA_VERSION, Stream
+from pipeline.hdf5 import remove_remains, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
-from pipeline.store import hashing
-from pipeline.store.checking import check
-from pipeline.store.reading import SCHEMA_VERSION, StoreError, Stream, open_checked
+from pipeline.store.reading import TABLE, FeatureStore, StoreError, open_checked
+from pipeline.system import hashing
 
-if TYPE_CHECKING:
-    from pipeline.features.extractor import Extractor
-
-_NUMBERS = ("session", "start", "end", "valence", "activation", "dominance")
+LABELS = ("emotion", "valence", "activation", "dominance")
+"""Columns of the utterance table that are labels."""
 
 
-@dataclass(frozen=True)
-class Storage:
-    """How a store is written.
-
-    Attributes
-    ----------
-    include_text
-        Whether it holds transcripts, vocabularies and tokens.
-    streams
-        By stream, what has its `dtype` and `compression`: an extractor. They are for values with
-        steps, which are nearly all of the bytes; times, vectors, values of whole utterances and
-        streams made elsewhere are kept as they are.
-    chunk
-        Bytes of a chunk, where values are compressed.
-    """
-
-    include_text: bool = True
-    streams: Mapping[str, Extractor] = field(default_factory=dict)
-    chunk: int = 256 * 1024
-
-    def of(self, stream: Stream) -> tuple[str, str]:
-        """Type and compression of the values of a stream."""
-        found = self.streams.get(stream.name)
-        return (found.dtype, found.compression) if found else ("float32", "none")
-
-
-def assemble(
+def write_table(
+    folder: Path,
     table: pd.DataFrame,
     votes: pd.DataFrame,
-    modalities: Sequence[Path],
-    output: Path,
+    streams: Mapping[str, Sequence[str]],
     *,
     corpus: str,
-    parameters: dict,
-    storage: Storage,
+    include_text: bool = True,
 ) -> None:
-    """Join the utterance table, the votes and each modality's features to one verified store.
+    """Write ``store.h5`` of a folder of streams, once they agree with the table.
 
     Parameters
     ----------
+    folder
+        ``data/features/<corpus>``, with a file ``<modality>/<stream>.h5`` per stream.
     table
         The utterance table.
     votes
-        The votes table; kept as numbers, see :mod:`pipeline.corpus.votes`.
-    modalities
-        The HDF5 files that the extraction stages wrote, and those of streams made elsewhere.
-    output
-        The store; appears only when it is whole and verified.
-    corpus, parameters
-        Its name and the feature parameters, kept as attributes.
-    storage
-        How it is written.
+        ``utterance`` and a column per category; utterances that it lacks have no vote.
+    streams
+        The names by modality.
+    include_text
+        Whether transcripts are written.
 
     Raises
     ------
     StoreError
-        If utterances differ between table and modalities, a stream is damaged or there twice, or a
-        value is too large for float16.
-    CorpusError
-        If a vote is for an utterance that the table lacks.
+        If the utterances of a stream are not those of the table, or a vote is for another.
     FullDiskError
         If there is no room.
     """
     ids = table["utterance"].tolist()
-    counts = raters.count(ids, votes)
-    if not storage.include_text:
+    recorded = {
+        modality: {name: _hash(folder / modality / f"{name}.h5", ids) for name in names}
+        for modality, names in streams.items()
+    }
+    if not include_text:
         table = table.drop(columns="text")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    remove_remains(output)
-    with _opened(modalities, ids) as (streams, extractors):
-        needed = _size(table, counts, streams, storage)
-        remedy = "make room and run `dvc repro store` again"
+    path = folder / TABLE
+    remove_remains(path)
+    needed = 3 * int(table.memory_usage(deep=True).sum() + votes.memory_usage(deep=True).sum())
+    needed += 1 << 20
+    with (
+        full_disk_reported(path, needed, "make room and run `dvc repro store` again"),
+        writing(path) as file,
+        reserved(file, needed),
+    ):
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["corpus"] = corpus
+        file.attrs["streams"] = json.dumps(recorded, sort_keys=True)
+        file.attrs["categories"] = json.dumps([name for name in votes if name != "utterance"])
+        for column in table.columns:
+            group = "labels" if column in LABELS else "utterances"
+            if pd.api.types.is_numeric_dtype(table[column]):
+                file[f"{group}/{column}"] = table[column].to_numpy()
+            else:
+                write_strings(file, f"{group}/{column}", table[column].tolist())
+        file["labels/votes"] = _counts(ids, votes)
+        for name in ("utterances", "labels"):
+            hashing.prepare(file[name], len(ids))
+        file.attrs["sha256"] = np.bytes_("0" * 64)
+        record(file, len(ids))
+
+
+def record(file: h5py.File, utterances: int) -> None:
+    """Fill in the hashes of the table's groups and of the whole."""
+    groups = {}
+    for name in ("utterances", "labels"):
+        group = file[name]
+        found = hashing.contents(group, np.arange(utterances + 1), list(group))
+        hashing.record(group, found.datasets, found.crc32)
+        groups[name] = hashing.recorded(group)
+    file.attrs.modify("sha256", np.bytes_(hashing.whole(file, groups)))
+
+
+def _counts(ids: Sequence[str], votes: pd.DataFrame) -> np.ndarray:
+    """[N, categories] float32."""
+    unknown = sorted(set(votes["utterance"]) - set(ids))
+    if unknown:
+        raise StoreError(
+            f"votes.csv: utterance {unknown[0]} is not in utterances.csv; `dvc repro --force "
+            "--single-item parse` makes both"
+        )
+    wide = votes.set_index("utterance").reindex(list(ids), fill_value=0.0)
+    return wide.to_numpy(np.float32)
+
+
+def _hash(path: Path, ids: list[str]) -> str:
+    """Hash of a stream whose utterances are those of the table."""
+    with open_checked(path) as file:
+        stream = Stream(path.stem, file)
+        found = stream.utterances
+        if found != ids:
+            differing = sorted(set(found) ^ set(ids))
+            example = f", such as {differing[0]}" if differing else " in their order"
+            raise StoreError(
+                f"{path}: its utterances differ from the utterance table{example}; "
+                "`dvc repro store` extracts again"
+            )
+        return stream.sha256
+
+
+def pack(folder: Path, output: Path, streams: Sequence[str] | None = None) -> None:
+    """Write a store as one self-contained file, which :class:`FeatureStore` opens too.
+
+    Parameters
+    ----------
+    streams
+        Those to take; None: all. With some of them only, the store's hash is another.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read, or has no such stream.
+    FullDiskError
+        If there is no room.
+    """
+    with FeatureStore(folder) as store:
+        chosen = [store.stream(name) for name in streams or store.streams]
+        needed = sum(Path(stream.group.file.filename).stat().st_size for stream in chosen)
+        needed += Path(store.table.filename).stat().st_size + (1 << 20)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        remove_remains(output)
         with (
-            full_disk_reported(output, needed, remedy),
+            full_disk_reported(output, needed, "make room or name another output"),
             writing(output) as file,
             reserved(file, needed),
         ):
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["corpus"] = corpus
-            file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
-            file.attrs["extractors"] = json.dumps(extractors, sort_keys=True)
-            file.attrs["storage"] = json.dumps({"include_text": storage.include_text})
-            # all that says what lies where comes before the bulk, so that a file whose end is
-            # lost can still be read up to there
-            _write_table(table, counts, file)
-            for stream in streams.values():
-                _create_stream(stream, file, storage)
-            hashing.prepare(file, len(ids))
-            for stream in streams.values():
-                if stream.is_sequence:
-                    _copy_values(stream, file[f"{stream.name}/values"], ids)
-            faults = check(file)
-            if faults:
-                raise StoreError(f"{output} is not written:\n  " + "\n  ".join(faults))
-            hashing.record(file)
-
-
-@contextmanager
-def _opened(
-    modalities: Sequence[Path], ids: list[str]
-) -> Iterator[tuple[dict[str, Stream], dict[str, Any]]]:
-    """The streams of all files by name, and what made each file."""
-    streams: dict[str, Stream] = {}
-    extractors = {}
-    with ExitStack() as stack:
-        for path in modalities:
-            source = stack.enter_context(open_checked(path))
-            _same_ids(source, ids, path)
-            extractors[path.stem] = json.loads(source.attrs["extractor"])
-            for name in sorted(set(source) - {"utterances"}):
-                if name in streams:
-                    raise StoreError(
-                        f"{path}: has a stream {name}, which another file has too; rename one"
-                    )
-                streams[name] = Stream(name, source[name])
-        yield streams, extractors
-
-
-def _write_table(table: pd.DataFrame, counts: np.ndarray, file: h5py.File) -> None:
-    for column in table.columns:
-        name = "id" if column == "utterance" else column
-        if column in _NUMBERS:
-            file[f"utterances/{name}"] = table[column].to_numpy()
-        else:
-            write_strings(file, f"utterances/{name}", table[column].tolist())
-    file["votes/values"] = counts
-    write_strings(file, "votes/names", raters.CODES)
-
-
-def _size(
-    table: pd.DataFrame, counts: np.ndarray, streams: dict[str, Stream], storage: Storage
-) -> int:
-    """Bytes that the store takes at most."""
-    total = counts.nbytes
-    for column in table.columns:
-        longest = max((len(str(value).encode()) for value in table[column]), default=0)
-        total += max(longest, 8) * len(table)
-    datasets = len(table.columns)
-    for stream in streams.values():
-        for name, dataset in stream.group.items():
-            if _is_kept(name, dataset, storage):
-                total += dataset.size * _type(stream, name, storage).itemsize
-                datasets += 1
-        total += 4 * len(table)  # checksums
-    # HDF5's own: headers, attributes and chunk indices
-    return total + 8192 * (datasets + 8) + total // 200
-
-
-def _same_ids(source: h5py.File, ids: list[str], path: Path) -> None:
-    found = source["utterances/id"].asstr()[:].tolist()
-    if found != ids:
-        differing = sorted(set(found) ^ set(ids))
-        example = f", such as {differing[0]}" if differing else " in their order"
-        raise StoreError(
-            f"{path}: its utterances differ from the utterance table{example}; "
-            "run `dvc repro store` to extract again"
-        )
-
-
-def _is_kept(name: str, dataset: h5py.Dataset, storage: Storage) -> bool:
-    """Whether a dataset of a stream goes into the store; without text, nothing spells words."""
-    if storage.include_text or name == "names":
-        return True
-    return name != "tokens" and h5py.check_string_dtype(dataset.dtype) is None
-
-
-def _type(stream: Stream, name: str, storage: Storage) -> np.dtype:
-    dtype = stream.group[name].dtype
-    is_large = name == "values" and stream.is_sequence and dtype.kind == "f"
-    return np.dtype(storage.of(stream)[0]) if is_large else dtype
-
-
-def _create_stream(stream: Stream, file: h5py.File, storage: Storage) -> None:
-    """Copy a stream but for the values of a sequence, which are only given their place."""
-    for name in sorted(stream.group):
-        dataset = stream.group[name]
-        if name == "values" and stream.is_sequence:
-            dtype = _type(stream, name, storage)
-            file.create_dataset(
-                f"{stream.name}/values", dataset.shape, dtype, **_layout(stream, dtype, storage)
-            )
-        elif _is_kept(name, dataset, storage):
-            file.copy(dataset, file, name=f"{stream.name}/{name}")
-
-
-def _layout(stream: Stream, dtype: np.dtype, storage: Storage) -> dict[str, Any]:
-    """How HDF5 is to store values with steps."""
-    dataset, (_, compression) = stream.group["values"], storage.of(stream)
-    if compression == "none" or not dataset.size:
-        return {}
-    rows = storage.chunk // bytes_a_row(dataset, dtype)
-    chunks = (min(max(1, rows), len(dataset)), *dataset.shape[1:])
-    return {"chunks": chunks, "compression": compression, "shuffle": True}
-
-
-def _copy_values(stream: Stream, target: h5py.Dataset, ids: list[str]) -> None:
-    """Copy the values of a sequence stream block by block, in the type of `target`."""
-    source = stream.group["values"]
-    step = rows_a_block(target)
-    if target.chunks:  # whole chunks, each compressed once
-        step = max(1, step // target.chunks[0]) * target.chunks[0]
-    for start in range(0, len(source), step):
-        block = source[start : start + step]
-        with np.errstate(over="ignore"):  # said below
-            values = block.astype(target.dtype, copy=False)
-        lost = np.isinf(values) & np.isfinite(block)
-        if lost.any():
-            index = start + int(np.argmax(lost.reshape(len(lost), -1).any(axis=1)))
-            utterance = ids[np.searchsorted(stream.offsets, index, "right") - 1]
-            raise StoreError(
-                f"{stream.name}/values: {block[lost][0]:g} in utterance {utterance} is too large "
-                "for float16; set the stream's dtype to float32"
-            )
-        target[start : start + step] = values
+            for name, value in store.table.attrs.items():
+                file.attrs[name] = value
+            for name in ("utterances", "labels"):
+                file.copy(store.table[name], name)
+            listed: dict[str, dict[str, str]] = {}
+            for stream in chosen:
+                modality = store.modality(stream.name)
+                listed.setdefault(modality, {})[stream.name] = stream.sha256
+                group = file.require_group(modality).create_group(stream.name)
+                for name, value in stream.group.attrs.items():
+                    group.attrs[name] = value
+                for name in sorted(stream.group):
+                    file.copy(stream.group[name], group, name)
+            if streams is not None:
+                file.attrs["streams"] = json.dumps(listed, sort_keys=True)
+                record(file, len(store))

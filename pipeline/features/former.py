@@ -1,0 +1,151 @@
+"""The last file of each stream, which outlives the run that wrote it.
+
+It is kept beside the outputs of the stage, since DVC deletes those before it runs the stage again,
+and shares its bytes on the disk with them: the output is a hard link to it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.features.checking import check
+from pipeline.features.planning import Plan
+from pipeline.features.stream import ALIGNED, SCHEMA_VERSION, Stream
+from pipeline.features.streamfile import Arrays
+from pipeline.hdf5 import reading
+
+
+class Former:
+    """The last file of a stream: which of its dialogs are as they would be computed again.
+
+    Attributes
+    ----------
+    rows
+        First utterance, and the one after the last, of each dialog that is taken over.
+    is_whole
+        Whether the file is the one that would be written.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path = path
+        self.rows: dict[str, tuple[int, int]] = {}
+        self.is_whole = False
+        self.stream: Stream | None = None
+        self._plan = plan
+        self._file: Any = None
+
+    def __enter__(self) -> Former:
+        try:
+            self._file = reading(self.path)
+        except FileNotFoundError:
+            return self
+        except OSError as error:
+            if error.errno:
+                raise
+            return self  # no HDF5 file any more: computed again
+        self.stream = Stream(self.path.stem, self._file)
+        if self._file.attrs.get("schema_version") == SCHEMA_VERSION:
+            self._compare(self.stream)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; 0 if there is none."""
+        return self.path.stat().st_size if self.stream else 0
+
+    def _compare(self, stream: Stream) -> None:
+        found = check(stream)
+        if found.beyond:
+            return
+        plan, group = self._plan, stream.group
+        names, sizes = group["dialogs"].asstr()[:].tolist(), group["sizes"][:].tolist()
+        keys, ends = group["keys"].asstr()[:].tolist(), np.cumsum(sizes).tolist()
+        spells = bool(group.attrs["include_text"])
+        for name, key, end, size in zip(names, keys, ends, sizes, strict=True):
+            rows = range(end - size, end)
+            lacks_tokens = plan.include_text and not spells
+            if plan.keys.get(name) == key and not lacks_tokens and found.rows.isdisjoint(rows):
+                self.rows[name] = (end - size, end)
+        self.is_whole = (
+            names == list(plan.keys)
+            and len(self.rows) == len(names)
+            and plan.include_text == spells
+            and group["values"].compression == _compression(plan, group["values"].size)
+        )
+
+    def read(self, dialog: str) -> Arrays:
+        """Columns of a dialog that is taken over."""
+        assert self.stream
+        start, end = self.stream.offsets[list(self.rows[dialog])]
+        group = self.stream.group
+        return {name: group[name][start:end] for name in ALIGNED if name in group}
+
+    def facts(self, dialog: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """Lengths of a dialog's utterances, and the position and reason of its problems."""
+        assert self.stream
+        first, last = self.rows[dialog]
+        reasons = self.stream.group["problems"].asstr()[:].tolist()
+        rows = self.stream.group["problem_rows"][:].tolist()
+        problems = [
+            (row - first, reason)
+            for row, reason in zip(rows, reasons, strict=True)
+            if first <= row < last
+        ]
+        return self.stream.lengths[first:last], problems
+
+
+def _compression(plan: Plan, size: int) -> str | None:
+    """HDF5's name of how the values are compressed; None where they are not."""
+    chosen = plan.extractor.compression
+    plain = chosen == "none" or plan.extractor.kind == "utterance" or not size
+    return None if plain else chosen
+
+
+def publish(streams: Sequence[str], kept: Path, output: Path) -> None:
+    """Make `output` hold the streams and no other, and forget what none of them uses."""
+    names = {f"{name}.h5" for name in streams}
+    for path in output.iterdir():
+        if path.name not in names:
+            path.unlink()
+    for name in names:
+        link(kept / name, output / name)
+    for path in kept.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in names | {".lock"}:
+            path.unlink()
+
+
+def share(kept: Path, output: Path) -> None:
+    """Let the kept files be hard links to the outputs, where their content is the same.
+
+    They are already if DVC has linked its cache; where it has copied, they would lie there twice.
+    """
+    for path in kept.glob("*.h5"):
+        recorded = output / path.name
+        if recorded.is_file() and not path.samefile(recorded):
+            with reading(path) as one, reading(recorded) as other:
+                same = Stream(path.stem, one).sha256 == Stream(path.stem, other).sha256
+            if same:
+                link(recorded, path)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no hard links."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+    except OSError:
+        shutil.copyfile(source, partial)
+    partial.replace(target)

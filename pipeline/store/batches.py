@@ -1,0 +1,302 @@
+"""Utterances of a feature store as items and padded batches, for our models and any other code.
+
+:class:`StoreDataset` is a PyTorch dataset. Each process opens the store for itself when it reads
+the first item, so it works with worker processes, forked or spawned; memory holds what is being
+read and the table of utterances.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline import params
+from pipeline.corpus.labels import Scheme
+from pipeline.features.stream import Statistics, Stream
+from pipeline.store.reading import FeatureStore, StoreError
+
+_POOL = 16  # batches whose utterances are sorted by length together
+
+
+class Item(TypedDict):
+    """One utterance.
+
+    ``utterance`` is its id; ``label`` its class index, -1 without a scheme; ``streams`` its arrays
+    by stream name, [T, D] float32, [T] int64 token ids or [P] float32; ``lengths`` T by the name of
+    each stream that has steps.
+    """
+
+    utterance: str
+    label: int
+    streams: dict[str, np.ndarray]
+    lengths: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some utterances, padded with zeros to the longest: a batch as the models take it.
+
+    Attributes
+    ----------
+    utterances
+        [B] ids.
+    labels
+        [B] int64 class indices, -1 without a scheme.
+    sequences
+        By stream [B, T, D] float32 or [B, T] int64 token ids; T is at least 1.
+    lengths
+        By stream [B] int64; 0 where an utterance has nothing of it.
+    joined
+        By stream [B, P] float32, values of whole utterances; NaN where there are none.
+    """
+
+    utterances: list[str]
+    labels: Tensor
+    sequences: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    joined: dict[str, Tensor]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device."""
+        moved = {
+            field.name: {name: tensor.to(device) for name, tensor in group.items()}
+            for field in fields(self)
+            if isinstance(group := getattr(self, field.name), dict)
+        }
+        return Batch(self.utterances, self.labels.to(device), **moved)
+
+    def without(self, streams: Collection[str]) -> Batch:
+        """The batch as if no utterance had anything of some streams."""
+        lengths = {
+            name: torch.zeros_like(n) if name in streams else n for name, n in self.lengths.items()
+        }
+        return Batch(self.utterances, self.labels, self.sequences, lengths, self.joined)
+
+
+class StoreDataset(Dataset[Item]):
+    """Utterances of a feature store, in its order.
+
+    Parameters
+    ----------
+    store
+        The store or its path. An open store must stay open as long as the dataset is used.
+    streams
+        Which streams to read; None reads all.
+    scheme
+        Gives each item its label and leaves out utterances without a class; see
+        :func:`pipeline.corpus.labels.scheme`.
+    utterances
+        Ids to keep, such as the training part of a fold; None keeps all.
+    max_steps
+        The most steps of a sequence, or of each stream; later ones are cut. None keeps all.
+
+    Attributes
+    ----------
+    utterances
+        Ids of the items.
+    labels
+        [items] int64.
+    lengths
+        [items] int64 by the name of each stream with steps, after the cut.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be used, or lacks a stream or an utterance.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore | str | Path,
+        streams: Sequence[str] | None = None,
+        *,
+        scheme: Scheme | None = None,
+        utterances: Sequence[str] | None = None,
+        max_steps: int | Mapping[str, int] | None = None,
+    ) -> None:
+        opened = store if isinstance(store, FeatureStore) else FeatureStore(store)
+        self.path = opened.path
+        self._opened: tuple[int, FeatureStore] | None = (os.getpid(), opened)
+        self.streams = [opened.stream(name).name for name in streams or opened.streams]
+        self.max_steps = max_steps
+        table = opened.utterances
+        ids = table["utterance"].tolist()
+        unknown = sorted(set(utterances or ()) - set(ids))
+        if unknown:
+            raise StoreError(f"{self.path}: has no utterance {unknown[0]} ({len(unknown)} unknown)")
+        labels = np.full(len(ids), -1) if scheme is None else scheme.apply(table["emotion"])
+        keep = np.full(len(ids), True) if utterances is None else np.isin(ids, list(utterances))
+        if scheme is not None:
+            keep &= labels >= 0
+        self._rows = np.flatnonzero(keep)
+        self.utterances: list[str] = [ids[row] for row in self._rows]
+        self.labels: np.ndarray = labels[self._rows]
+        self.lengths: dict[str, np.ndarray] = {
+            name: np.minimum(stream.lengths[self._rows], self._limit(name))
+            for name in self.streams
+            if (stream := self.stream(name)).is_sequence
+        }
+
+    def _limit(self, stream: str) -> int:
+        found = self.max_steps
+        if isinstance(found, Mapping):
+            found = found.get(stream)
+        return np.iinfo(np.int64).max if found is None else found
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Item:
+        """Read the item at `index`; a negative one counts from the end."""
+        row = int(self._rows[index])
+        arrays = {}
+        for name in self.streams:
+            stream = self.stream(name)
+            array = stream[row]
+            if name in self.lengths:
+                array = array[: self.lengths[name][index]]
+            arrays[name] = array.astype(np.int64 if stream.has_tokens else np.float32, copy=False)
+        return {
+            "utterance": self.utterances[index],
+            "label": int(self.labels[index]),
+            "streams": arrays,
+            "lengths": {name: int(n[index]) for name, n in self.lengths.items()},
+        }
+
+    def stream(self, name: str) -> Stream:
+        """One of its streams, in this process."""
+        # HDF5 handles must not be used in a child of the process that opened them
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), FeatureStore(self.path))
+        return self._opened[1].stream(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The dataset without its open files, as spawned workers take it."""
+        return {**self.__dict__, "_opened": None}
+
+    @property
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """What decides which features each stream holds; see :attr:`Stream.identity`."""
+        return {name: self.stream(name).identity for name in self.streams}
+
+    @property
+    def checksums(self) -> dict[str, np.ndarray]:
+        """[items] uint32 of the values of each item, by stream."""
+        return {name: self.stream(name).checksums[self._rows] for name in self.streams}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Values per step, or per utterance of streams without steps, by stream."""
+        return {name: self.stream(name).width for name in self.streams}
+
+    @property
+    def vocabularies(self) -> dict[str, int]:
+        """Vocabulary sizes of the streams that hold token ids."""
+        return {
+            name: len(self.stream(name).vectors)
+            for name in self.streams
+            if self.stream(name).has_tokens
+        }
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """The items at `indices` as one batch."""
+        return collate([self[index] for index in indices])
+
+    def order(self, indices: np.ndarray) -> np.ndarray:
+        """`indices` sorted by the length of the longest stream, ties by index."""
+        longest = np.max([n[indices] for n in self.lengths.values()], axis=0)
+        return indices[np.lexsort((indices, longest))]
+
+    def shuffled(
+        self, indices: np.ndarray, size: int, random: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Random batches of like length: pools of a shuffle are sorted, cut, and mixed again."""
+        mixed = random.permutation(indices)
+        batches = [
+            batch
+            for start in range(0, len(mixed), _POOL * size)
+            for batch in _cut(self.order(mixed[start : start + _POOL * size]), size)
+        ]
+        for number in random.permutation(len(batches)):
+            yield batches[number]
+
+    def in_order(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Batches of like length, always the same."""
+        return _cut(self.order(indices), size)
+
+    def statistics(self, name: str, indices: np.ndarray) -> Statistics:
+        """Those of a stream over the steps up to the cut, of the items at `indices`."""
+        stream = self.stream(name)
+        lengths = stream.lengths
+        if name in self.lengths:
+            lengths = np.minimum(lengths, self._limit(name))
+        return stream.statistics(self._rows[indices], lengths)
+
+
+def of_model(
+    store: FeatureStore, settings: params.Model, max_steps: params.MaxSteps
+) -> StoreDataset:
+    """What a model reads of a store: all utterances, its streams, cut at the most steps.
+
+    Raises
+    ------
+    StoreError
+        If a stream is missing or of the wrong kind; the message names the stream and parameter.
+    """
+    limits = {}
+    for modality in settings.modalities:
+        for name in settings.streams.names(modality):
+            if not store.stream(name).is_sequence:
+                raise StoreError(
+                    f"{store.path}: model.streams.{modality} is {name}, which has one row per "
+                    "utterance; set it to a stream with steps"
+                )
+            limits[name] = max_steps[modality]
+    joined = [] if settings.prosody is None else [settings.prosody]
+    for name in joined:
+        if store.stream(name).is_sequence:
+            raise StoreError(
+                f"{store.path}: model.prosody is {name}, which has steps; set it to a stream with "
+                "one row per utterance, or to null"
+            )
+    return StoreDataset(store, [*limits, *joined], max_steps=limits)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Items as one batch; T is at least 1, so that empty utterances have the shape of any other."""
+    first = items[0]
+    sequences, joined = {}, {}
+    for name, example in first["streams"].items():
+        arrays = [item["streams"][name] for item in items]
+        if name in first["lengths"]:
+            sequences[name] = padded(arrays, example.dtype)
+        else:
+            joined[name] = torch.from_numpy(np.stack(arrays))
+    lengths = {
+        name: torch.tensor([item["lengths"][name] for item in items]) for name in first["lengths"]
+    }
+    labels = torch.tensor([item["label"] for item in items])
+    return Batch([item["utterance"] for item in items], labels, sequences, lengths, joined)
+
+
+def padded(arrays: Sequence[np.ndarray], dtype: npt.DTypeLike) -> Tensor:
+    """Arrays [T, D] or [T] as one tensor [B, T, D] or [B, T], zeros at the end; T at least 1."""
+    steps = max(1, *(len(array) for array in arrays))
+    values = np.zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
+    for row, array in zip(values, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(values)
+
+
+def _cut(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

@@ -1,0 +1,231 @@
+"""A store of schema version 2, one file with all streams, as a folder of streams.
+
+Nothing is extracted again: values, tokens and labels are those of the old store. Times become
+seconds in the utterance, and a row of zeros of an utterance-level stream, which stood for what is
+not there, a row of NaN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from pipeline import hdf5
+from pipeline.features.planning import Plan
+from pipeline.features.stream import ALIGNED
+from pipeline.features.streamfile import Arrays, Header, write
+from pipeline.store.reading import TABLE, StoreError
+from pipeline.store.writing import write_table
+from pipeline.system.values import differences
+
+_MODALITIES = {
+    "mfcc": "audio",
+    "prosody": "audio",
+    "glove": "text",
+    "bert": "text",
+    "resnet": "visual",
+}
+_ROWS = 1 << 16  # steps that are copied at a time
+_UNKNOWN = "nothing of it in the store of schema version 2"
+
+
+def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) -> list[str]:
+    """Write the folder of streams of an old store.
+
+    Parameters
+    ----------
+    old
+        The file.
+    output
+        A new folder, which :class:`pipeline.store.FeatureStore` opens.
+    plans
+        What would be computed now, by stream. A stream of the same identity and utterances gets its
+        keys, so that extraction takes it over.
+
+    Returns
+    -------
+    list of str
+        What became of each stream.
+
+    Raises
+    ------
+    StoreError
+        If `old` is no store of schema version 2, or `output` exists.
+    """
+    if output.exists():
+        raise StoreError(f"{output}: exists; name a new folder")
+    try:
+        file = hdf5.reading(old)
+    except OSError as error:
+        raise StoreError(f"{old}: cannot be read: {error}") from error
+    with file:
+        if file.attrs.get("schema_version") != 2 or "extractors" not in file.attrs:
+            raise StoreError(f"{old}: is no store of schema version 2; there is nothing to convert")
+        table = _table(file)
+        lines = []
+        streams: dict[str, list[str]] = {"audio": [], "text": [], "visual": []}
+        for name in sorted(set(file) - {"utterances", "votes"}):
+            modality, identity, provenance = _described(file, name)
+            streams[modality].append(name)
+            plan = (plans or {}).get(name)
+            fault = _fault(plan, identity, table) if plan else "no stream of the parameters"
+            keys = list(plan.keys.values()) if plan and not fault else []
+            header = _header(file[name], table, keys, identity=identity, provenance=provenance)
+            write(output / modality / f"{name}.h5", header, _parts(file[name], table))
+            lines.append(f"{modality}/{name}.h5: converted{f'; {fault}' if fault else ''}")
+        counts = file["votes/values"][:]
+        codes = file["votes/names"].asstr()[:].tolist()
+        votes = pd.DataFrame(counts, columns=codes).assign(utterance=table["utterance"])
+        text = json.loads(file.attrs["storage"])["include_text"]
+        write_table(
+            output,
+            table if text else table.assign(text=""),
+            votes,
+            streams,
+            corpus=str(file.attrs["corpus"]),
+            include_text=text,
+        )
+    return [*lines, str(output / TABLE)]
+
+
+def _table(file: h5py.File) -> pd.DataFrame:
+    columns = {}
+    for name, dataset in file["utterances"].items():
+        if name != "crc32":
+            text = h5py.check_string_dtype(dataset.dtype) is not None
+            columns["utterance" if name == "id" else name] = (
+                dataset.asstr()[:] if text else dataset[:]
+            )
+    return pd.DataFrame(columns)
+
+
+def _described(file: h5py.File, name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Modality, identity and provenance of a stream, as far as the store says."""
+    extractors = json.loads(file.attrs["extractors"])
+    for modality, made in extractors.items():
+        stream = made.get(name)
+        if isinstance(stream, dict) and "identity" in stream:
+            return modality, stream["identity"], stream["provenance"]
+    modality = _MODALITIES.get(name, "")
+    if modality in extractors:
+        parameters = json.loads(file.attrs["parameters"])
+        dtype = file[name]["values"].dtype.name if "offsets" in file[name] else "float32"
+        identity = _identity(name, parameters, extractors, dtype)
+        return modality, identity, {"versions": extractors[modality].get("versions", {})}
+    return "audio", {"extractor": "external", "name": name}, {"versions": {}}
+
+
+def _identity(
+    name: str, parameters: Mapping[str, Any], made: Mapping[str, Any], dtype: str
+) -> dict[str, Any]:
+    """The identity of one of the five streams that the first version had."""
+    audio, text, visual = (parameters[group] for group in ("audio", "text", "visual"))
+    own: dict[str, Any]
+    weights: dict[str, str] = {}
+    match name:
+        case "mfcc":
+            own = {"coefficients": audio["mfcc"], "window": audio["window"], "step": audio["step"]}
+            own |= {"sampling_rate": audio["sampling_rate"]}
+        case "prosody":
+            own = {"sampling_rate": audio["sampling_rate"]}
+            weights = {"prosody.conf": made["audio"]["prosody.conf"]}
+        case "glove":
+            own = {"marks": text["marks"], "vectors": Path(text["glove"]).name}
+            weights = {"vectors used": made["text"]["glove"]}
+        case "bert":
+            own = {"marks": text["marks"], "layers": [text["bert_layer"]]}
+            own |= {"model": _name(text["bert"])}
+            weights = made["text"]["bert"]
+        case _:
+            own = {key: visual[key] for key in ("network", "crop", "frames_per_second")}
+            own |= {"max_frames": visual["max_frames"], "weights": _name(visual["weights"])}
+            own |= {"region": "speaker"}
+            weights = made["visual"].get("weights", {})
+    extractor = {"bert": "transformers", "resnet": "torchvision"}.get(name, name)
+    parameters = {**own, "dtype": dtype if name not in ("glove", "prosody") else "float32"}
+    return {"extractor": extractor, "version": 1, "parameters": parameters, "weights": weights}
+
+
+def _name(path: str) -> str:
+    """A name as it is, a path without its folder."""
+    return path if path.startswith("package:") else Path(path).name
+
+
+def _fault(plan: Plan, identity: Mapping[str, Any], table: pd.DataFrame) -> str:
+    """Why extraction does not take a stream over; empty if it does."""
+    found = differences(identity, plan.attributes["identity"])
+    if found:
+        key, old, new = found[0]
+        return f"computed anew, since {key} was {old} and is {new}"
+    dialogs = table.groupby("dialog", sort=False).size()
+    if dialogs.index.tolist() != list(plan.keys):
+        return "computed anew, since the dialogs are not those of the table"
+    return ""
+
+
+def _header(
+    group: h5py.Group,
+    table: pd.DataFrame,
+    keys: list[str],
+    *,
+    identity: dict[str, Any],
+    provenance: dict[str, Any],
+) -> Header:
+    sequence = "offsets" in group
+    ids = table["utterance"].tolist()
+    lengths = np.diff(group["offsets"][:]) if sequence else np.ones(len(ids), np.int64)
+    dialogs = {str(d): int(n) for d, n in table.groupby("dialog", sort=False).size().items()}
+    missing = lengths == 0 if sequence else (group["values"][:] == 0).all(axis=1)
+    values = group["values"]
+    return Header(
+        attributes={
+            "extractor": str(identity["extractor"]),
+            "parameters": identity.get("parameters", {}),
+            "identity": identity,
+            "provenance": provenance,
+            "sources": "",
+        },
+        utterances=ids,
+        lengths=lengths,
+        columns={key: (group[key].dtype, group[key].shape[1:]) for key in ALIGNED if key in group},
+        dialogs=dialogs,
+        keys=keys or [""] * len(dialogs),
+        problems=[(int(row), _UNKNOWN) for row in np.flatnonzero(missing)],
+        state={
+            key: group[key].asstr()[:]
+            if h5py.check_string_dtype(group[key].dtype)
+            else group[key][:]
+            for key in ("names", "vectors", "vocabulary")
+            if key in group
+        },
+        is_sequence=sequence,
+        dtype=values.dtype.name if values.dtype.kind == "f" else "float32",
+        compression=values.compression or "none",
+        include_text="vocabulary" in group or not {"tokens", "vectors"} & set(group),
+    )
+
+
+def _parts(group: h5py.Group, table: pd.DataFrame) -> Iterator[Arrays]:
+    """Some utterances at a time, as they are written now."""
+    total = len(table)
+    sequence = "offsets" in group
+    offsets = group["offsets"][:] if sequence else np.arange(total + 1)
+    first = 0
+    while first < total:
+        last = int(np.searchsorted(offsets, offsets[first] + _ROWS, "right")) - 1
+        last = min(max(last, first + 1), total)
+        rows = slice(int(offsets[first]), int(offsets[last]))
+        part = {name: group[name][rows] for name in ALIGNED if name in group}
+        if "times" in part:
+            starts = table["start"].to_numpy()[first:last]
+            part["times"] = part["times"] - np.repeat(starts, np.diff(offsets[first : last + 1]))
+        if not sequence:
+            part["values"][(part["values"] == 0).all(axis=1)] = np.nan
+        yield part
+        first = last

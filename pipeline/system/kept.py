@@ -1,0 +1,120 @@
+"""Finished work that outlives the run that did it: dialogs of a running extraction, trained models.
+
+DVC deletes the outputs of a stage before it runs the stage again, and records them only once it has
+ended. So what took long is kept beside them, in ``data/interim/kept``, under a key of all that
+decides it. A run that starts again takes over what has its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import InputError
+from pipeline.filesystem import lock, unreadable
+from pipeline.space import full_disk_reported
+
+_DIGEST = 32  # bytes of a SHA-256
+_ENDING = ".kept"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of results by name; each file is key, checksum and content.
+
+    Attributes
+    ----------
+    folder
+        Nothing but this class writes into it.
+    """
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """The file of a result."""
+        return self.folder / f"{name}{_ENDING}"
+
+    def save(self, name: str, key: str, content: bytes | memoryview, needed: int = 0) -> None:
+        """Replace what is kept under a name; a kill leaves the former whole.
+
+        Parameters
+        ----------
+        key
+            A SHA-256 in hexadecimal digits, of all that decides the result.
+        needed
+            Bytes that the rest of the work still needs there, for the message of a full disk.
+
+        Raises
+        ------
+        FullDiskError
+            If there is no room for it; what was kept before stays.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path(name)
+        partial = path.with_suffix(".partial")
+        remedy = f"make room and start again: all that is finished is kept in {self.folder}"
+        with full_disk_reported(partial, needed or len(content), remedy):
+            try:
+                with partial.open("wb") as file:
+                    file.write(bytes.fromhex(key))
+                    file.write(hashlib.sha256(content).digest())
+                    file.write(content)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def load(self, name: str, key: str) -> memoryview | None:
+        """What is kept under a name; None for nothing, another key, or what the disk has damaged.
+
+        Raises
+        ------
+        InputError
+            If the system does not let read it, since it is not to be computed again.
+        """
+        path = self.path(name)
+        try:
+            with path.open("rb") as file:
+                if file.read(_DIGEST) != bytes.fromhex(key):
+                    return None
+                checksum, content = file.read(_DIGEST), file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(
+                f"{unreadable(path, error)}; or delete it, and it is computed again"
+            ) from error
+        return memoryview(content) if hashlib.sha256(content).digest() == checksum else None
+
+    def forget(self, present: Collection[str]) -> None:
+        """Delete all but the results of the names that are given."""
+        if self.folder.is_dir():
+            names = {self.path(name) for name in present}
+            for path in self.folder.iterdir():
+                if path not in names and path.is_file():
+                    path.unlink()
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other runs away from a folder of kept results, where the file system has locks.
+
+    Raises
+    ------
+    InputError
+        If another run writes there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            if not lock(file):
+                print(f"{folder}: has no lock on this file system; let no other run write it")
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another run is writing it; wait until that has ended, then start again"
+            ) from None
+        yield
