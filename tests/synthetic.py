@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import PrivateAttr
 
-from pipeline.features import extraction
-from pipeline.features.mfcc import Mfcc
+from pipeline import params
+from pipeline.corpus import votes as raters
+from pipeline.corpus.utterance import Utterance
+from pipeline.features.extraction import extract
+from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.store import writing
-
-
-def stored(
-    include_text: bool = True,
-    dtype: Literal["float32", "float16"] = "float32",
-    compression: Literal["none", "lzf", "gzip"] = "none",
-    chunk: int = 64,
-) -> writing.Storage:
-    """How a store is written, all its streams alike; chunks in KiB."""
-    alike = Mfcc(dtype=dtype, compression=compression)
-    names = ("mfcc", "resnet", "glove", "prosody")
-    return writing.Storage(include_text, dict.fromkeys(names, alike), 1024 * chunk)
-
 
 CODES = ("ang", "exc", "hap", "sad", "fru", "sur", "neu")
 
@@ -86,125 +78,148 @@ def votes(utterances: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def described(stream: str, **parameters: Any) -> dict[str, Any]:
-    """What a modality of one stream says of itself."""
-    identity = {"extractor": "synthetic", "version": 1, "parameters": parameters, "weights": {}}
-    provenance = {"versions": {"numpy": np.__version__}, "processor": "any"}
-    return {stream: {"identity": identity, "provenance": provenance, "utterances": ""}}
+CONTEXT = Context(Path("nowhere"), "cpu", params.Text(marks="word", include_text=True, streams={}))
 
 
-class Noise:
-    """An extractor of noise around a mean that the emotion decides; counts its dialogs."""
+def spoken(utterances: pd.DataFrame) -> list[Utterance]:
+    """The utterances of a table; each says its emotion."""
+    columns = ["utterance", "dialog", "start", "end", "emotion"]
+    rows = utterances[columns].itertuples(index=False)
+    return [Utterance(*row[:4], text=row[4]) for row in rows]
 
-    def __init__(self, stream: str, width: int, *, fail_at: str | None = None) -> None:
-        self.stream = stream
-        self.width = width
-        self.fail_at = fail_at
-        self.calls: list[str] = []
 
-    def identity(self) -> dict[str, Any]:
-        return described(self.stream, width=self.width)
+class Noise(Extractor):
+    """Noise around a mean that the emotion decides; `calls` lists the dialogs it was given."""
 
-    def sources(self, rows: pd.DataFrame) -> list[Path]:
-        return []
+    kind: ClassVar = "sequence"
+    version: ClassVar = 1
+    libraries: ClassVar = ("numpy",)
 
-    def dialog(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[extraction.Problem]]:
-        dialog = rows["dialog"].iloc[0]
-        if dialog == self.fail_at:
+    extractor: Literal["noise"] = "noise"
+    stream: str = "mfcc"
+    width: int = 4
+    step: float = 0.01
+    window: float = 0.025
+    crop: int = 112
+    _calls: list[str] = PrivateAttr(default_factory=list)
+    _fails_at: str = PrivateAttr("")
+
+    @property
+    def calls(self) -> list[str]:
+        return self._calls
+
+    def failing(self, dialog: str) -> Noise:
+        """It raises an error at a dialog; its values are the same."""
+        self._fails_at = dialog
+        return self
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        dialog = utterances[0].dialog
+        if dialog == self._fails_at:
             raise RuntimeError("killed")
-        self.calls.append(dialog)
+        self._calls.append(dialog)
         random = np.random.default_rng([ord(letter) for letter in dialog + self.stream])
-        lengths = random.integers(1, 9, len(rows))
-        problems = []
-        if dialog.startswith("Ses02"):
-            lengths[0] = 0
-            problems = [extraction.Problem(rows["utterance"].iloc[0], "nothing to see")]
-        classes = [CODES.index(code) for code in rows["emotion"]]
-        means = np.repeat(np.eye(len(CODES), self.width)[classes], lengths, axis=0)
-        values = (means + random.normal(0, 0.1, means.shape)).astype(np.float32)
-        return {
-            f"{self.stream}/values": values,
-            f"{self.stream}/lengths": lengths.astype(np.int64),
-            f"{self.stream}/times": np.arange(len(values), dtype=np.float64),
-        }, problems
-
-    def constants(self) -> dict[str, np.ndarray]:
-        return {f"{self.stream}/remark": np.array(["naïve", "ångström"])}
+        found = []
+        for number, utterance in enumerate(utterances):
+            length = int(random.integers(1, 9))
+            problem = ""
+            if dialog.startswith("Ses02") and not number:
+                length, problem = 0, "nothing to see"
+            mean = np.eye(len(CODES), self.width)[CODES.index(utterance.text)]
+            values = mean + random.normal(0, 0.1, (length, self.width))
+            found.append(
+                Steps(values.astype(np.float32), np.arange(length, dtype=float), problem=problem)
+            )
+        return found
 
 
-class Words:
-    """An extractor of token ids: the emotion decides the word."""
+class Words(Extractor):
+    """Token ids: the emotion decides the word."""
 
-    def identity(self) -> dict[str, Any]:
-        return described("glove")
+    kind: ClassVar = "tokens"
+    version: ClassVar = 1
 
-    def sources(self, rows: pd.DataFrame) -> list[Path]:
-        return []
+    extractor: Literal["words"] = "words"
 
-    def dialog(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[extraction.Problem]]:
-        ids = [2 + CODES.index(code) for code in rows["emotion"]]
-        return {
-            "glove/values": np.repeat(ids, 3).astype(np.int32),
-            "glove/lengths": np.full(len(rows), 3, dtype=np.int64),
-        }, []
-
-    def constants(self) -> dict[str, np.ndarray]:
+    def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         vectors = np.random.default_rng(0).normal(size=(2 + len(CODES), 6)).astype(np.float32)
-        return {
-            "glove/vocabulary": np.array(["<pad>", "<unk>", *CODES]),
-            "glove/vectors": vectors,
-        }
+        return {"vocabulary": np.array(["<pad>", "<unk>", *CODES]), "vectors": vectors}
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        ids = [2 + CODES.index(utterance.text) for utterance in utterances]
+        return [Steps(np.full(3, number, np.int32)) for number in ids]
 
 
-class Summary:
-    """An extractor of one row an utterance, around a mean that the emotion decides."""
+class Summary(Extractor):
+    """One row per utterance, around a mean that the emotion decides."""
 
-    def identity(self) -> dict[str, Any]:
-        return described("prosody")
+    kind: ClassVar = "utterance"
+    version: ClassVar = 1
 
-    def sources(self, rows: pd.DataFrame) -> list[Path]:
-        return []
+    extractor: Literal["summary"] = "summary"
 
-    def dialog(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[extraction.Problem]]:
-        random = np.random.default_rng([ord(letter) for letter in rows["dialog"].iloc[0]])
-        classes = [CODES.index(code) for code in rows["emotion"]]
-        values = np.eye(len(CODES), 3)[classes] + random.normal(5, 0.1, (len(rows), 3))
-        return {"prosody/values": values.astype(np.float32)}, []
+    def names(self) -> list[str]:
+        return ["F0", "loudness", "voicing"]
 
-    def constants(self) -> dict[str, np.ndarray]:
-        return {"prosody/names": np.array(["F0", "loudness", "voicing"])}
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        random = np.random.default_rng([ord(letter) for letter in utterances[0].dialog])
+        classes = [CODES.index(utterance.text) for utterance in utterances]
+        values = np.eye(len(CODES), 3)[classes] + random.normal(5, 0.1, (len(classes), 3))
+        return [Steps(row) for row in values.astype(np.float32)]
+
+
+def streams(**options: Any) -> dict[str, dict[str, Extractor]]:
+    """The extractors by modality and stream, all with the same dtype or compression."""
+    return {
+        "audio": {"mfcc": Noise(**options), "prosody": Summary(**options)},
+        "text": {"glove": Words(**options)},
+        "visual": {"resnet": Noise(stream="resnet", width=5, **options)},
+    }
 
 
 def make_store(
-    folder: Path, utterances: pd.DataFrame | None = None, storage: writing.Storage | None = None
+    folder: Path,
+    utterances: pd.DataFrame | None = None,
+    *,
+    include_text: bool = True,
+    **options: Any,
 ) -> Path:
-    """A store of votes and the streams mfcc (4 values), resnet (5), glove (9 tokens), prosody."""
+    """A store of votes and the streams mfcc (4 values), resnet (5), glove (9 tokens), prosody.
+
+    It is `folder` / "store"; `options` are those of :func:`streams`.
+    """
     utterances = table() if utterances is None else utterances
-    extractors: dict[str, extraction.Extractor] = {
-        "audio": Noise("mfcc", 4),
-        "prosody": Summary(),
-        "visual": Noise("resnet", 5),
-        "text": Words(),
-    }
-    for name, extractor in extractors.items():
-        extraction.extract(
-            extractor,
-            utterances,
-            parts=folder / f"{name}.parts",
-            output=folder / f"{name}.h5",
-            report=folder / f"{name}.json",
+    output = folder / "store"
+    extractors = streams(**options)
+    for modality, its in extractors.items():
+        extract(
+            modality,
+            its,
+            spoken(utterances),
+            CONTEXT,
+            kept=folder / "kept" / modality,
+            output=output / modality,
+            include_text=include_text,
         )
-    output = folder / "store.h5"
-    writing.assemble(
-        utterances,
-        votes(utterances),
-        [folder / f"{name}.h5" for name in sorted(extractors)],
+    writing.write_table(
         output,
+        utterances,
+        wide(utterances),
+        {modality: list(its) for modality, its in extractors.items()},
         corpus="synthetic",
-        parameters={
-            "audio": {"streams": {"mfcc": {"step": 0.01, "window": 0.025}}},
-            "visual": {"streams": {"resnet": {"crop": 112}}},
-        },
-        storage=storage or stored(),
+        include_text=include_text,
     )
     return output
+
+
+def wide(utterances: pd.DataFrame) -> pd.DataFrame:
+    """The number of evaluators who chose each category, as a table."""
+    ids = utterances["utterance"].tolist()
+    counts = raters.count(ids, votes(utterances))
+    return pd.DataFrame(counts, columns=list(raters.CODES)).assign(utterance=ids)
