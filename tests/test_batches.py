@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.batches import Examples
 
 from pipeline import params
-from pipeline.batches import Examples
 from pipeline.store import FeatureStore, StoreError
 from tests.synthetic import make_store
 from tests.test_training import settings

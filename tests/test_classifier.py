@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.batches import Examples
 
 from pipeline import InputError, training
-from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier, one_after_another
 from pipeline.store import FeatureStore, StoreError
 from tests.synthetic import CODES, make_store

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pipeline.dataset import Item, StoreDataset, collate
 from torch.utils.data import DataLoader
 
 from pipeline.corpus import labels
-from pipeline.dataset import Item, StoreDataset, collate
 from pipeline.store import FeatureStore, StoreError
 from tests.synthetic import make_store
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pipeline.batches import Examples
 
 from pipeline import InputError, evaluation, fitting, training
-from pipeline.batches import Examples
 from pipeline.fitting import DivergedError
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, figures, looks

@@ -14,11 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.batches import Batch
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
 from pipeline import InputError, evaluation, params
-from pipeline.batches import Batch
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from stages import evaluate as evaluate_stage

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline.batches import Examples
 
 from pipeline import InputError, training
-from pipeline.batches import Examples
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore

@@ -15,12 +15,12 @@ import soundfile
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from pipeline.store.hashing import identity
 
 from pipeline import InputError, attention, evaluation, report
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
-from pipeline.store.hashing import identity
 from tests import videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models

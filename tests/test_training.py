@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from pipeline.batches import Examples
 
 from pipeline import InputError, params, report, training
-from pipeline.batches import Examples
 from pipeline.corpus import votes
 from pipeline.evaluation import models, predict
 from pipeline.fitting import balanced, class_weights, fit, learning_rate

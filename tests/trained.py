@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pipeline.batches import Examples
 
 from pipeline import params, training
-from pipeline.batches import Examples
 from pipeline.store import FeatureStore
 from tests.test_training import settings
 
