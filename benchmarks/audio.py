@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pipeline.features.modality import Modality
 
 from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
 from pipeline import compute, params
 from pipeline.features import mfcc, prosody
 from pipeline.features.extractor import Context
-from pipeline.features.modality import Modality
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

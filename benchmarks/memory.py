@@ -237,9 +237,9 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     """Plan all folds, train the model of the first for some steps, validate and save it."""
     import numpy as np
     import torch
+    from pipeline.batches import Examples
 
     from pipeline import training
-    from pipeline.batches import Examples
     from pipeline.evaluation import predict
     from pipeline.fitting import _Run
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pipeline.features.modality import Modality
 
 from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
 from pipeline import compute, params, weights
 from pipeline.features.bert import Bert
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
-from pipeline.features.modality import Modality
 from pipeline.features.words import normalise
 
 

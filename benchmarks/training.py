@@ -33,12 +33,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pipeline.batches import Batch, Examples
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks import memory
 from pipeline import compute, params, training
-from pipeline.batches import Batch, Examples
 from pipeline.corpus import labels
 from pipeline.fitting import _Run
 from pipeline.store import FeatureStore

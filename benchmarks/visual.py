@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pandas as pd
+from pipeline.features.modality import Modality
 
 from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
 from pipeline import compute, params
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extractor import Context
-from pipeline.features.modality import Modality
 from pipeline.features.video import square
 from pipeline.features.visual import Torchvision, clips_of
 

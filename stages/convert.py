@@ -12,9 +12,9 @@ from pipeline import compute, params
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extractor import Context
-from pipeline.features.former import link
 from pipeline.features.planning import dialogs_of, plan
 from pipeline.store.converting import convert
+from pipeline.system.kept import link
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -42,7 +42,7 @@ def main() -> None:
             if not fault:
                 (kept / path).parent.mkdir(exist_ok=True)
                 link(Path(folder, "store", path), kept / path)
-            print(f"{path}: {fault and f'computed anew: {fault}' or 'is taken over'}")
+            print(f"{path}: {(fault and f'computed anew: {fault}') or 'is taken over'}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import pandas as pd
 from pipeline import params
 from pipeline.corpus import votes
 from pipeline.corpus.table import read_table
-from pipeline.features import former
 from pipeline.store import describing, writing
+from pipeline.system.kept import share
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -35,7 +35,7 @@ def main() -> None:
     print(describing.describe(folder))
     # DVC has recorded the streams by now, perhaps as copies: features lie on the disk once
     for modality in streams:
-        former.share(INTERIM / "kept/features" / settings.corpus.name / modality, folder / modality)
+        share(INTERIM / "kept/features" / settings.corpus.name / modality, folder / modality)
 
 
 if __name__ == "__main__":

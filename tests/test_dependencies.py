@@ -147,7 +147,7 @@ STAGES = stages("dvc.yaml")
 
 def extractors(stage: str) -> set[str]:
     """Files of the extractors that a stage gets from the parameters, which load them by name."""
-    paths = {entry.path for entry in EXTRACTORS.values() if stage in ("weights", entry.modality)}
+    paths = {entry.path for entry in EXTRACTORS.values() if stage in ("weights", *entry.modalities)}
     return {f"{path.partition(':')[0].replace('.', '/')}.py" for path in paths}
 
 

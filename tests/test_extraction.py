@@ -16,12 +16,11 @@ import pytest
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Source, Utterance
-from pipeline.features import former
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.space import FullDiskError
 from pipeline.store import Stream, checking
-from pipeline.system.kept import alone
+from pipeline.system.kept import alone, share
 from tests.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 
 DIALOGS = [f"Ses0{session}F_impro01" for session in range(1, 6)]
@@ -266,12 +265,12 @@ def test_features_lie_on_the_disk_once(tmp_path: Path) -> None:
     content = output.read_bytes()
     output.unlink()
     output.write_bytes(content)
-    former.share(tmp_path / "kept", tmp_path / "out")
+    share(tmp_path / "kept", tmp_path / "out")
     assert kept.samefile(output)
     other = run(tmp_path / "other", mfcc=Noise(width=5))["mfcc"]
     output.unlink()
     output.write_bytes(other)
-    former.share(tmp_path / "kept", tmp_path / "out")
+    share(tmp_path / "kept", tmp_path / "out")
     assert kept.read_bytes() == content
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
+from pipeline.features import hashing
 from pipeline.features.stream import ALIGNED, Stream
-from pipeline.system import hashing
 
 NAMED = 5  # utterances named in a fault
 
@@ -83,7 +83,7 @@ def compare(
     ids
         [N] the utterances.
     rows, aligned
-        As of :func:`pipeline.system.hashing.contents`.
+        As of :func:`pipeline.features.hashing.contents`.
     """
     if hashing.CHECKSUMS not in group or len(group[hashing.CHECKSUMS]) != len(ids):
         return Damage([f"{name}/{hashing.CHECKSUMS}: not {len(ids)} checksums"], beyond=True)

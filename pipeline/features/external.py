@@ -12,9 +12,9 @@ import numpy as np
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.hashing import digest
 from pipeline.features.sources import ExternalError, Source, open_source
 from pipeline.paramtypes import OwnPath
-from pipeline.system.hashing import digest
 from pipeline.weights import hashes
 
 

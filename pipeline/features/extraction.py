@@ -29,13 +29,13 @@ from pipeline import InputError
 from pipeline.compute import start_worker
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, Steps
-from pipeline.features.former import Former, publish
+from pipeline.features.former import Former
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Header, write
 from pipeline.hdf5 import reading
 from pipeline.space import FullDiskError, readable
-from pipeline.system.kept import Kept, alone
+from pipeline.system.kept import Kept, alone, publish
 from pipeline.weights import of_stream
 
 
@@ -111,7 +111,7 @@ def extract(
                 if not former.is_whole:
                     _join(each, former, dialogs, kept)
         output.mkdir(parents=True, exist_ok=True)
-        publish([each.name for each in plans], kept, output)
+        publish([f"{each.name}.h5" for each in plans], kept, output)
         for each in plans:
             count = len(missing[each.name])
             print(f"{each.name}: computed {count}, kept {len(dialogs) - count} dialogs")

@@ -6,9 +6,6 @@ and shares its bytes on the disk with them: the output is a hard link to it.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,43 +106,3 @@ def _compression(plan: Plan, size: int) -> str | None:
     chosen = plan.extractor.compression
     plain = chosen == "none" or plan.extractor.kind == "utterance" or not size
     return None if plain else chosen
-
-
-def publish(streams: Sequence[str], kept: Path, output: Path) -> None:
-    """Make `output` hold the streams and no other, and forget what none of them uses."""
-    names = {f"{name}.h5" for name in streams}
-    for path in output.iterdir():
-        if path.name not in names:
-            path.unlink()
-    for name in names:
-        link(kept / name, output / name)
-    for path in kept.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in names | {".lock"}:
-            path.unlink()
-
-
-def share(kept: Path, output: Path) -> None:
-    """Let the kept files be hard links to the outputs, where their content is the same.
-
-    They are already if DVC has linked its cache; where it has copied, they would lie there twice.
-    """
-    for path in kept.glob("*.h5"):
-        recorded = output / path.name
-        if recorded.is_file() and not path.samefile(recorded):
-            with reading(path) as one, reading(recorded) as other:
-                same = Stream(path.stem, one).sha256 == Stream(path.stem, other).sha256
-            if same:
-                link(recorded, path)
-
-
-def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the file system has no hard links."""
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copyfile(source, partial)
-    partial.replace(target)

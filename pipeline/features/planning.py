@@ -17,8 +17,8 @@ import numpy as np
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State
+from pipeline.features.hashing import digest
 from pipeline.features.stream import SCHEMA_VERSION
-from pipeline.system.hashing import digest
 from pipeline.weights import of_stream
 
 Dialogs = Mapping[str, Sequence[Utterance]]

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from pipeline.system import hashing
+from pipeline.features import hashing
 
 SCHEMA_VERSION = 3
 """Of stream files and stores."""

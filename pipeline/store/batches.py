@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline import params
-from pipeline.corpus.labels import Scheme
 from pipeline.features.stream import Statistics, Stream
 from pipeline.store.reading import FeatureStore, StoreError
+
+if TYPE_CHECKING:
+    from pipeline.corpus.labels import Scheme
 
 _POOL = 16  # batches whose utterances are sorted by length together
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pipeline.features import hashing
 from pipeline.features.checking import UNREADABLE, check, compare
 from pipeline.features.stream import Stream
 from pipeline.store import truncation
 from pipeline.store.reading import TABLE, DamagedStoreError, open_checked
-from pipeline.system import hashing
 
 _GROUPS = ("utterances", "labels")
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.features import hashing
 from pipeline.features.stream import ALIGNED, Stream
 from pipeline.store.reading import FeatureStore
-from pipeline.system import hashing
 from pipeline.system.values import differences
 
 _NAMED = 3  # utterances named in a line

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,15 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
             streams[modality].append(name)
             plan = (plans or {}).get(name)
             fault = _fault(plan, identity, table) if plan else f"{name} is no stream of them"
-            keys = list(plan.keys.values()) if plan and not fault else []
-            header = _header(file[name], table, keys, identity=identity, provenance=provenance)
-            write(output / modality / f"{name}.h5", header, _parts(file[name], table))
+            header = _header(file[name], table, identity, provenance)
+            ids = None
+            if plan and not fault:
+                ids, fault = _ids(file[name], plan)
+            if plan and not fault:
+                attributes = {**plan.attributes, "provenance": provenance}
+                keys, state = list(plan.keys.values()), plan.state
+                header = replace(header, attributes=attributes, keys=keys, state=state)
+            write(output / modality / f"{name}.h5", header, _parts(file[name], table, ids))
             found[f"{modality}/{name}.h5"] = fault
         counts = file["votes/values"][:]
         codes = file["votes/names"].asstr()[:].tolist()
@@ -128,7 +135,7 @@ def _identity(
     """The identity of one of the five streams that the first version had."""
     audio, text, visual = (parameters[group] for group in ("audio", "text", "visual"))
     own: dict[str, Any]
-    weights: dict[str, str] = {}
+    weights: dict[str, str] | None = {}
     match name:
         case "mfcc":
             own = {"coefficients": audio["mfcc"], "window": audio["window"], "step": audio["step"]}
@@ -141,42 +148,46 @@ def _identity(
             weights = {"vectors used": made["text"]["glove"]}
         case "bert":
             own = {"marks": text["marks"], "layers": [text["bert_layer"]]}
-            own |= {"model": _name(text["bert"])}
+            own |= {"model": Path(text["bert"]).name}
             weights = made["text"]["bert"]
         case _:
             own = {key: visual[key] for key in ("network", "crop", "frames_per_second")}
-            own |= {"max_frames": visual["max_frames"], "weights": _name(visual["weights"])}
-            own |= {"region": "speaker"}
-            weights = made["visual"].get("weights", {})
+            own |= {"max_frames": visual["max_frames"], "region": "speaker"}
+            own |= {"weights": Path(visual["weights"]).name}
+            weights = None  # it noted a digest of what they hold, and not of their file
     extractor = {"bert": "transformers", "resnet": "torchvision"}.get(name, name)
     parameters = {**own, "dtype": dtype if name not in ("glove", "prosody") else "float32"}
     return {"extractor": extractor, "version": 1, "parameters": parameters, "weights": weights}
 
 
-def _name(path: str) -> str:
-    """A name as it is, a path without its folder."""
-    return path if path.startswith("package:") else Path(path).name
-
-
 def _fault(plan: Plan, identity: Mapping[str, Any], table: pd.DataFrame) -> str:
     """Why extraction does not take a stream over; empty if it does."""
-    found = differences(identity, plan.attributes["identity"])
-    if found:
-        key, old, new = found[0]
-        return f"{key} was {old} and is {new}"
+    for key, old, new in differences(identity, plan.attributes["identity"]):
+        if identity["weights"] is not None or not key.startswith("weights"):
+            return f"{key} was {old} and is {new}"
     dialogs = table.groupby("dialog", sort=False).size()
     if dialogs.index.tolist() != list(plan.keys):
         return "the dialogs are not those of the table"
     return ""
 
 
+def _ids(group: h5py.Group, plan: Plan) -> tuple[np.ndarray | None, str]:
+    """For each token of the old vocabulary its id in the present one; and what is wrong.
+
+    The vocabulary of BERT once held the tokens of the corpus alone.
+    """
+    if "tokens" not in group:
+        return None, ""
+    row_of = {token: row for row, token in enumerate(plan.state["vocabulary"].tolist())}
+    tokens = group["vocabulary"].asstr()[:].tolist() if "vocabulary" in group else []
+    unknown = [token for token in tokens if token not in row_of]
+    if unknown or not tokens:
+        return None, f"{len(unknown)} of its tokens are in the vocabulary no more"
+    return np.array([row_of[token] for token in tokens], np.int32), ""
+
+
 def _header(
-    group: h5py.Group,
-    table: pd.DataFrame,
-    keys: list[str],
-    *,
-    identity: dict[str, Any],
-    provenance: dict[str, Any],
+    group: h5py.Group, table: pd.DataFrame, identity: dict[str, Any], provenance: dict[str, Any]
 ) -> Header:
     sequence = "offsets" in group
     ids = table["utterance"].tolist()
@@ -196,7 +207,7 @@ def _header(
         lengths=lengths,
         columns={key: (group[key].dtype, group[key].shape[1:]) for key in ALIGNED if key in group},
         dialogs=dialogs,
-        keys=keys or [""] * len(dialogs),
+        keys=[""] * len(dialogs),
         problems=[(int(row), _UNKNOWN) for row in np.flatnonzero(missing)],
         state={
             key: group[key].asstr()[:]
@@ -212,8 +223,8 @@ def _header(
     )
 
 
-def _parts(group: h5py.Group, table: pd.DataFrame) -> Iterator[Arrays]:
-    """Some utterances at a time, as they are written now."""
+def _parts(group: h5py.Group, table: pd.DataFrame, ids: np.ndarray | None) -> Iterator[Arrays]:
+    """Some utterances at a time, as they are written now; tokens become `ids`."""
     total = len(table)
     sequence = "offsets" in group
     offsets = group["offsets"][:] if sequence else np.arange(total + 1)
@@ -226,6 +237,8 @@ def _parts(group: h5py.Group, table: pd.DataFrame) -> Iterator[Arrays]:
         if "times" in part:
             starts = table["start"].to_numpy()[first:last]
             part["times"] = part["times"] - np.repeat(starts, np.diff(offsets[first : last + 1]))
+        if ids is not None:
+            part["tokens"] = ids[part["tokens"]]
         if not sequence:
             part["values"][(part["values"] == 0).all(axis=1)] = np.nan
         yield part

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pipeline.features import hashing
 from pipeline.features.stream import Stream
 from pipeline.store.reading import FeatureStore
-from pipeline.system import hashing
 
 
 def identity(store: FeatureStore) -> str:

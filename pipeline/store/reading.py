@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline import InputError, hdf5
+from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION, Stream
 from pipeline.filesystem import unreadable
-from pipeline.system import hashing
 
 TABLE = "store.h5"
 """The file of a store's folder that names all others."""

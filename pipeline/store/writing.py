@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION, Stream
 from pipeline.hdf5 import remove_remains, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
 from pipeline.store.reading import TABLE, FeatureStore, StoreError, open_checked
-from pipeline.system import hashing
 
 LABELS = ("emotion", "valence", "activation", "dominance")
 """Columns of the utterance table that are labels."""

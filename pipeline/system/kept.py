@@ -7,7 +7,10 @@ decides it. A run that starts again takes over what has its key.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import os
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from pipeline.space import full_disk_reported
 
 _DIGEST = 32  # bytes of a SHA-256
 _ENDING = ".kept"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def alone(folder: Path) -> Iterator[None]:
         If another run writes there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / _LOCK).open("w") as file:
         try:
             if not lock(file):
                 print(f"{folder}: has no lock on this file system; let no other run write it")
@@ -118,3 +122,40 @@ def alone(folder: Path) -> Iterator[None]:
                 f"{folder}: another run is writing it; wait until that has ended, then start again"
             ) from None
         yield
+
+
+def publish(names: Collection[str], kept: Path, output: Path) -> None:
+    """Give each kept file a second name in `output`, and delete what else is in both folders."""
+    for path in output.iterdir():
+        if path.name not in names:
+            path.unlink()
+    for name in names:
+        link(kept / name, output / name)
+    for path in kept.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in names and path.name != _LOCK:
+            path.unlink()
+
+
+def share(kept: Path, output: Path) -> None:
+    """Let kept files be hard links to the outputs of the same content.
+
+    They are already if DVC has linked its cache; where it has copied, they would lie there twice.
+    """
+    for path in kept.iterdir():
+        recorded = output / path.name
+        if path.is_file() and recorded.is_file() and not path.samefile(recorded):
+            if filecmp.cmp(path, recorded, shallow=False):
+                link(recorded, path)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no hard links."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+    except OSError:
+        shutil.copyfile(source, partial)
+    partial.replace(target)
