@@ -11,19 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
 
-from pipeline import InputError, external, hdf5, store
-from pipeline.checkpoints import Checkpoint
+from pipeline import InputError, hdf5, store
 from pipeline.corpus import splits
+from pipeline.corpus.utterance import Utterance
 from pipeline.features import glove
+from pipeline.features.external import External
 from pipeline.filesystem import lock, unreadable
 from pipeline.models.classifier import Classifier
 from pipeline.store import checking, describing
+from pipeline.store.reading import open_checked
+from pipeline.system.kept import Kept
 from pipeline.weights import check, sha256
 from stages import run as run_stage
-from tests.synthetic import make_store
+from tests.synthetic import CONTEXT, make_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,20 +107,22 @@ def test_features_and_store_are_written_where_there_are_no_locks(
     path: Path, tmp_path: Path, run_without_locks: Run
 ) -> None:
     """The same bytes; what may be of a run that is alive is kept and named."""
-    remains = [tmp_path / f".{name}.h5.1.partial" for name in ("audio", "store")]
+    names = ("kept/audio/.mfcc.h5", "store/.store.h5")
+    remains = [tmp_path / f"{name}.1.partial" for name in names]
     for remain in remains:
+        remain.parent.mkdir(parents=True)
         remain.write_bytes(b"half a file")
     code = f"""
 from pathlib import Path
-from tests.synthetic import make_store
+from tests.synthetic import CONTEXT, make_store
 make_store(Path({str(tmp_path)!r}))
 """
     made = run_without_locks("-c", code)
     assert made.returncode == 0, made.stderr
-    for name in ("audio.h5", "text.h5", "store.h5"):
-        assert (tmp_path / name).read_bytes() == (path.parent / name).read_bytes()
+    for name in ("audio/mfcc.h5", "text/glove.h5", "store.h5"):
+        assert (tmp_path / "store" / name).read_bytes() == (path / name).read_bytes()
     assert (
-        f"{tmp_path / 'audio.parts'}: has no lock on this file system; let no other" in made.stdout
+        f"{tmp_path / 'kept/audio'}: has no lock on this file system; let no other" in made.stdout
     )
     for remain in remains:
         assert f"{remain}: delete it unless another run is writing" in made.stdout
@@ -163,18 +167,19 @@ def test_no_locks_a_held_lock_and_other_errors_are_told_apart(
 # --- errors of the system ------------------------------------------------------------------------
 
 
-def convert(source: Path) -> None:
-    external.convert(source, "stream", ["a"], source.parent / "out" / "stream.h5")
+def taken(source: Path) -> None:
+    extractor = External(path=str(source))
+    extractor.extract([Utterance("a", "d")], {}, CONTEXT)
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "store.h5": store.open_checked,
+    "store.h5": open_checked,
     "verified.h5": checking.verify,
-    "fold-1.pt": lambda path: Checkpoint(path, "key").load(),
+    "fold-1.kept": lambda path: Kept(path.parent).load("fold-1", "00" * 32),
     "fold-1.safetensors": Classifier.load,
-    "stream/a.npy": lambda path: convert(path.parent),
-    "stream/a.csv": lambda path: convert(path.parent),
-    "stream.h5": convert,
+    "stream/a.npy": lambda path: taken(path.parent),
+    "stream/a.csv": lambda path: taken(path.parent),
+    "stream.h5": taken,
     "glove.txt": lambda path: glove.read_glove(path, {"a"}),
     "list.csv": splits.read,
     "weights.json": lambda path: check(path, {}),
@@ -218,7 +223,8 @@ def test_each_error_of_the_system_has_its_remedy(
             opened(path)
 
 
-def test_a_folder_in_place_of_a_store_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "store.h5").mkdir()
     with pytest.raises(store.StoreError, match="cannot be read: Is a directory; a file is needed"):
         store.FeatureStore(tmp_path)
 
@@ -227,7 +233,7 @@ def test_a_store_that_the_process_has_open_otherwise_is_not_called_damaged(
     path: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.h5"
-    copy.write_bytes(path.read_bytes())
+    copy.write_bytes((path / "store.h5").read_bytes())
     for mode in ("r", "r+"):
         with (
             h5py.File(copy, mode),
@@ -236,18 +242,15 @@ def test_a_store_that_the_process_has_open_otherwise_is_not_called_damaged(
             store.FeatureStore(copy)
 
 
-def test_a_finished_dialog_that_cannot_be_read_is_not_computed_again(tmp_path: Path) -> None:
-    make_store(tmp_path)
-    part = sorted((tmp_path / "audio.parts").iterdir())[0]
-    part.unlink()
-    part.mkdir()
-    with pytest.raises(InputError, match=rf"{part.name}: cannot be read: Is a directory; .*delete"):
+@pytest.mark.parametrize("name", ["mfcc/Ses01F_impro01.kept", "mfcc.h5"])
+def test_kept_work_that_cannot_be_read_is_not_computed_again(tmp_path: Path, name: str) -> None:
+    kept = tmp_path / "kept/audio" / name
+    kept.mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{kept.name}: cannot be read: Is a directory; .*delete"):
         make_store(tmp_path)
-    part.rmdir()
-    part.write_bytes(b"")  # what a disk leaves that lost power
-    make_store(tmp_path)
-    with np.load(part) as found:
-        assert "mfcc/values" in found.files
+    kept.rmdir()
+    kept.write_bytes(b"")  # what a disk leaves that lost power
+    assert checking.verify(make_store(tmp_path)) == []
 
 
 @pytest.mark.parametrize(

@@ -10,41 +10,59 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
+from pydantic import PrivateAttr
 
-from pipeline import InputError, space
+from pipeline import InputError, hdf5, space
+from pipeline.corpus.utterance import Utterance
 from pipeline.features import extraction
-from tests.synthetic import Noise, table
+from pipeline.features.extractor import Context, State, Steps
+from tests.synthetic import CONTEXT, Noise, spoken, table
 
 KILLS = 60
 WIDTH = 400
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")
 
 # processes start at once, from a server that has loaded the modules
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.test_kill"])
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.test_kill"])
 
 
 class Logged(Noise):
     """Noise that takes its time and notes in a file which dialogs it computes."""
 
-    def __init__(self, folder: Path, pace: float = 0.0) -> None:
-        super().__init__("mfcc", WIDTH)
-        self.log = folder / "computed.log"
-        self.pace = pace
+    _log: Path = PrivateAttr()
+    _pace: float = PrivateAttr(0.0)
 
-    def dialog(self, rows: pd.DataFrame) -> tuple[extraction.Arrays, list[extraction.Problem]]:
-        with self.log.open("a") as file:
-            file.write(f"{rows['dialog'].iloc[0]}\n")
-        time.sleep(self.pace)
-        return super().dialog(rows)
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        with self._log.open("a") as file:
+            file.write(f"{utterances[0].dialog}\n")
+        time.sleep(self._pace)
+        return super().extract(utterances, state, context)
+
+
+def logged(folder: Path, pace: float) -> Logged:
+    extractor = Logged(width=WIDTH)
+    extractor._log, extractor._pace = folder / "computed.log", pace
+    return extractor
+
+
+def extract(folder: Path, extractor: Noise, workers: int = 1) -> None:
+    extraction.extract(
+        *("audio", {"mfcc": extractor}, spoken(table()), CONTEXT),
+        kept=folder / "kept",
+        output=folder / "out",
+        workers=workers,
+    )
 
 
 @dataclass(frozen=True)
@@ -59,20 +77,13 @@ def work(folder: Path, pace: float = 0.0, workers: int = 1, fate: Fate | None = 
     """One run of an extraction; an error that its user can mend goes to error.txt."""
     sys.stdout = sys.stderr = io.StringIO()
     fate = fate or Fate()
-    extractor = Logged(folder, pace)
+    extractor = logged(folder, pace)
     if fate.kill_at:
         _kill_at(fate.kill_at, folder)
     if fate.limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fate.limit, fate.limit))
     try:
-        extraction.extract(
-            extractor,
-            table(),
-            parts=folder / "parts",
-            output=folder / "out.h5",
-            report=folder / "out.json",
-            workers=workers,
-        )
+        extract(folder, extractor, workers)
     except InputError as error:
         (folder / "error.txt").write_text(str(error))
         sys.exit(2)
@@ -94,7 +105,7 @@ def _kill_at(number: int, folder: Path) -> None:
 
 def start(folder: Path, **options: object) -> BaseProcess:
     folder.mkdir(exist_ok=True)
-    process = CONTEXT.Process(target=work, args=(folder,), kwargs=options)
+    process = PROCESSES.Process(target=work, args=(folder,), kwargs=options)
     process.start()
     return process
 
@@ -113,26 +124,36 @@ def computed(folder: Path) -> list[str]:
 
 
 def finished(folder: Path) -> set[str]:
-    return {path.stem for path in (folder / "parts").glob("*.npz")}
+    """Dialogs that are kept, each as a file of its own or in that of the stream."""
+    found = {path.stem for path in (folder / "kept/mfcc").glob("*.kept")}
+    if (folder / "kept/mfcc.h5").exists():
+        with hdf5.reading(folder / "kept/mfcc.h5") as file:
+            found |= set(file["dialogs"].asstr()[:].tolist())
+    return found
 
 
 def left_over(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - {"parts", "parts.lock"}
+    """What lies there beside the log and the lock, and what is kept."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.endswith((".kept", ".lock", ".log"))}
+
+
+WHOLE = {"kept/mfcc.h5", "out/mfcc.h5"}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """Output and report of an uninterrupted run."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     assert ended(start(folder)) == 0
     return results(folder)
 
 
-def results(folder: Path) -> tuple[bytes, bytes]:
-    return (folder / "out.h5").read_bytes(), (folder / "out.json").read_bytes()
+def results(folder: Path) -> bytes:
+    return (folder / "out/mfcc.h5").read_bytes()
 
 
-def test_killed_at_every_change_of_a_file(tmp_path: Path, whole: tuple[bytes, bytes]) -> None:
+def test_killed_at_every_change_of_a_file(tmp_path: Path, whole: bytes) -> None:
     number = 1
     while True:
         folder = tmp_path / str(number)
@@ -145,15 +166,13 @@ def test_killed_at_every_change_of_a_file(tmp_path: Path, whole: tuple[bytes, by
         assert ended(start(folder)) == 0
         assert kept.isdisjoint(computed(folder))
         assert results(folder) == whole
-        assert left_over(folder) == {"out.h5", "out.json"}
+        assert left_over(folder) == WHOLE
         shutil.rmtree(folder)
         number += 1
     assert number > 15  # each of five parts is opened and renamed, then joined
 
 
-def test_killed_at_random_moments_again_and_again(
-    tmp_path: Path, whole: tuple[bytes, bytes]
-) -> None:
+def test_killed_at_random_moments_again_and_again(tmp_path: Path, whole: bytes) -> None:
     random = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
     kills = 0
     while kills < KILLS:
@@ -174,7 +193,7 @@ def test_killed_at_random_moments_again_and_again(
         assert kept == set(table()["dialog"])
 
 
-def test_killed_with_worker_processes(tmp_path: Path, whole: tuple[bytes, bytes]) -> None:
+def test_killed_with_worker_processes(tmp_path: Path, whole: bytes) -> None:
     process = start(tmp_path, pace=0.3, workers=2)
     deadline = time.monotonic() + 60
     while not finished(tmp_path):
@@ -212,9 +231,7 @@ def alive(process: int) -> bool:
     return state not in "ZX"  # an orphan that has ended may wait for its new parent to notice
 
 
-def test_a_second_run_at_once_is_refused_and_harms_nothing(
-    tmp_path: Path, whole: tuple[bytes, bytes]
-) -> None:
+def test_a_second_run_at_once_is_refused_and_harms_nothing(tmp_path: Path, whole: bytes) -> None:
     first = start(tmp_path, pace=0.2)
     deadline = time.monotonic() + 60
     while not finished(tmp_path):
@@ -227,16 +244,18 @@ def test_a_second_run_at_once_is_refused_and_harms_nothing(
     assert results(tmp_path) == whole
 
 
-@pytest.mark.parametrize(("limit", "file", "kept"), [(20_000, "parts", 0), (120_000, "out.h5", 5)])
+@pytest.mark.parametrize(
+    ("limit", "file", "kept"), [(20_000, "kept/mfcc/Ses0", 0), (120_000, "kept/mfcc.h5", 5)]
+)
 def test_files_that_cannot_grow(
-    tmp_path: Path, whole: tuple[bytes, bytes], limit: int, file: str, kept: int
+    tmp_path: Path, whole: bytes, limit: int, file: str, kept: int
 ) -> None:
     assert ended(start(tmp_path, fate=Fate(limit=limit))) == 2
     message = (tmp_path / "error.txt").read_text()
     assert message.startswith(str(tmp_path / file))
     assert "are needed and" in message and "are free" in message
-    assert f"finished dialog is kept in {tmp_path / 'parts'}" in message
-    assert left_over(tmp_path) <= {"error.txt", "computed.log"}
+    assert "start again: all that is finished is kept" in message
+    assert left_over(tmp_path) == {"error.txt"}
     assert len(finished(tmp_path)) == kept
     computed(tmp_path)
     assert ended(start(tmp_path)) == 0
@@ -255,22 +274,12 @@ def test_a_full_disk_says_how_much_is_needed_and_free(
         patch.setattr(os, "posix_fallocate", full)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         with pytest.raises(space.FullDiskError) as caught:
-            _extract(tmp_path)
+            extract(tmp_path, Noise(width=WIDTH))
     assert "1.23 kB are free" in str(caught.value)
-    _extract(tmp_path)
-    size = (tmp_path / "out.h5").stat().st_size
+    extract(tmp_path, Noise(width=WIDTH))
+    size = (tmp_path / "out/mfcc.h5").stat().st_size
     needed = str(caught.value).partition("about ")[2].partition(" kB are needed")[0]
     assert size <= float(needed) * 1000 < size + 50_000
-
-
-def _extract(folder: Path) -> None:
-    extraction.extract(
-        Noise("mfcc", WIDTH),
-        table(),
-        parts=folder / "parts",
-        output=folder / "out.h5",
-        report=folder / "out.json",
-    )
 
 
 def test_space_set_aside_leaves_no_trace(tmp_path: Path) -> None:

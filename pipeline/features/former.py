@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import InputError
 from pipeline.features.checking import check
 from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED, SCHEMA_VERSION, Stream
 from pipeline.features.streamfile import Arrays
+from pipeline.filesystem import unreadable
 from pipeline.hdf5 import reading
 
 
@@ -44,7 +46,9 @@ class Former:
             return self
         except OSError as error:
             if error.errno:
-                raise
+                raise InputError(
+                    f"{unreadable(self.path, error)}; or delete it, and it is computed again"
+                ) from error
             return self  # no HDF5 file any more: computed again
         self.stream = Stream(self.path.stem, self._file)
         if self._file.attrs.get("schema_version") == SCHEMA_VERSION:

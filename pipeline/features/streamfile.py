@@ -21,7 +21,7 @@ from pipeline.space import full_disk_reported, reserved
 CHUNK = 256 * 1024
 """Bytes of a chunk, where values are compressed."""
 
-_OWN = 8192  # bytes of HDF5 per dataset at most: headers, attributes, indices
+_OWN = 4096  # bytes of HDF5 per dataset at most: headers, attributes, indices
 
 Arrays = Mapping[str, np.ndarray]
 Column = tuple[np.dtype, tuple[int, ...]]  # type and shape of one row

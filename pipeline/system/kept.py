@@ -134,8 +134,8 @@ def publish(names: Collection[str], kept: Path, output: Path) -> None:
     for path in kept.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in names and path.name != _LOCK:
-            path.unlink()
+        elif path.name not in names and not path.name.startswith("."):
+            path.unlink()  # what begins with a dot is the lock, or of a run that may be alive
 
 
 def share(kept: Path, output: Path) -> None:
@@ -145,13 +145,15 @@ def share(kept: Path, output: Path) -> None:
     """
     for path in kept.iterdir():
         recorded = output / path.name
-        if path.is_file() and recorded.is_file() and not path.samefile(recorded):
-            if filecmp.cmp(path, recorded, shallow=False):
-                link(recorded, path)
+        both = path.is_file() and recorded.is_file() and not path.samefile(recorded)
+        if both and filecmp.cmp(path, recorded, shallow=False):
+            link(recorded, path)
 
 
 def link(source: Path, target: Path) -> None:
     """Give a file a second name, or a copy where the file system has no hard links."""
+    if target.exists() and target.samefile(source):
+        return  # to rename one name of a file to another does nothing
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
     try:
