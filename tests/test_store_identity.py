@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline.store.hashing import identity
 
-from pipeline import external
 from pipeline.comparison import table as comparison
-from pipeline.store import FeatureStore, StoreError, comparing, writing
+from pipeline.corpus.utterance import Source, Utterance
+from pipeline.features.extractor import Context, State, Steps
+from pipeline.store import FeatureStore, StoreError, comparing
+from pipeline.store.identity import identity
 from tests import synthetic
-from tests.synthetic import make_store, stored
+from tests.synthetic import make_store
 from tests.test_comparison import LISTED, common, listed, make
 
 ROOT = Path(__file__).parents[1]
@@ -30,49 +30,41 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def identity_of(path: Path) -> str:
     with FeatureStore(path) as opened:
-        return identity(opened.file)
-
-
-def with_extractors(path: Path, change: Callable[[dict[str, Any]], None]) -> str:
-    """The identity where the extractors say something else of themselves; the store is kept."""
-    with h5py.File(path, "r+") as file:
-        before = str(file.attrs["extractors"])
-        extractors = json.loads(before)
-        change(extractors)
-        file.attrs["extractors"] = json.dumps(extractors)
-        found = identity(file)
-        file.attrs["extractors"] = before
-    return found
+        return identity(opened)
 
 
 def test_last_bits_of_what_was_computed_do_not_count(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As another processor computes them."""
-    dialog = synthetic.Noise.dialog
+    extract = synthetic.Noise.extract
 
-    def elsewhere(self: synthetic.Noise, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], list]:
-        arrays, problems = dialog(self, rows)
-        name = f"{self.stream}/values"
-        return {**arrays, name: np.nextafter(arrays[name], np.float32(np.inf))}, problems
+    def elsewhere(
+        self: synthetic.Noise, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        return [
+            Steps(
+                np.nextafter(steps.values, np.float32(np.inf)), steps.times, problem=steps.problem
+            )
+            for steps in extract(self, utterances, state, context)
+        ]
 
-    monkeypatch.setattr(synthetic.Noise, "dialog", elsewhere)
+    monkeypatch.setattr(synthetic.Noise, "extract", elsewhere)
+    monkeypatch.setattr("platform.machine", lambda: "another")
     other = make_store(tmp_path)
     assert comparing.compare(path, other) != []
     assert identity_of(other) == identity_of(path)
 
 
-@pytest.mark.parametrize("change", [{"include_text": False}, {"compression": "gzip"}, {"chunk": 9}])
+@pytest.mark.parametrize("change", [{"include_text": False}, {"compression": "gzip"}])
 def test_how_a_store_is_written_does_not_count(
     path: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    other = make_store(tmp_path, storage=stored(**change))
-    assert identity_of(other) == identity_of(path)
+    assert identity_of(make_store(tmp_path, **change)) == identity_of(path)
 
 
 def test_the_type_of_the_values_counts(path: Path, tmp_path: Path) -> None:
-    other = make_store(tmp_path, storage=stored(dtype="float16"))
-    assert identity_of(other) != identity_of(path)
+    assert identity_of(make_store(tmp_path, dtype="float16")) != identity_of(path)
 
 
 @pytest.mark.parametrize(
@@ -85,51 +77,50 @@ def test_the_table_counts(path: Path, tmp_path: Path, column: str, value: Any) -
     assert identity_of(make_store(tmp_path, utterances)) != identity_of(path)
 
 
+def test_recordings_count_by_what_they_hold(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = synthetic.spoken
+    found = []
+    for sha256 in ("1", "2"):
+        monkeypatch.setattr(
+            synthetic,
+            "spoken",
+            lambda table, sha256=sha256: [
+                replace(one, audio=Source("a.wav", sha256=sha256)) for one in spoken(table)
+            ],
+        )
+        found.append(identity_of(make_store(tmp_path / sha256)))
+    assert found[0] != found[1]
+
+
 def test_votes_count(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(synthetic.WORDS, "ang", "Surprise")
     assert identity_of(make_store(tmp_path)) != identity_of(path)
 
 
-def test_parameters_versions_and_weights_count_and_builds_do_not(path: Path) -> None:
-    def says(version: str = "2.13.0", built: str = "", **identity: Any) -> str:
-        def change(found: dict[str, Any]) -> None:
-            stream = found["visual"]["resnet"]
-            stream["identity"] |= identity
-            stream["provenance"]["versions"] = {"torch": version + built}
+def test_parameters_versions_and_weights_count_and_builds_do_not(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter(range(99))
 
-        return with_extractors(path, change)
+    def made() -> str:
+        return identity_of(make_store(tmp_path / str(next(numbers))))
 
-    assert says() != identity_of(path)  # of other libraries
-    assert says(parameters={"crop": 112}) != says(parameters={"crop": 224})
-    assert says(weights={"a.pth": "1"}) != says(weights={"a.pth": "2"})
-    assert says(version="2.13.0") != says(version="2.14.0")
-    assert says(built="+cpu") == says(built="+cu130")
+    def with_version(text: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.features.extractor.version", lambda name: text)
+            return made()
 
-
-def test_values_made_elsewhere_count(path: Path, tmp_path: Path) -> None:
-    """They are taken over as they are, and no version says what made them."""
-    utterances = synthetic.table()
-    ids = utterances["utterance"].tolist()
-    found = []
-    for number in (1.0, 2.0):
-        source = tmp_path / "wav2vec"
-        source.mkdir(exist_ok=True)
-        for name in ids:
-            np.save(source / f"{name}.npy", np.full((2, 3), number))
-        converted = tmp_path / "external-wav2vec.h5"
-        external.convert(source, "wav2vec", ids, converted)
-        output = tmp_path / "store.h5"
-        writing.assemble(
-            utterances,
-            synthetic.votes(utterances),
-            [path.parent / "audio.h5", converted],
-            output,
-            corpus="synthetic",
-            parameters={},
-            storage=stored(),
-        )
-        found.append(identity_of(output))
-    assert found[0] != found[1]
+    assert with_version("1.0") != with_version("1.1") != made()
+    assert with_version("1.0+cpu") == with_version("1.0+cu130")
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic.Noise, "files", lambda self: {"a.pth": "1"})
+        assert made() != identity_of(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic.Noise, "version", 2)
+        assert made() != identity_of(path)
+    assert made() == identity_of(path)
 
 
 def test_the_comparison_names_its_store_by_its_identity(path: Path, tmp_path: Path) -> None:
@@ -148,8 +139,8 @@ def test_the_comparison_names_its_store_by_its_identity(path: Path, tmp_path: Pa
         comparison.ComparisonError, match=r"amh-1: is of another .*run `make table`"
     ):
         found(other)
-    with pytest.raises(StoreError, match="none.h5: no such file"):
-        found(tmp_path / "none.h5")
+    with pytest.raises(StoreError, match=r"none/store.h5: no such file"):
+        found(tmp_path / "none")
 
 
 def test_the_committed_comparison_names_one_store() -> None:
