@@ -49,7 +49,7 @@ def test_everything_is_written_and_nothing_left_to_do(clone: Clone) -> None:
     with h5py.File(results / "attention.h5") as looked:
         assert set(looked) == {"utterances", "hop-1", "hop-2"}
         assert len(looked["utterances/id"]) == len(rows)
-    assert checking.verify(clone.folder / "data/features/embedded.h5") == []
+    assert checking.verify(clone.folder / "data/features/embedded") == []
     assert "up to date" in clone.run("dvc", "repro")
 
 

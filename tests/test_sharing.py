@@ -29,7 +29,10 @@ from tests.clone import Checkout, Clone, stages_run
 
 SENTENCE = "The quokka borrowed my theodolite before breakfast."
 WORDS = ("quokka", "borrowed", "theodolite")  # spelt by no other file of the project
-STORE = "data/features/licensed.h5"
+STORE = Path("data/features/licensed")
+STREAMS = ("audio/mfcc", "audio/prosody", "text/bert", "text/glove", "visual/resnet")
+FILES = ("store.h5", *(f"{stream}.h5" for stream in STREAMS))
+STAGES = ("audio", "text", "visual", "store")  # all that training reads
 ROOT = Path("data/raw/IEMOCAP_full_release")
 WEIGHTS = Path("data/weights")
 RESNET = f"{WEIGHTS}/resnet18.pt"
@@ -152,17 +155,18 @@ def licensed(machine: Machine) -> set[str]:
         path
         for folder in folders
         for path in (machine.folder / folder).rglob("*")
-        if path.is_file() and path.suffix != ".json"
+        if path.is_file() and path.suffix != ".json" and "kept" not in path.parts
     ]
-    assert {".wav", ".avi", ".txt", ".pt", ".csv", ".h5"} <= {path.suffix for path in files}
+    assert {".wav", ".avi", ".txt", ".pt", ".csv"} <= {path.suffix for path in files}
     return {md5(path) for path in files}
 
 
 def test_a_colleague_trains_from_the_store_alone(owner: Machine, tmp_path: Path) -> None:
     owner.share("folder", str(tmp_path / "remote"))
     colleague = machine_b(tmp_path / "elsewhere/clone", owner)
-    colleague.run("dvc", "pull", STORE)
-    assert (colleague.folder / STORE).read_bytes() == (owner.folder / STORE).read_bytes()
+    colleague.run("dvc", "pull", f"{STORE}/audio/mfcc.h5")
+    assert [path.name for path in (colleague.folder / STORE).rglob("*.h5")] == ["mfcc.h5"]
+    arrives(owner, colleague)
     assert checking.verify(colleague.folder / STORE) == []
 
     printed = colleague.run("dvc", "repro", *FROM_THE_STORE)
@@ -195,7 +199,7 @@ def test_nothing_licensed_is_pushed_and_no_word_without_text(
     owner.share("bare", str(tmp_path / "remote"))
     objects = pushed(tmp_path / "remote")
     # the store is among them, so the search is not of nothing
-    assert md5(owner.folder / STORE) in objects
+    assert {md5(owner.folder / STORE / file) for file in FILES} <= objects.keys()
     assert not licensed(owner) & objects.keys()
     assert not spelling(objects)
     # nor does git carry any; the tests name the words themselves
@@ -212,7 +216,7 @@ def test_without_text_words_are_shown_by_number(owner: Machine) -> None:
     assert not any(word in page for word in WORDS)
 
 
-def test_where_text_is_included_only_the_store_spells_it(owner: Machine, tmp_path: Path) -> None:
+def test_where_text_is_included_only_its_streams_and_the_table_spell_it(owner: Machine, tmp_path: Path) -> None:
     shutil.copytree(owner.folder, tmp_path / "clone", symlinks=True)
     with_text = Machine(tmp_path / "clone")
     with_text.change(text={"include_text": True})
@@ -223,8 +227,9 @@ def test_where_text_is_included_only_the_store_spells_it(owner: Machine, tmp_pat
 
     with_text.share("texts", str(tmp_path / "remote"))
     objects = pushed(tmp_path / "remote")
-    assert SENTENCE.encode() in objects[md5(with_text.folder / STORE)]
-    assert spelling(objects) == {md5(with_text.folder / STORE)}
+    assert SENTENCE.encode() in objects[md5(with_text.folder / STORE / "store.h5")]
+    spelt = ("store.h5", "text/bert.h5", "text/glove.h5")
+    assert spelling(objects) == {md5(with_text.folder / STORE / file) for file in spelt}
     assert not licensed(with_text) & objects.keys()
 
 
@@ -241,10 +246,12 @@ def test_a_corpus_outside_the_embedded_one_is_no_output() -> None:
     assert outputs["data/raw/embedded"].get("push", True)
 
 
-def arrives(owner: Machine, clone: Path) -> None:
-    """Pull the store into a fresh clone, and compare its bytes."""
-    machine_b(clone, owner).run("dvc", "pull", STORE)
-    assert (clone / STORE).read_bytes() == (owner.folder / STORE).read_bytes()
+def arrives(owner: Machine, colleague: Machine) -> None:
+    """Pull the store into a clone, and compare its bytes."""
+    colleague.run("dvc", "pull", *STAGES)
+    for file in FILES:
+        found, sent = (machine.folder / STORE / file for machine in (colleague, owner))
+        assert found.read_bytes() == sent.read_bytes()
 
 
 @contextmanager
@@ -270,8 +277,8 @@ def test_a_store_travels_by_s3(
         monkeypatch.setenv(name, value)
     with s3_server() as address:
         boto3.client("s3", endpoint_url=address).create_bucket(Bucket="lab")
-        owner.share("s3", "s3://lab/features", STORE, endpointurl=address)
-        arrives(owner, tmp_path / "clone")
+        owner.share("s3", "s3://lab/features", *STAGES, endpointurl=address)
+        arrives(owner, machine_b(tmp_path / "clone", owner))
 
 
 @contextmanager
@@ -313,6 +320,6 @@ def test_a_store_travels_by_ssh(owner: Machine, tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     with ssh_server(tmp_path / "served", key) as port:
         url = f"ssh://someone@127.0.0.1:{port}/features"
-        owner.share("ssh", url, STORE, keyfile=str(tmp_path / "key"))
-        arrives(owner, tmp_path / "clone")
+        owner.share("ssh", url, *STAGES, keyfile=str(tmp_path / "key"))
+        arrives(owner, machine_b(tmp_path / "clone", owner))
     assert any(path.is_file() for path in (tmp_path / "served/features").rglob("*"))
