@@ -98,9 +98,9 @@ def test_a_store_of_before_streams_had_identities_is_read(tmp_path: Path) -> Non
         models = make_models(store, tmp_path / "models")
         predictions = evaluation.test_folds(store, models, torch.device("cpu"))
         classifier = Classifier.load(evaluation.models(models)[0].path)
-        examples = classifier.examples(store)
-        hops = attention.of_utterance(classifier, examples, 0)
-        looked = looks.look(store, classifier, examples, 0, hops=hops, media=None)
+        dataset = classifier.dataset(store)
+        hops = attention.of_utterance(classifier, dataset, 0)
+        looked = looks.look(store, classifier, dataset, 0, hops=hops, media=None)
     assert len(predictions) and looked.tracks
 
 

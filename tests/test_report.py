@@ -20,7 +20,7 @@ from pipeline import InputError, attention, evaluation, report
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
-from pipeline.store.hashing import identity
+from pipeline.store.identity import identity
 from tests import videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models
@@ -132,10 +132,10 @@ def looked_at(
     if not (folder / "parameters.json").exists():
         make_models(store, folder, **models)
     classifier = Classifier.load(evaluation.models(folder)[0].path)
-    examples = classifier.examples(store)
+    dataset = classifier.dataset(store)
     index = store.utterances["utterance"].tolist().index(seen)
-    hops = attention.of_utterance(classifier, examples, index)
-    return looks.look(store, classifier, examples, index, hops=hops, media=media)
+    hops = attention.of_utterance(classifier, dataset, index)
+    return looks.look(store, classifier, dataset, index, hops=hops, media=media)
 
 
 def panels(found: looks.Look) -> list[str]:
@@ -286,7 +286,7 @@ def test_the_comparison_is_shown_if_it_is_of_this_corpus(
 def test_a_comparison_is_outdated_if_what_decides_the_store_has_changed(
     store: FeatureStore, tmp_path: Path
 ) -> None:
-    for written, outdated in ((identity(store.file), False), ("f" * 64, True)):
+    for written, outdated in ((identity(store), False), ("f" * 64, True)):
         table = comparison_file(tmp_path / "own.csv", "synthetic", written)
         assert facts.comparison(table, store)["outdated"] == outdated
 
