@@ -38,7 +38,7 @@ def test_training_stops_where_it_diverges_and_keeps_nothing_of_it(
     with pytest.raises(DivergedError, match=f"{words}.*lower train.learning_rate"):
         training.train_fold(job)
     assert not job.weights.exists()
-    assert not job.checkpoint.path.exists()
+    assert job.checkpoint.load() is None
     assert list(job.curves.rglob("*.tsv")) == []
 
 
