@@ -15,7 +15,7 @@ from pipeline import InputError, training
 from pipeline.models.classifier import Classifier, one_after_another
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
-from tests.synthetic import CODES, make_store
+from tests.synthetic import CODES, make_store, without_prosody
 from tests.test_training import settings
 
 TWO_STREAMS = {
@@ -86,6 +86,41 @@ def test_prosody_is_standardised_and_joined(store: FeatureStore) -> None:
     assert classifier.model.classifier.in_features == 3 * 8 + 3
     batch.joined["prosody"][0] += 1
     assert not torch.equal(classifier(batch)[0], classifier(dataset.batch([20, 3]))[0])
+
+
+def test_an_utterance_without_prosody_is_given_the_mean_of_the_training_part(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    """One of the training part, and one that is not in it."""
+    copy = without_prosody(store.path, tmp_path / "copy", [3, 25])
+    with FeatureStore(copy) as gaps:
+        classifier, dataset = build(gaps, prosody="prosody")
+        layer: Any = classifier.inputs["prosody"]
+        values = np.delete(store.stream("prosody").group["values"][:21].astype(float), 3, axis=0)
+        np.testing.assert_allclose(layer.mean.numpy(), values.mean(axis=0), rtol=1e-6)
+        batch = dataset.batch([3, 20, 25])
+        assert torch.isnan(batch.joined["prosody"]).all(dim=1).tolist() == [True, False, True]
+        logits = classifier(batch)
+        assert torch.isfinite(logits).all()
+        batch.joined["prosody"][[0, 2]] = layer.mean
+        torch.testing.assert_close(logits, classifier(batch), atol=1e-6, rtol=0)
+        batch.joined["prosody"][[0, 2]] += 1
+        changed = (logits != classifier(batch)).any(dim=1)
+        assert changed.tolist() == [True, False, True]
+
+
+def test_a_model_learns_from_a_batch_of_which_some_have_no_prosody(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    copy = without_prosody(store.path, tmp_path / "copy", [3])
+    with FeatureStore(copy) as gaps:
+        classifier, dataset = build(gaps, prosody="prosody")
+        loss = torch.nn.functional.cross_entropy(
+            classifier.train()(dataset.batch([3, 20])), torch.tensor([0, 1])
+        )
+        loss.backward()
+    for key, parameter in classifier.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), key
 
 
 def test_a_batch_without_a_stream_is_as_if_it_were_empty(store: FeatureStore) -> None:
