@@ -36,24 +36,15 @@ UNREAD = "Ses02F_impro01_F000"  # has neither steps of sound nor frames in the s
 def store(tmp_path_factory: pytest.TempPathFactory):
     """A store whose first utterance has frames of a known video, and four MFCC steps or more."""
     path = make_store(tmp_path_factory.mktemp("report"))
-    with h5py.File(path, "r+") as file:
-        parameters = {"visual": {"streams": {"resnet": {"crop": CROP}}}}
+    with h5py.File(path / "audio/mfcc.h5", "r+") as file:
+        steps = np.diff(file["offsets"][:])
+        file["times"][:] = np.concatenate([0.05 + 0.3 * np.arange(n) for n in steps])
+    with h5py.File(path / "visual/resnet.h5", "r+") as file:
+        parameters = {**json.loads(file.attrs["parameters"]), "crop": CROP}
         file.attrs["parameters"] = json.dumps(parameters)
-        steps = np.diff(file["mfcc/offsets"][:])
-        file["mfcc/times"][:] = np.concatenate(
-            [
-                start + 0.05 + 0.3 * np.arange(n)
-                for start, n in zip(file["utterances/start"], steps, strict=True)
-            ]
-        )
-        steps = np.diff(file["resnet/offsets"][:])
-        times = [
-            start + np.arange(n) / 3
-            for start, n in zip(file["utterances/start"], steps, strict=True)
-        ]
-        times[0] = np.resize(FRAMES, steps[0]) / videos.RATE
-        times[0].sort()
-        file["resnet/times"][:] = np.concatenate(times)
+        times = [np.arange(n) / 3 for n in np.diff(file["offsets"][:])]
+        times[0] = np.sort(np.resize(FRAMES, len(times[0]))) / videos.RATE
+        file["times"][:] = np.concatenate(times)
     with FeatureStore(path) as opened:
         yield opened
 
