@@ -192,7 +192,7 @@ def test_what_is_kept_of_a_row_goes_with_it(tmp_path: Path) -> None:
 
 def test_a_row_repeats_itself(results: Path, tmp_path: Path) -> None:
     output = tmp_path / "again" / "mdre-tv"
-    make(listed(tmp_path), "mdre-tv", results.parent / "store.h5", output)
+    make(listed(tmp_path), "mdre-tv", results.parent / "store", output)
     for name in ("predictions.csv", "row.json"):
         assert (output / name).read_bytes() == (results / "mdre-tv" / name).read_bytes()
 
