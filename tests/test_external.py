@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -12,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import external, params, store
-from pipeline.batches import Examples
-from pipeline.external import ExternalError
+from pipeline import InputError, hdf5, params, store
+from pipeline.features.checking import check
+from pipeline.features.external import External
+from pipeline.features.extraction import extract
 from pipeline.store import checking, describing, writing
-from tests.synthetic import make_store, stored, table, votes
+from pipeline.store.batches import of_model
+from tests.synthetic import CONTEXT, make_store, spoken, table, wide
 
 IDS = table()["utterance"].tolist()
 
@@ -66,71 +70,90 @@ def write_groups(path: Path, arrays: dict[str, np.ndarray]) -> Path:
 WRITERS = {"npy": write_npy, "csv": write_csv, "ragged.h5": write_ragged, "groups.h5": write_groups}
 
 
-def convert(source: Path, output: Path, name: str = "wav2vec") -> external.Converted:
-    return external.convert(source, name, IDS, output)
+def made(source: Path, folder: Path) -> Path:
+    """The file of a stream that is taken from a source."""
+    extract(
+        "audio",
+        {"wav2vec": External(path=str(source))},
+        spoken(table()),
+        CONTEXT,
+        kept=folder / "kept",
+        output=folder / "out",
+    )
+    return folder / "out" / "wav2vec.h5"
+
+
+@contextmanager
+def stream(source: Path, folder: Path) -> Iterator[store.Stream]:
+    """The stream that is taken from a source."""
+    with hdf5.reading(made(source, folder)) as file:
+        yield store.Stream("wav2vec", file)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_format_becomes_the_same_stream(kind: str, tmp_path: Path) -> None:
     arrays = features()
-    source = WRITERS[kind](tmp_path / kind, arrays)
-    found = convert(source, tmp_path / "wav2vec.h5")
-    assert found == external.Converted("wav2vec", True, 3, tuple(IDS[:3]))
-    with store.open_checked(tmp_path / "wav2vec.h5") as file:
-        assert checking.check(file) == []
-        stream = store.Stream("wav2vec", file["wav2vec"])
+    source = WRITERS[kind](tmp_path / f"wav2vec.{kind}", arrays)
+    with stream(source, tmp_path / "a") as found:
+        assert found.is_sequence and found.width == 3 and not check(found).faults
         for row, utterance in enumerate(IDS):
             expected = arrays.get(utterance, np.zeros((0, 3), np.float32))
-            np.testing.assert_array_equal(stream[row], expected)
-    convert(source, tmp_path / "again.h5")
-    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "wav2vec.h5").read_bytes()
+            np.testing.assert_array_equal(found[row], expected)
+        name = f"wav2vec.{kind}"
+        assert found.problems == {utterance: [f"{name} lacks it"] for utterance in IDS[:3]}
+        assert found.identity["weights"] == External(path=str(source)).files()
+    again = made(source, tmp_path / "b")
+    assert again.read_bytes() == (tmp_path / "a" / "out" / "wav2vec.h5").read_bytes()
+
+
+def test_other_content_is_another_identity(tmp_path: Path) -> None:
+    source = write_npy(tmp_path / "npy", features())
+    before = External(path=str(source)).files()
+    np.save(source / f"{IDS[5]}.npy", np.ones((2, 3), np.float32))
+    assert External(path=str(source)).files() != before
+    (source / "notes.txt").write_text("which nobody reads")
+    assert list(External(path=str(source)).files()) == ["npy"]
 
 
 def test_values_of_whole_utterances_keep_their_columns_names(tmp_path: Path) -> None:
     arrays = {name: array[:1] for name, array in features().items()}
     source = write_csv(tmp_path / "csv", arrays, header="pitch,rate, loudness")
-    found = convert(source, tmp_path / "a.h5")
-    assert not found.is_sequence
-    with store.open_checked(tmp_path / "a.h5") as file:
-        stream = store.Stream("wav2vec", file["wav2vec"])
-        assert stream.names == ["pitch", "rate", "loudness"]
-        np.testing.assert_array_equal(stream[0], np.zeros(3))
-        np.testing.assert_array_equal(stream[3], arrays[IDS[3]][0])
+    with stream(source, tmp_path / "a") as found:
+        assert not found.is_sequence
+        assert found.names == ["pitch", "rate", "loudness"]
+        assert found.missing.tolist() == [True] * 3 + [False] * 32
+        assert np.isnan(found[0]).all()
+        np.testing.assert_array_equal(found[3], arrays[IDS[3]][0])
 
 
 def test_values_of_whole_utterances_from_npy_and_hdf5(tmp_path: Path) -> None:
     arrays = {name: array[0] for name, array in features().items()}
-    convert(write_npy(tmp_path / "npy", arrays), tmp_path / "a.h5")
-    with h5py.File(tmp_path / "rows.h5", "w") as file:
+    folder = write_npy(tmp_path / "wav2vec", arrays)
+    with h5py.File(tmp_path / "wav2vec.h5", "w") as file:
         file["values"], file["ids"] = np.stack(list(arrays.values())), list(arrays)
-    convert(tmp_path / "rows.h5", tmp_path / "b.h5")
-    for path in (tmp_path / "a.h5", tmp_path / "b.h5"):
-        with store.open_checked(path) as file:
-            stream = store.Stream("wav2vec", file["wav2vec"])
-            assert stream.names == ["wav2vec_0", "wav2vec_1", "wav2vec_2"]
-            np.testing.assert_array_equal(stream[5], arrays[IDS[5]])
+    for source in (folder, tmp_path / "wav2vec.h5"):
+        with stream(source, tmp_path / source.suffix) as found:
+            assert found.names == ["wav2vec_0", "wav2vec_1", "wav2vec_2"]
+            np.testing.assert_array_equal(found[5], arrays[IDS[5]])
 
 
 def test_whole_numbers_and_doubles_become_float32(tmp_path: Path) -> None:
     arrays = {IDS[0]: np.array([[1, 2]], np.int16), IDS[1]: np.array([[0.1, 3.0]] * 2)}
-    convert(write_npy(tmp_path / "npy", arrays), tmp_path / "a.h5")
-    with store.open_checked(tmp_path / "a.h5") as file:
-        stream = store.Stream("wav2vec", file["wav2vec"])
-        np.testing.assert_array_equal(stream[0], np.array([[1, 2]], np.float32))
-        np.testing.assert_array_equal(stream[1], np.array([[0.1, 3.0]] * 2, np.float32))
+    with stream(write_npy(tmp_path / "npy", arrays), tmp_path) as found:
+        np.testing.assert_array_equal(found[0], np.array([[1, 2]], np.float32))
+        np.testing.assert_array_equal(found[1], np.array([[0.1, 3.0]] * 2, np.float32))
 
 
-def test_an_empty_sequence_is_not_missing(tmp_path: Path) -> None:
+def test_an_empty_sequence_is_no_problem(tmp_path: Path) -> None:
     arrays = features(0) | {IDS[0]: np.zeros((0, 3), np.float32)}
-    assert convert(write_npy(tmp_path / "npy", arrays), tmp_path / "a.h5").missing == ()
-    with store.open_checked(tmp_path / "a.h5") as file:
-        assert store.Stream("wav2vec", file["wav2vec"]).lengths[:2].tolist() == [0, 2]
+    with stream(write_npy(tmp_path / "npy", arrays), tmp_path) as found:
+        assert found.lengths[:2].tolist() == [0, 2] and not found.problems
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({IDS[5]: np.ones((2, 4))}, f"{IDS[3]} has 3 values a row and {IDS[5]} has 4"),
+        ({IDS[5]: np.ones((2, 4))}, f"{IDS[3]} has 3 values per row and {IDS[5]} has 4"),
         ({IDS[5]: np.ones(3)}, f"{IDS[3]} has 2 dimensions and {IDS[5]} has 1"),
         ({IDS[5]: np.ones((2, 3, 1))}, f"{IDS[5]} has 3 dimensions"),
         ({IDS[5]: np.array([["a"] * 3])}, f"{IDS[5]} holds values of type <U1"),
@@ -144,9 +167,9 @@ def test_an_array_that_does_not_fit_is_named(
     changed: dict[str, np.ndarray], message: str, tmp_path: Path
 ) -> None:
     source = write_npy(tmp_path / "npy", features() | changed)
-    with pytest.raises(ExternalError, match=message):
-        convert(source, tmp_path / "a.h5")
-    assert not (tmp_path / "a.h5").exists()
+    with pytest.raises(InputError, match=message):
+        made(source, tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -167,8 +190,8 @@ def test_a_file_that_cannot_be_read_is_named(
     source = tmp_path / "features"
     source.mkdir()
     (source / file).write_bytes(content)
-    with pytest.raises(ExternalError, match=message):
-        convert(source, tmp_path / "a.h5")
+    with pytest.raises(InputError, match=message):
+        made(source, tmp_path)
 
 
 @given(
@@ -183,33 +206,30 @@ def test_no_content_of_a_file_raises_another_error(
         folder = Path(name)
         (folder / f"{IDS[0]}{suffix}").write_bytes(start * valid + content)
         try:
-            convert(folder, folder / "a.h5")
-        except ExternalError as error:
+            made(folder, folder)
+        except InputError as error:
             assert IDS[0] in str(error) or "no utterance has a value" in str(error)
         else:
-            with store.open_checked(folder / "a.h5") as file:
-                assert checking.check(file) == []
+            assert checking.verify(folder / "out" / "wav2vec.h5") == []
 
 
 @pytest.mark.parametrize("text", ["1_0,2\n3,4\n", "1e3,+2\n 3 ,-.4\n"])
 def test_numbers_as_python_reads_them(text: str, tmp_path: Path) -> None:
     (tmp_path / "csv").mkdir()
     (tmp_path / "csv" / f"{IDS[0]}.csv").write_text(text)
-    convert(tmp_path / "csv", tmp_path / "a.h5")
-    with store.open_checked(tmp_path / "a.h5") as file:
-        found = store.Stream("wav2vec", file["wav2vec"])[0]
     expected = [[float(cell) for cell in line.split(",")] for line in text.splitlines()]
-    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    with stream(tmp_path / "csv", tmp_path) as found:
+        np.testing.assert_array_equal(found[0], np.array(expected, np.float32))
 
 
 def test_two_kinds_of_files_are_an_error(tmp_path: Path) -> None:
     source = write_npy(tmp_path / "both", {IDS[0]: np.ones((1, 3))})
     (source / f"{IDS[1]}.csv").write_text("1,2,3\n")
-    with pytest.raises(ExternalError, match=r"holds \.npy and \.csv files"):
-        convert(source, tmp_path / "a.h5")
+    with pytest.raises(InputError, match=r"holds \.npy and \.csv files"):
+        made(source, tmp_path)
     (source / f"{IDS[0]}.csv").write_text("1,2,3\n")
-    with pytest.raises(ExternalError, match=f"{IDS[0]} is there as .npy and as .csv"):
-        convert(source, tmp_path / "a.h5")
+    with pytest.raises(InputError, match=f"{IDS[0]} is there as .npy and as .csv"):
+        made(source, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -230,66 +250,52 @@ def test_damaged_hdf5_is_named(
     with h5py.File(tmp_path / "in.h5", "w") as file:
         for name, values in ({"ids": IDS[:2]} | datasets).items():
             file[name] = values
-    with pytest.raises(ExternalError, match=message):
-        convert(tmp_path / "in.h5", tmp_path / "a.h5")
+    with pytest.raises(InputError, match=message):
+        made(tmp_path / "in.h5", tmp_path)
 
 
 def test_a_group_must_say_which_dataset(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "in.h5", "w") as file:
         file[f"{IDS[0]}/first"], file[f"{IDS[0]}/second"] = [1], [2]
-    with pytest.raises(ExternalError, match=f"group {IDS[0]} holds first, second; name"):
-        convert(tmp_path / "in.h5", tmp_path / "a.h5")
+    with pytest.raises(InputError, match=f"group {IDS[0]} holds first, second; name"):
+        made(tmp_path / "in.h5", tmp_path)
 
 
 def test_what_is_no_hdf5_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.h5").write_text("nothing")
-    with pytest.raises(ExternalError, match="is no folder and no HDF5 file"):
-        convert(tmp_path / "in.h5", tmp_path / "a.h5")
+    with pytest.raises(InputError, match="is no folder and no HDF5 file"):
+        made(tmp_path / "in.h5", tmp_path)
 
 
-def test_the_source_is_found_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ExternalError, match=r"store\.external: there is no .*wav2vec.*remove"):
-        external.find(tmp_path, "wav2vec")
-    (tmp_path / "wav2vec.h5").touch()
-    assert external.find(tmp_path, "wav2vec") == tmp_path / "wav2vec.h5"
-    (tmp_path / "wav2vec").mkdir()
-    with pytest.raises(ExternalError, match="are both there"):
-        external.find(tmp_path, "wav2vec")
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"audio\.streams\.wav2vec\.path: .*none does not exist"):
+        made(tmp_path / "none", tmp_path)
 
 
-def test_names_of_every_store_are_taken(tmp_path: Path) -> None:
-    source = write_npy(tmp_path / "npy", features())
-    with pytest.raises(ExternalError, match="votes is a part of each store"):
-        convert(source, tmp_path / "a.h5", "votes")
-
-
-def test_it_joins_a_store_beside_the_others(tmp_path: Path) -> None:
-    make_store(tmp_path)
-    arrays = features()
-    convert(write_npy(tmp_path / "npy", arrays), tmp_path / "wav2vec.h5")
-    output = tmp_path / "joined.h5"
-    writing.assemble(
-        table(),
-        votes(table()),
-        [tmp_path / "audio.h5", tmp_path / "wav2vec.h5"],
-        output,
-        corpus="synthetic",
-        parameters={},
-        storage=stored(),
-    )
+def test_a_model_reads_it_like_any_other(tmp_path: Path) -> None:
+    output, arrays = make_store(tmp_path), features()
+    file = made(write_npy(tmp_path / "npy", arrays), tmp_path / "a")
+    file.rename(output / "visual" / "wav2vec.h5")
+    streams = {"audio": ["mfcc"], "visual": ["wav2vec"]}
+    writing.write_table(output, table(), wide(table()), streams, corpus="synthetic")
     assert checking.verify(output) == []
     with store.FeatureStore(output) as opened:
         assert opened.streams == ["mfcc", "wav2vec"]
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(opened.stream("wav2vec")[IDS.index(name)], array)
-        # a model reads it by its name, like any other
         model = params.load(Path(__file__).parents[1] / "params.yaml").model
-        streams = params.Streams(audio="wav2vec", text="mfcc", video="mfcc")
+        chosen = params.Streams(audio="wav2vec", text="mfcc", video="mfcc")
         model = model.model_copy(
-            update={"modalities": ["audio"], "streams": streams, "prosody": None}
+            update={"modalities": ["audio"], "streams": chosen, "prosody": None}
         )
         steps = params.MaxSteps(audio=3, text=3, video=3)
-        batch = Examples(opened, model, steps).batch([0, 5, 6])
+        batch = of_model(opened, model, steps).batch([0, 5, 6])
         assert batch.lengths["wav2vec"].tolist() == [0, 3, 3]
         np.testing.assert_array_equal(batch.sequences["wav2vec"][2], arrays[IDS[6]][:3])
-    assert re.search(r"wav2vec +3 +float32", describing.describe(output))
+    assert re.search(r"wav2vec +visual +3 +float32", describing.describe(output))
+
+
+def test_any_modality_may_have_it() -> None:
+    raw = params.read_yaml(Path(__file__).parents[1] / "params.yaml")
+    for group in params.FEATURES:
+        raw[group]["streams"][f"{group}_own"] = {"extractor": "external", "path": "x.h5"}
+    settings = params.parse(raw)
+    assert settings.text.streams["text_own"] == External(path="x.h5")

@@ -160,7 +160,7 @@ def read(
 ) -> tuple[list[list[str]], list[str]]:
     """Spell each utterance by the corpus's vocabulary; and the problems."""
     context = text_context(marks)
-    state = extractor.prepare(texts, context)
+    state = extractor.prepare(spoken(*texts), context)
     found = extractor.extract(spoken(*texts), state, context)
     assert {steps.values.dtype for steps in found} == {np.dtype(np.int32)}
     words = [state["vocabulary"][steps.values].tolist() for steps in found]
@@ -177,12 +177,12 @@ def test_dropped_marks_leave_no_words(extractor: Glove) -> None:
     words, problems = read(extractor, TEXTS, "drop")
     assert words == [SAD, [], ["i", "do", "n't"], [], SAD * 4]
     assert problems[3] == "no words in its transcript: [LAUGHTER]"
-    state = extractor.prepare(TEXTS, text_context("drop"))
+    state = extractor.prepare(spoken(*TEXTS), text_context("drop"))
     assert "laughter" not in state["vocabulary"]
 
 
 def test_the_state_holds_the_vectors_of_what_the_corpus_uses(extractor: Glove) -> None:
-    state = extractor.prepare(TEXTS, text_context())
+    state = extractor.prepare(spoken(*TEXTS), text_context())
     expected = ["<pad>", "<unk>", ".", "am", "do", "i", "laughter", "n't", "sad"]
     assert state["vocabulary"].tolist() == expected
     assert state["vectors"].dtype == np.float32
@@ -191,7 +191,7 @@ def test_the_state_holds_the_vectors_of_what_the_corpus_uses(extractor: Glove) -
 
 def test_a_word_that_the_corpus_of_the_state_lacks_is_unknown(extractor: Glove) -> None:
     context = text_context()
-    state = extractor.prepare(["I am"], context)
+    state = extractor.prepare(spoken("I am"), context)
     (steps,) = extractor.extract(spoken("I am sad"), state, context)
     assert state["vocabulary"][steps.values].tolist() == ["i", "am", "<unk>"]
 
@@ -203,7 +203,7 @@ def test_a_corpus_without_any_words_has_an_empty_sequence(extractor: Glove) -> N
 
 def test_a_copy_sent_to_another_process_gives_the_same_bytes(extractor: Glove) -> None:
     context = text_context()
-    state = extractor.prepare(TEXTS, context)
+    state = extractor.prepare(spoken(*TEXTS), context)
     first = extractor.extract(spoken(*TEXTS), state, context)
     copy, copied = pickle.loads(pickle.dumps((extractor, state)))
     for one, other in zip(first, copy.extract(spoken(*TEXTS), copied, context), strict=True):

@@ -68,6 +68,10 @@ def test_every_value_finds_its_place(old: Path, tmp_path: Path) -> None:
     assert {name: s.model_dump() for name, s in settings.audio.streams.items()} == {
         "mfcc": {"extractor": "mfcc", "coefficients": 13, "window": 0.032, "step": 0.016, **stored},
         "prosody": {"extractor": "prosody", "dtype": "float32", "compression": "none"},
+        "wav2vec": {
+            **{"extractor": "external", "path": "data/external/wav2vec.h5"},
+            **{"dtype": "float32", "compression": "none"},
+        },
     }
     assert (settings.text.marks, settings.text.include_text) == ("drop", False)
     assert settings.text.streams["glove"].vectors == "/data/glove.txt"
@@ -81,7 +85,6 @@ def test_every_value_finds_its_place(old: Path, tmp_path: Path) -> None:
         **{"region": "speaker", "crop": 112, "batch_size": 4, **stored},
     }
     assert settings.corpus.iemocap.marked_actor == "right"
-    assert settings.store.external == ["wav2vec"]
     text = new.read_text(encoding="utf-8")
     assert text.startswith("# my own setting\n") and "# of the telephone" in text
     assert "\n\nvisual:\n" in text and "list: null " in text

@@ -59,7 +59,7 @@ def test_the_default_file_is_valid() -> None:
         ("train.seeds", [], "train.seeds: List should have at least 1 item"),
         ("train.seeds", [1, 1], r"train.seeds: names one twice: \[1, 1\]"),
         ("train.schedule", "step", "train.schedule: Input should be 'constant', 'cosine' or 'plat"),
-        ("store.external", ["../x"], "store.external.0: String should match pattern"),
+        ("audio.streams", {"../x": {"extractor": "prosody"}}, "audio.streams.../x"),
         ("train.targets", "soft", "train.targets: Input should be 'majority' or 'votes'"),
         ("train.validate_every", 0.0, "train.validate_every: Input should be greater than 0"),
         ("train.validate_every", 1.5, "train.validate_every: Input should be less than or equal"),
@@ -83,7 +83,11 @@ def test_the_default_file_is_valid() -> None:
         ),
         ("model.streams.audio", "mfc", "model.streams.audio is mfc, which is no stream; there are"),
         ("model.prosody", "pitch", "model.prosody is pitch, which is no stream; there are mfcc, "),
-        ("store.external", ["mfcc"], "two streams are named mfcc; rename one"),
+        (
+            "text.streams.mfcc",
+            {"extractor": "external", "path": "x"},
+            "two streams are named mfcc; rename one",
+        ),
         ("corpus.name", "own", "visual.streams.resnet.weights is random, which only the embedded"),
         ("train.learning_rate", 1e38, "train.learning_rate: Input should be less than or equal"),
         ("train.weight_decay", 1e300, "train.weight_decay: Input should be less than or equal"),
@@ -150,14 +154,6 @@ def test_random_weights_are_for_the_embedded_corpus_only() -> None:
 def test_an_own_label_mapping_is_accepted() -> None:
     mapping = {"ang": "negative", "sad": "negative", "hap": "positive"}
     assert params.parse(changed("labels.scheme", mapping)).labels.scheme == mapping
-
-
-def test_feature_parameters_carry_no_folders_and_no_batch_sizes() -> None:
-    raw = changed("text.streams.glove.vectors", "/somewhere/glove.840B.300d.txt")
-    groups = params.parse(raw).features()
-    assert groups["text"]["streams"]["glove"]["vectors"] == "glove.840B.300d.txt"
-    assert "batch_size" not in groups["text"]["streams"]["bert"]
-    assert groups["text"]["marks"] == "word"
 
 
 PATHS = {"glove.vectors": "text", "bert.model": "text", "resnet.weights": "visual"}

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from pipeline.features.modality import Modality
 
 from pipeline import params
 from pipeline.features import extraction, words
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
-from pipeline.features.modality import Modality
 from pipeline.store import writing
 from tests.synthetic import table, votes
 

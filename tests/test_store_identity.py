@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline.store.hashing import identity
 
 from pipeline import external
 from pipeline.comparison import table as comparison
 from pipeline.store import FeatureStore, StoreError, comparing, writing
-from pipeline.store.hashing import identity
 from tests import synthetic
 from tests.synthetic import make_store, stored
 from tests.test_comparison import LISTED, common, listed, make

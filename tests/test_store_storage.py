@@ -1,9 +1,10 @@
-"""How a store is written: without text, as float16, compressed."""
+"""How streams are written: without text, as float16, compressed; what no file may hold."""
 
 from __future__ import annotations
 
 import re
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,16 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import hdf5, params, store
-from pipeline.batches import Examples
-from pipeline.hdf5 import write_strings
-from pipeline.store import checking, writing
-from tests.synthetic import make_store, stored, table, votes
+from pipeline import hdf5, store
+from pipeline.features import streamfile
+from pipeline.features.checking import check
+from pipeline.features.extraction import extract
+from pipeline.features.streamfile import Header, StreamError, write
+from pipeline.store import checking
+from pipeline.store.batches import StoreDataset
+from tests.synthetic import CONTEXT, make_store, spoken, streams, table
 
-ROOT = Path(__file__).parents[1]
-
-
-def assemble(modality: Path, output: Path, **changes: Any) -> Path:
-    writing.assemble(
-        table(),
-        votes(table()),
-        [modality],
-        output,
-        corpus="x",
-        parameters={},
-        storage=stored(**changes),
-    )
-    return output
+IDS = table()["utterance"].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +29,20 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("store"))
 
 
-@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+@pytest.mark.parametrize("compression", ["none", "lzf", "gzip"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_whatever_the_storage_the_values_come_back(
-    path: Path, tmp_path: Path, compression: Any, dtype: Any
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: Any, dtype: Any
 ) -> None:
-    settings = stored(compression=compression, dtype=dtype, chunk=1)
-    other = make_store(tmp_path, storage=settings)
+    monkeypatch.setattr(streamfile, "CHUNK", 64)
+    other = make_store(tmp_path, dtype=dtype, compression=compression)
     assert checking.verify(other) == []
     with store.FeatureStore(path) as expected, store.FeatureStore(other) as found:
-        assert found.file["mfcc/values"].dtype == dtype
-        assert found.file["mfcc/values"].compression == compression
-        assert found.file["prosody/values"].dtype == found.file["glove/vectors"].dtype == "float32"
+        mfcc = found.stream("mfcc").group["values"]
+        assert mfcc.dtype == dtype
+        assert mfcc.compression == (None if compression == "none" else compression)
+        assert found.stream("prosody").group["values"].dtype == "float32"
+        assert found.stream("glove").group["vectors"].dtype == "float32"
         for name in expected.streams:
             tolerance = 2.0**-11 if dtype == "float16" and name in ("mfcc", "resnet") else 0.0
             for index in range(len(expected)):
@@ -61,164 +54,188 @@ def test_whatever_the_storage_the_values_come_back(
                 )
 
 
-def test_compressed_and_half_stores_are_the_same_bytes_each_time(tmp_path: Path) -> None:
-    settings = stored(compression="gzip", dtype="float16", chunk=1)
-    made = [make_store(tmp_path / name, storage=settings).read_bytes() for name in "ab"]
-    assert made[0] == made[1]
+def test_compressed_and_half_streams_are_the_same_bytes_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamfile, "CHUNK", 64)
+    made = [make_store(tmp_path / name, compression="gzip", dtype="float16") for name in "ab"]
+    for name in ("audio/mfcc.h5", "store.h5"):
+        assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes()
 
 
-def test_chunks_are_of_the_size_asked_for(tmp_path: Path) -> None:
-    make_store(tmp_path)
-    for kib in (1, 2):
-        output = assemble(
-            tmp_path / "audio.h5", tmp_path / f"{kib}.h5", compression="lzf", chunk=kib
-        )
-        with h5py.File(output) as file:
-            assert file["mfcc/values"].chunks == (kib * 1024 // (4 * 4), 4)
+def test_chunks_hold_whole_rows_and_no_more_bytes_than_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamfile, "CHUNK", 100)
+    made = make_store(tmp_path, compression="lzf")
+    with h5py.File(made / "audio" / "mfcc.h5") as file:
+        assert file["values"].chunks == (100 // (4 * 4), 4)
 
 
-def test_without_text_nothing_spells_words(tmp_path: Path) -> None:
-    secret = "gwyniad"
-    utterances = table()
-    utterances["text"] = f"{secret} it is"
-    make_store(tmp_path)
-    for name in ("audio", "text"):
-        with h5py.File(tmp_path / f"{name}.h5", "r+") as file:
-            stream = "glove" if name == "text" else "mfcc"
-            if name == "text":
-                del file["glove/vocabulary"]
-                write_strings(file, "glove/vocabulary", ["<pad>", "<unk>", *[secret] * 7])
-            else:
-                file["mfcc/tokens"] = np.zeros(len(file["mfcc/values"]), np.int32)
-                write_strings(file, "mfcc/vocabulary", [secret])
-            write_strings(file, f"{stream}/another", [secret])
-    made = {}
-    for include in (True, False):
-        made[include] = tmp_path / f"{include}.h5"
-        writing.assemble(
-            utterances,
-            votes(utterances),
-            [tmp_path / "audio.h5", tmp_path / "text.h5"],
-            made[include],
-            corpus="x",
-            parameters={},
-            storage=stored(include_text=include),
-        )
-    assert secret.encode() in made[True].read_bytes()
-    assert secret.encode() not in made[False].read_bytes()
+def test_without_text_no_file_spells_a_word(tmp_path: Path) -> None:
+    """Neither transcripts, which the test says aloud, nor words nor tokens."""
+    made = {
+        include: make_store(tmp_path / str(include), include_text=include)
+        for include in (True, False)
+    }
+
+    def spells(folder: Path, word: bytes) -> list[str]:
+        return [file.name for file in sorted(folder.rglob("*.h5")) if word in file.read_bytes()]
+
+    assert spells(made[True], b"so it is") == ["store.h5"]
+    assert "glove.h5" in spells(made[True], b"<unk>")
+    assert spells(made[False], b"so it is") == spells(made[False], b"<unk>") == []
     assert checking.verify(made[False]) == []
     with store.FeatureStore(made[False]) as opened:
-        assert "text" not in opened.utterances and "tokens" not in opened.stream("mfcc").group
+        assert "text" not in opened.utterances
         glove, mfcc = opened.stream("glove"), opened.stream("mfcc")
         assert glove.has_tokens and glove.width == 6
         assert glove.words(0) == [f"#{number}" for number in glove[0]]
         assert mfcc.words(0) == [f"#{step}" for step in range(len(mfcc[0]))]
-        assert opened.votes and opened.votes.names[0] == "neu"
-        model = params.load(ROOT / "params.yaml").model.model_copy(
-            update={
-                "modalities": ["audio", "text"],
-                "streams": params.Streams(audio="mfcc", text="glove", video="resnet"),
-            }
-        )
-        steps = params.MaxSteps(audio=750, text=128, video=25)
-        examples = Examples(opened, model, steps)
-        assert examples.vocabularies == {"glove": 9}
-        batch = examples.batch([0, 1])
-        np.testing.assert_array_equal(batch.sequences["glove"][1].numpy(), glove[1])
+        dataset = StoreDataset(opened, ["glove"])
+        assert dataset.vocabularies == {"glove": 9}
+        np.testing.assert_array_equal(dataset.batch([0]).sequences["glove"][0].numpy(), glove[0])
 
 
-def test_a_value_too_large_for_float16_is_named(tmp_path: Path) -> None:
-    make_store(tmp_path)
-    with h5py.File(tmp_path / "audio.h5", "r+") as file:
-        row = file["mfcc/offsets"][20]
-        file["mfcc/values"][row, 1] = 70_000
-    utterance = re.escape(table()["utterance"][20])
-    with pytest.raises(
-        store.StoreError, match=rf"mfcc/values: 70000 in utterance {utterance} .*float32"
-    ):
-        assemble(tmp_path / "audio.h5", tmp_path / "half.h5", dtype="float16")
-    assert not list(tmp_path.glob("*half*")) and not list(tmp_path.glob(".*half*"))
-    assemble(tmp_path / "audio.h5", tmp_path / "whole.h5")
+# --- the writer -----------------------------------------------------------------------------------
+
+
+def header(columns: dict[str, np.ndarray], lengths: list[int], **changes: Any) -> Header:
+    ids = [f"u{number}" for number in range(len(lengths))]
+    given = {
+        "attributes": {"extractor": "x", "identity": {}, "parameters": {}, "provenance": {}},
+        "utterances": ids,
+        "lengths": np.array(lengths),
+        "columns": {name: (array.dtype, array.shape[1:]) for name, array in columns.items()},
+        "dialogs": {"d": len(ids)},
+        "keys": [""],
+    }
+    return Header(**(given | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changes", "fault"),
+    [
+        ("values", np.nan, {}, "a value that is not finite"),
+        ("values", np.inf, {}, "a value that is not finite"),
+        ("times", -np.inf, {}, "a value that is not finite"),
+        ("values", 70_000, {"dtype": "float16"}, "a value too large for float16; set .* float32"),
+        ("tokens", 3, {}, "a token outside the vocabulary"),
+        ("tokens", -1, {}, "a token outside the vocabulary"),
+    ],
+)
+def test_what_no_stream_may_hold_is_named_and_nothing_is_written(
+    tmp_path: Path, name: str, value: float, changes: dict[str, Any], fault: str
+) -> None:
+    lengths = [2, 0, 3, 1]
+    columns = {
+        "values": np.ones((6, 2), np.float32),
+        "times": np.arange(6.0),
+        "tokens": np.zeros(6, np.int32),
+    }
+    state = {"vocabulary": np.array(["a", "b", "c"])}
+    path = tmp_path / "s.h5"
+    write(path, header(columns, lengths, state=state, **changes), [columns])
+    assert path.exists()
+    path.unlink()
+    columns[name][3] = value  # the second step of the third utterance
+    with pytest.raises(StreamError, match=rf"^s/{name}: utterance u2 has {fault}"):
+        write(path, header(columns, lengths, state=state, **changes), [columns])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_of_nan_is_what_is_not_there_and_a_part_of_a_row_is_a_fault(tmp_path: Path) -> None:
+    columns = {"values": np.ones((3, 2), np.float32)}
+    columns["values"][1] = np.nan
+    state = {"names": np.array(["a", "b"])}
+    given = header(columns, [1, 1, 1], is_sequence=False, state=state)
+    write(tmp_path / "s.h5", given, [columns])
+    with h5py.File(tmp_path / "s.h5") as file:
+        stream = store.Stream("s", file)
+        assert stream.missing.tolist() == [False, True, False] and not check(stream).faults
+    columns["values"][2, 0] = np.nan
+    with pytest.raises(StreamError, match="utterance u2 has a value that is not finite"):
+        write(tmp_path / "s.h5", given, [columns])
+
+
+def test_how_the_rows_are_handed_over_changes_nothing(tmp_path: Path) -> None:
+    """One utterance at a time or all at once, empty ones anywhere."""
+    lengths = [0, 2, 0, 0, 3, 1, 0]
+    columns = {"values": np.random.default_rng(0).normal(size=(6, 2)), "times": np.arange(6.0)}
+    columns["values"] = columns["values"].astype(np.float32)
+    written = []
+    for cuts in ([], [2], [0, 2, 2, 5, 6]):
+        parts = [
+            {name: np.split(array, cuts)[number] for name, array in columns.items()}
+            for number in range(len(cuts) + 1)
+        ]
+        write(tmp_path / "s.h5", header(columns, lengths), parts)
+        written.append((tmp_path / "s.h5").read_bytes())
+        with h5py.File(tmp_path / "s.h5") as file:
+            assert not check(store.Stream("s", file)).faults
+    assert written[0] == written[1] == written[2]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    utterances, rows, width = table()["utterance"].tolist(), 10_000, 1024
-    modality = tmp_path / "wide.h5"
-    with hdf5.writing(modality) as file:
-        file.attrs.update(schema_version=hdf5.SCHEMA_VERSION, extractor="{}")
-        write_strings(file, "utterances/id", utterances)
-        file["wide/values"] = np.ones((rows, width), np.float32)
-        file["wide/offsets"] = np.linspace(0, rows, len(utterances) + 1).astype(np.int64)
+    width, steps, count = 1024, 250, 40
+    part = {"values": np.ones((steps, width), np.float32)}
+
+    def parts() -> Iterator[dict[str, np.ndarray]]:
+        for _ in range(count):
+            yield part
+
     tracemalloc.start()
     try:
-        assert checking.verify(assemble(modality, tmp_path / "store.h5")) == []
+        write(tmp_path / "wide.h5", header(part, [steps] * count), parts())
+        assert checking.verify(tmp_path / "wide.h5") == []
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < modality.stat().st_size / 3
+    assert peak < (tmp_path / "wide.h5").stat().st_size / 3
 
 
 def test_the_size_of_a_block_changes_nothing(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdf5, "_BLOCK", 50)  # three rows of mfcc, two of resnet
-    assert make_store(tmp_path).read_bytes() == path.read_bytes()
-    modality, utterance = tmp_path / "audio.h5", table()["utterance"][20]
-    with h5py.File(modality, "r+") as file:
-        file["mfcc/values"][file["mfcc/offsets"][21] - 1, 0] = np.nan
-    fault = f"mfcc/values: a value that is not finite in utterance {utterance}"
-    assert checking.verify(modality) == [fault]
+    made = make_store(tmp_path)
+    assert (made / "audio/mfcc.h5").read_bytes() == (path / "audio/mfcc.h5").read_bytes()
+    with h5py.File(made / "audio/mfcc.h5", "r+") as file:
+        file["values"][file["offsets"][21] - 1, 0] += 1
+    assert checking.verify(made / "audio/mfcc.h5") == [
+        f"mfcc/values: not as written in utterance {IDS[20]}"
+    ]
 
 
-def test_two_files_with_one_stream_are_refused(tmp_path: Path) -> None:
-    make_store(tmp_path)
-    again = tmp_path / "external-mfcc.h5"
-    again.write_bytes((tmp_path / "audio.h5").read_bytes())
-    with pytest.raises(store.StoreError, match=r"external-mfcc.h5: has a stream mfcc.*rename"):
-        writing.assemble(
-            table(),
-            votes(table()),
-            [tmp_path / "audio.h5", again],
-            tmp_path / "x.h5",
-            corpus="x",
-            parameters={},
-            storage=stored(),
+def test_a_value_too_large_for_float16_stops_extraction_and_keeps_its_work(tmp_path: Path) -> None:
+    utterances = spoken(table())
+    loud = streams(dtype="float16")["audio"]["mfcc"]
+
+    def run(extractor: Any) -> None:
+        extract(
+            "audio",
+            {"mfcc": extractor},
+            utterances,
+            CONTEXT,
+            kept=tmp_path / "kept",
+            output=tmp_path / "out",
         )
+
+    class Loud(type(loud)):  # type: ignore[misc]
+        def extract(self, *arguments: Any) -> list[Any]:
+            steps = super().extract(*arguments)
+            steps[1].values[0] = 70_000
+            return steps
+
+    with pytest.raises(StreamError, match=rf"mfcc/values: utterance {re.escape(IDS[1])} has .*16"):
+        run(Loud(dtype="float16"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_remains_of_killed_runs_go_and_those_of_live_ones_stay(tmp_path: Path) -> None:
-    make_store(tmp_path)
+    columns = {"values": np.ones((1, 2), np.float32)}
     killed, alive = (tmp_path / f".x.h5.{number}.partial" for number in (1, 2))
-    killed.write_bytes(b"half a store")
+    killed.write_bytes(b"half a stream")
     with h5py.File(alive, "w"):
-        assemble(tmp_path / "audio.h5", tmp_path / "x.h5")
+        write(tmp_path / "x.h5", header(columns, [1]), [columns])
         assert alive.exists() and not killed.exists()
-
-
-def test_an_open_store_outlives_its_replacement(path: Path, tmp_path: Path) -> None:
-    copy, other = tmp_path / "copy.h5", tmp_path / "other.h5"
-    copy.write_bytes(path.read_bytes())
-    with store.FeatureStore(copy) as opened, store.FeatureStore(path) as kept:
-        expected = opened.stream("resnet")[4]
-        other.write_bytes(b"another file" * 10_000)
-        other.replace(copy)
-        # a stream that has not been read before the replacement
-        np.testing.assert_array_equal(opened.stream("mfcc")[3], kept.stream("mfcc")[3])
-        np.testing.assert_array_equal(opened.stream("resnet")[4], expected)
-
-
-def test_utterances_by_id_and_by_row(path: Path) -> None:
-    ids = table()["utterance"].tolist()
-    with store.FeatureStore(path) as opened:
-        assert list(opened) == ids
-        for row in (0, 17, -1):
-            by_id, by_row = opened[ids[row]], opened[row]
-            assert list(by_id) == list(by_row) == opened.streams
-            for name, values in by_id.items():
-                np.testing.assert_array_equal(values, by_row[name])
-                at = row % len(ids)
-                np.testing.assert_array_equal(values, opened.stream(name)[at])
-        with pytest.raises(store.StoreError, match="no utterance Ses09"):
-            opened["Ses09"]
-        with pytest.raises(store.StoreError, match="no row 35"):
-            opened[35]

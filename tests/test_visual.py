@@ -13,7 +13,6 @@ import torch
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Steps
-from pipeline.features.modality import Modality
 from pipeline.features.resnet import Embedder
 from pipeline.features.video import square, wanted_times
 from pipeline.features.visual import Torchvision
@@ -83,10 +82,6 @@ def times(steps: list[Steps]) -> np.ndarray:
     return np.concatenate([step.times for step in steps if step.times is not None])
 
 
-def modality(root: Path, rows: pd.DataFrame, **changes) -> Modality:
-    return Modality("visual", {"resnet": stream(**changes)}, context(root), rows)
-
-
 def test_an_utterance_gets_the_embeddings_of_its_frames(root, embedder):
     rows = rows_of((0.2, 1.0, "left"), (1.2, 1.9, "right"))
     steps = steps_of(root, rows, crop=SQUARE)
@@ -94,7 +89,8 @@ def test_an_utterance_gets_the_embeddings_of_its_frames(root, embedder):
     assert lengths(steps) == [2, 2]
     wanted = np.concatenate([wanted_times(0.2, 1.0, 3, 32), wanted_times(1.2, 1.9, 3, 32)])
     indices = np.floor(wanted * RATE).astype(int)
-    np.testing.assert_allclose(times(steps), indices / RATE, atol=1e-3)
+    starts = np.array([0.2, 0.2, 1.2, 1.2])
+    np.testing.assert_allclose(times(steps), indices / RATE - starts, atol=1e-3)
     assert times(steps).dtype == np.float64
     sides = ["left", "left", "right", "right"]
     drawn = [
@@ -186,7 +182,6 @@ def test_without_a_video_sequences_are_empty(root, video, reason):
     assert values(steps).shape == (0, 512)
     assert values(steps).dtype == np.float32
     assert all(reason in step.problem for step in steps)
-    assert modality(root, rows).sources(rows) == ([root / video] if video else [])
 
 
 def test_each_utterance_is_read_from_its_own_video(root):
@@ -260,54 +255,57 @@ def test_weights_that_do_not_fit_name_the_stream_and_the_parameter(root, tmp_pat
     torch.save({"conv1.weight": torch.zeros(1)}, path)
     rows = rows_of((0.0, 0.4, "left"))
     with pytest.raises(WeightsError, match=r"^visual\.streams\.resnet\.weights: .*does not fit"):
-        modality(root, rows, weights=str(path)).dialog(rows)
+        extracted(root, tmp_path, rows, resnet=stream(weights=str(path)))
     path.unlink()
     with pytest.raises(WeightsError, match=r"^visual\.streams\.resnet\.weights: .*is missing"):
-        modality(root, rows, weights=str(path)).identity()
+        extracted(root, tmp_path, rows, resnet=stream(weights=str(path)))
 
 
 def test_an_extractor_can_be_sent_to_another_process(root):
     rows = rows_of((0.0, 0.4, "left"))
-    visual = modality(root, rows)
-    arrays, _ = visual.dialog(rows)
-    sent = pickle.dumps(visual)
+    steps = steps_of(root, rows)
+    sent = pickle.dumps(STREAM)
     assert len(sent) < 5000, "the network is not sent"
-    again, _ = pickle.loads(sent).dialog(rows)
-    np.testing.assert_array_equal(arrays["resnet/values"], again["resnet/values"])
-    received = pickle.loads(pickle.dumps(STREAM))
+    received = pickle.loads(sent)
+    again = received.extract(from_table(rows), {}, context(root))
+    np.testing.assert_array_equal(values(steps), values(again))
     assert received.embedder("cpu") is STREAM.embedder("cpu"), "a process builds one network"
 
 
-def test_extraction_writes_the_store_layout(root, tmp_path):
-    table = rows_of((0.0, 1.0, "left"), (5.0, 6.0, "right"))
+def extracted(
+    root: Path, folder: Path, rows: pd.DataFrame, **streams: Torchvision
+) -> dict[str, dict[str, np.ndarray]]:
+    """The datasets of each stream's file."""
     extract(
-        modality(root, table),
-        table,
-        parts=tmp_path / "parts",
-        output=tmp_path / "visual.h5",
-        report=tmp_path / "visual.json",
+        *("visual", streams, from_table(rows), context(root)),
+        kept=folder / "kept",
+        output=folder / "out",
     )
-    with h5py.File(tmp_path / "visual.h5") as file:
-        assert file["resnet/offsets"][:].tolist() == [0, 3, 3]
-        assert file["resnet/values"].shape == (3, 512)
-        assert file["resnet/values"].dtype == np.float32
-        assert file["resnet/times"].shape == (3,)
-        assert file["resnet/times"].dtype == np.float64
-    (problem,) = json.loads((tmp_path / "visual.json").read_text())["problems"]
-    assert problem == {
-        "utterance": "Ses01F_impro01_001",
-        "reason": f"0 of 3 frames: {VIDEO} ends at 2.00 s",
-    }
+    found = {}
+    for name in streams:
+        with h5py.File(folder / "out" / f"{name}.h5") as file:
+            found[name] = {key: file[key][()] for key in file}
+    return found
 
 
-def test_two_streams_of_one_video_stand_side_by_side(root):
+def test_extraction_writes_the_stream(root, tmp_path):
+    table = rows_of((0.5, 1.5, "left"), (5.0, 6.0, "right"))
+    found = extracted(root, tmp_path, table, resnet=STREAM)["resnet"]
+    assert found["offsets"].tolist() == [0, 3, 3]
+    assert found["values"].shape == (3, 512) and found["values"].dtype == np.float32
+    assert found["times"].shape == (3,) and found["times"].dtype == np.float64
+    # seconds in the utterance, of the frames on display in the middles of its thirds
+    assert (np.abs(found["times"] - [1 / 6, 1 / 2, 5 / 6]) < 1 / RATE).all()
+    assert found["problem_rows"].tolist() == [1]
+    assert found["problems"].tolist() == [f"0 of 3 frames: {VIDEO} ends at 2.00 s".encode()]
+
+
+def test_two_streams_of_one_video_stand_side_by_side(root, tmp_path):
     rows = rows_of((0.0, 1.0, "left"), (5.0, 6.0, "right"))
     streams = {"small": STREAM, "large": stream(crop=128)}
-    arrays, problems = Modality("visual", streams, context(root), rows).dialog(rows)
+    both = extracted(root, tmp_path / "both", rows, **streams)
     for name, extractor in streams.items():
-        alone, _ = Modality("visual", {name: extractor}, context(root), rows).dialog(rows)
-        assert alone.keys() < arrays.keys()
-        for place, array in alone.items():
-            np.testing.assert_array_equal(arrays[place], array)
-    assert not np.array_equal(arrays["small/values"], arrays["large/values"])
-    assert len(problems) == 1, "what both lack is reported once"
+        alone = extracted(root, tmp_path / name, rows, **{name: extractor})[name]
+        for key, array in alone.items():
+            np.testing.assert_array_equal(both[name][key], array)
+    assert not np.array_equal(both["small"]["values"], both["large"]["values"])

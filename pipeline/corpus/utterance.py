@@ -17,10 +17,13 @@ class Source:
         Below the corpus's root.
     place
         Of a video, where the speaker is: ``left``, ``right`` or ``whole``; empty of a recording.
+    sha256
+        Of its content; empty where it is not known.
     """
 
     path: str
     place: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,9 @@ def compare(
         for key, sha256 in found.datasets.items()
         if sha256 is None or sha256 != hashing.recorded(group[key])
     ]
+    if not changed and hashing.recorded(group) != hashing.whole(group, found.datasets):
+        fault = f"{name}: an attribute or a dataset is changed, missing or added"
+        return Damage([fault], beyond=True)
     which = ", ".join(f"{name}/{key}" for key in changed)
     damage = Damage(rows=set(found.unreadable))
     if found.unreadable:
@@ -106,9 +109,6 @@ def compare(
     elif changed and not damage.faults:
         damage.faults.append(f"{which}: not as written")
     damage.beyond = any(key not in aligned for key in changed)
-    if not damage.faults and hashing.recorded(group) != hashing.whole(group, found.datasets):
-        damage.faults.append(f"{name}: an attribute or a dataset is changed, missing or added")
-        damage.beyond = True
     return damage
 
 

@@ -36,6 +36,7 @@ from pipeline.features.streamfile import Header, write
 from pipeline.hdf5 import reading
 from pipeline.space import FullDiskError, readable
 from pipeline.system.kept import Kept, alone
+from pipeline.weights import of_stream
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def _tasks(
 
 def _run(tasks: list[Task], modality: str, workers: int) -> None:
     """Run all tasks, in this process or in several."""
+    if not tasks:
+        return
     with tqdm(total=sum(task.utterances for task in tasks), desc=modality, unit="utt") as bar:
         for task in _finished(tasks, workers):
             bar.update(task.utterances)
@@ -201,7 +204,8 @@ def run(task: Task) -> None:
     """Compute the dialogs of a task and keep them, one file per stream and dialog."""
     together = [utterance for members in task.dialogs.values() for utterance in members]
     for each in task.plans:
-        steps = iter(each.extractor.extract(together, each.state, task.context))
+        with of_stream(each.modality, each.name):
+            steps = iter(each.extractor.extract(together, each.state, task.context))
         done = Kept(task.kept / each.name)
         for dialog, members in task.dialogs.items():
             content = _packed(each.extractor, [next(steps) for _ in members])

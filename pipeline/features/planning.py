@@ -30,16 +30,21 @@ class Plan:
 
     Attributes
     ----------
+    modality, name
+        The parameter ``<modality>.streams.<name>``.
     extractor, state
         What computes it.
     groups
         For each dialog those that are read together with it, itself among them.
     keys
         Of each dialog.
+    attributes
+        What the stream file says of itself.
     include_text
         Whether its file spells words.
     """
 
+    modality: str
     name: str
     extractor: Extractor
     state: State
@@ -91,7 +96,7 @@ def plan(
         "sources": digest(rows),
     }
     spells = include_text or extractor.kind != "tokens"
-    return Plan(name, extractor, state, groups, keys, attributes, spells)
+    return Plan(modality, name, extractor, state, groups, keys, attributes, spells)
 
 
 def dialogs_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:

@@ -69,13 +69,16 @@ def _verify_file(path: Path, ids: list[str] | None = None, sha256: str = "") -> 
 
 
 def _faults(path: Path, file: h5py.File, ids: list[str] | None, sha256: str) -> list[str]:
-    if "values" in file:
+    try:
+        if "streams" in file.attrs:
+            return _check_table(file)
         stream = Stream(path.stem, file)
         faults = check(stream, ids).faults
         if not faults and sha256 and stream.sha256 != sha256:
             faults = [f"{path.stem}: is not the stream that {TABLE} was made with"]
         return faults
-    return _check_table(file)
+    except UNREADABLE as error:
+        return [f"{path.name}: cannot be read: {error}"]
 
 
 def _check_table(file: h5py.File) -> list[str]:
@@ -105,14 +108,23 @@ def _check_table(file: h5py.File) -> list[str]:
         if not faults and hashing.recorded(file) != hashing.whole(file, groups):
             return ["attributes: not as written"]
         listed = json.loads(file.attrs["streams"])
-        for modality in sorted(set(file) - set(_GROUPS)):
-            for name, group in file[modality].items():
-                stream = Stream(name, group)
-                faults += check(stream, ids).faults
-                if stream.sha256 != listed.get(modality, {}).get(name):
-                    faults.append(f"{name}: is not the stream that the store was made with")
-            for name in sorted(set(listed.get(modality, {})) - set(file[modality])):
-                faults.append(f"{name}: is missing")
+        if set(file) > set(_GROUPS):  # packed
+            for modality, recorded in listed.items():
+                for name, sha256 in recorded.items():
+                    faults += _check_packed(file, modality, name, ids, sha256)
     except UNREADABLE as error:
         faults.append(f"attributes: cannot be read: {error}")
+    return faults
+
+
+def _check_packed(
+    file: h5py.File, modality: str, name: str, ids: list[str], sha256: str
+) -> list[str]:
+    group = file.get(f"{modality}/{name}")
+    if group is None:
+        return [f"{name}: is missing"]
+    stream = Stream(name, group)
+    faults = check(stream, ids).faults
+    if not faults and stream.sha256 != sha256:
+        faults = [f"{name}: is not the stream that the store was made with"]
     return faults

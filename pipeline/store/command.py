@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(options.output)
             case "convert":
                 print("\n".join(convert(options.old, options.output)))
+                print(options.output)
             case "diff":
                 found = compare(options.a, options.b)
                 print("\n".join(found) or f"{options.a} and {options.b}: the same content")

@@ -20,7 +20,7 @@ from pipeline import hdf5
 from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED
 from pipeline.features.streamfile import Arrays, Header, write
-from pipeline.store.reading import TABLE, StoreError
+from pipeline.store.reading import StoreError
 from pipeline.store.writing import write_table
 from pipeline.system.values import differences
 
@@ -35,7 +35,7 @@ _ROWS = 1 << 16  # steps that are copied at a time
 _UNKNOWN = "nothing of it in the store of schema version 2"
 
 
-def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) -> list[str]:
+def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) -> dict[str, str]:
     """Write the folder of streams of an old store.
 
     Parameters
@@ -50,8 +50,9 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
 
     Returns
     -------
-    list of str
-        What became of each stream.
+    dict
+        For the path of each stream in the folder why extraction would not take it over; empty where
+        it does.
 
     Raises
     ------
@@ -68,17 +69,17 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
         if file.attrs.get("schema_version") != 2 or "extractors" not in file.attrs:
             raise StoreError(f"{old}: is no store of schema version 2; there is nothing to convert")
         table = _table(file)
-        lines = []
+        found: dict[str, str] = {}
         streams: dict[str, list[str]] = {"audio": [], "text": [], "visual": []}
         for name in sorted(set(file) - {"utterances", "votes"}):
             modality, identity, provenance = _described(file, name)
             streams[modality].append(name)
             plan = (plans or {}).get(name)
-            fault = _fault(plan, identity, table) if plan else "no stream of the parameters"
+            fault = _fault(plan, identity, table) if plan else f"{name} is no stream of them"
             keys = list(plan.keys.values()) if plan and not fault else []
             header = _header(file[name], table, keys, identity=identity, provenance=provenance)
             write(output / modality / f"{name}.h5", header, _parts(file[name], table))
-            lines.append(f"{modality}/{name}.h5: converted{f'; {fault}' if fault else ''}")
+            found[f"{modality}/{name}.h5"] = fault
         counts = file["votes/values"][:]
         codes = file["votes/names"].asstr()[:].tolist()
         votes = pd.DataFrame(counts, columns=codes).assign(utterance=table["utterance"])
@@ -91,7 +92,7 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
             corpus=str(file.attrs["corpus"]),
             include_text=text,
         )
-    return [*lines, str(output / TABLE)]
+    return found
 
 
 def _table(file: h5py.File) -> pd.DataFrame:
@@ -162,10 +163,10 @@ def _fault(plan: Plan, identity: Mapping[str, Any], table: pd.DataFrame) -> str:
     found = differences(identity, plan.attributes["identity"])
     if found:
         key, old, new = found[0]
-        return f"computed anew, since {key} was {old} and is {new}"
+        return f"{key} was {old} and is {new}"
     dialogs = table.groupby("dialog", sort=False).size()
     if dialogs.index.tolist() != list(plan.keys):
-        return "computed anew, since the dialogs are not those of the table"
+        return "the dialogs are not those of the table"
     return ""
 
 

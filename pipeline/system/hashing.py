@@ -115,24 +115,17 @@ def contents(group: h5py.Group, rows: np.ndarray, aligned: Collection[str]) -> C
         for first, last in _runs(rows, rows_a_block(dataset)):
             try:
                 block = dataset[rows[first] : rows[last]]
+                hasher.feed(name, block, rows[first : last + 1], first)
             except _LOST:
                 damaged.add(name)
-                unreadable |= _unreadable(dataset, rows, first, last)
-                continue
-            hasher.feed(name, block, rows[first : last + 1], first)
+                for index in range(first, last):
+                    bounds = rows[index : index + 2]
+                    try:
+                        hasher.feed(name, dataset[bounds[0] : bounds[1]], bounds, index)
+                    except _LOST:
+                        unreadable.add(index)
     found: dict[str, str | None] = {**hasher.datasets, **dict.fromkeys(damaged)}
     return Contents(found, hasher.crc32, unreadable)
-
-
-def _unreadable(dataset: h5py.Dataset, rows: np.ndarray, first: int, last: int) -> set[int]:
-    """Which of the utterances from `first` to `last` have rows that cannot be read."""
-    lost = set()
-    for index in range(first, last):
-        try:
-            dataset[rows[index] : rows[index + 1]]
-        except _LOST:
-            lost.add(index)
-    return lost
 
 
 def _runs(rows: np.ndarray, number: int) -> Iterator[tuple[int, int]]:
