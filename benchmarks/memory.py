@@ -10,11 +10,11 @@ which are two on any machine. All parameters are those of ``params.yaml`` but th
 fourth and all dialogs of a tree of the full release's size.
 
 The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` compares the
-streams with the utterance table and writes ``store.h5``; ``train`` divides it into folds, prepares a model on the whole
-training part of one, takes steps on its longest batches, and classifies the development part;
-``evaluate`` classifies the fold's test part, also with each modality taken away, and writes the
-attention of all hops, without the report. With the 320 utterances of 1x, the test part is one batch
-of 32; fewer would grow until they fill it. With 630, 16x is IEMOCAP's size.
+streams with the utterance table and writes ``store.h5``; ``train`` divides it into folds, prepares
+a model on the whole training part of one, takes steps on its longest batches, and classifies the
+development part; ``evaluate`` classifies the fold's test part, also with each modality taken away,
+and writes the attention of all hops, without the report. With the 320 utterances of 1x, the test
+part is one batch of 32; fewer would grow until they fill it. With 630, 16x is IEMOCAP's size.
 
 Each task runs in a process of its own. With all processes that it starts, it is looked at every
 hundredth of a second. ``peak`` is the most resident memory of all of them together, code included.
