@@ -35,14 +35,13 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     frames, coefficients = stream_of(settings.streams, mfcc.Mfcc)
     whole, functionals_of = stream_of(settings.streams, prosody.Prosody)
     context = Context(corpus / RELEASE, "cpu", settings)
-    streams = (frames, whole)
-    extractor = Modality("audio", {frames: coefficients, whole: functionals_of}, context, rows)
+    streams = {frames: coefficients, whole: functionals_of}
     # one per row, since a dialog may be there several times
     paths = [context.root / name for name in rows["audio"] if name]
     speech = sum(soundfile.info(path).duration for path in paths)
     cores = compute.processes(0)
     tasks = {
-        "extraction": partial(extracted, extractor, rows, streams, workers=cores),
+        "extraction": partial(extracted, "audio", streams, rows, context, workers=cores),
         "plain": partial(plain, paths, settings.sampling_rate, coefficients),
     }
     seconds, values = race(tasks, repeat)

@@ -18,7 +18,9 @@ import pandas as pd
 
 from pipeline import InputError, compute
 from pipeline.corpus.table import read_table
-from pipeline.features.extraction import Extractor, extract
+from pipeline.corpus.utterance import from_table
+from pipeline.features.extraction import extract
+from pipeline.features.extractor import Context, Extractor
 from pipeline.hdf5 import reading
 
 RELEASE = "IEMOCAP_full_release"  # in the embedded corpus
@@ -124,18 +126,26 @@ def race(
 
 
 def extracted(
-    extractor: Extractor, rows: pd.DataFrame, streams: Sequence[str], workers: int = 1
+    modality: str,
+    streams: Mapping[str, Extractor],
+    rows: pd.DataFrame,
+    context: Context,
+    workers: int = 1,
 ) -> list[np.ndarray]:
-    """Values of `streams` that the real extraction writes, read back from its file."""
+    """Values of each stream that the real extraction writes, read back from its file."""
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(name)
         extract(
-            extractor,
-            rows,
-            parts=folder / "parts",
-            output=folder / "features.h5",
-            report=folder / "report.json",
+            modality,
+            streams,
+            from_table(rows),
+            context,
+            kept=folder / "kept",
+            output=folder / "streams",
             workers=workers,
         )
-        with reading(folder / "features.h5") as file:
-            return [file[f"{stream}/values"][:] for stream in streams]
+        found = []
+        for stream in streams:
+            with reading(folder / "streams" / f"{stream}.h5") as file:
+                found.append(file["values"][:])
+    return found

@@ -9,12 +9,12 @@ which are two on any machine. All parameters are those of ``params.yaml`` but th
 112 pixels, which makes it four times as fast. ``parse`` is the real stage too, on a sixteenth, a
 fourth and all dialogs of a tree of the full release's size.
 
-The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` assembles
-and verifies the feature store; ``train`` divides it into folds, prepares a model on the whole
-training part of one, takes steps on its longest batches, and classifies the development part;
-``evaluate`` classifies the fold's test part, also with each modality taken away, and writes the
-attention of all hops, without the report. With the 320 utterances of 1x, the test part is one batch
-of 32; fewer would grow until they fill it. With 630, 16x is IEMOCAP's size.
+The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` compares the
+streams with the utterance table and writes ``store.h5``; ``train`` divides it into folds, prepares
+a model on the whole training part of one, takes steps on its longest batches, and classifies the
+development part; ``evaluate`` classifies the fold's test part, also with each modality taken away,
+and writes the attention of all hops, without the report. With the 320 utterances of 1x, the test
+part is one batch of 32; fewer would grow until they fill it. With 630, 16x is IEMOCAP's size.
 
 Each task runs in a process of its own. With all processes that it starts, it is looked at every
 hundredth of a second. ``peak`` is the most resident memory of all of them together, code included.
@@ -38,12 +38,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import psutil
 
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
-from pipeline import compute, params, store
-from pipeline.store import writing
+from pipeline import compute, params
+from pipeline.store import FeatureStore
+from pipeline.store.describing import describe
 from tests import release, synthetic
 
 GROWTH = (1, 4, 16)
@@ -51,7 +53,7 @@ RECIPE = Path("recipes/iemocap.yaml")
 RECIPE_HELP = "parameters, of a model of the streams mfcc, glove and resnet (%(default)s)"
 REAL = ("embed_corpus", "weights", "parse", "audio", "text", "visual")
 RANDOM = ("store", "train", "evaluate")
-FEATURES, STORE, MODELS = "features.h5", "store.h5", "models"
+STORE, MODELS = "store", "models"
 ROOT = Path(__file__).parents[1]
 CORPUS = Path("data/raw/embedded")  # where the stage embed_corpus makes it
 WORKERS, CROP = 2, 112
@@ -196,8 +198,8 @@ def _resident(pid: int) -> tuple[int, int]:
 def _task(options: argparse.Namespace) -> None:
     settings = load(options.recipe, options.batch_size)
     tasks: Mapping[str, Callable[[], None]] = {
-        "features": lambda: make_features(options.folder, options.utterances),
-        "store": lambda: assemble(options.folder, options.utterances),
+        "features": lambda: make_streams(options.folder, options.utterances),
+        "store": lambda: make_table(options.folder, options.utterances),
         "train": lambda: train(options.folder, settings, options.steps),
         "evaluate": lambda: evaluate(options.folder),
     }
@@ -213,24 +215,19 @@ def load(recipe: Path, batch_size: int | None) -> params.Params:
     return settings.model_copy(update={"train": changed})
 
 
-def make_features(folder: Path, utterances: int) -> None:
-    """Write the file of features of random numbers."""
-    names = synthetic.table(-(-utterances // 5))["utterance"].tolist()[:utterances]
-    store_benchmark.make_features(folder / FEATURES, names)
+def make_streams(folder: Path, utterances: int) -> None:
+    """Write stream files of random numbers."""
+    store_benchmark.make_streams(folder / STORE, _table(utterances))
 
 
-def assemble(folder: Path, utterances: int) -> None:
-    """Make the store of the features."""
-    table = synthetic.table(-(-utterances // 5)).iloc[:utterances]
-    writing.assemble(
-        table,
-        synthetic.votes(table),
-        [folder / FEATURES],
-        folder / STORE,
-        corpus="random",
-        parameters={},
-        storage=writing.Storage(),
-    )
+def make_table(folder: Path, utterances: int) -> None:
+    """Make a store of them, as the stage does."""
+    store_benchmark.make_table(folder / STORE, _table(utterances))
+    describe(folder / STORE)
+
+
+def _table(utterances: int) -> pd.DataFrame:
+    return synthetic.table(-(-utterances // 5)).iloc[:utterances]
 
 
 def train(folder: Path, settings: params.Params, steps: int) -> None:
@@ -242,6 +239,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     from pipeline import training
     from pipeline.evaluation import predict
     from pipeline.fitting import _Run
+    from pipeline.store.batches import of_model
 
     compute.start_worker()  # as in a worker of the stage
     torch.set_num_threads(1)
@@ -255,18 +253,18 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
         checkpoints=folder / "parts",
         device=device.type,
     )[0]
-    with store.FeatureStore(job.store) as opened:
+    with FeatureStore(job.store) as opened:
         names = opened.utterances["utterance"]
-        examples = Examples(opened, job.model, job.train.max_steps)
+        dataset = of_model(opened, job.model, job.train.max_steps)
         chosen = np.flatnonzero(names.isin(job.fold.train))
-        classifier = training.build(examples, job.model, job.train.max_steps, job.classes, chosen)
+        classifier = training.build(dataset, job.model, job.train.max_steps, job.classes, chosen)
         run = _Run(classifier, job.train, device, np.random.default_rng(0))
-        for indices in list(examples.in_order(chosen, job.train.batch_size))[-steps:]:
+        for indices in list(dataset.in_order(chosen, job.train.batch_size))[-steps:]:
             targets = torch.from_numpy(job.targets[indices])
-            batch = examples.batch(indices)
+            batch = dataset.batch(indices)
             run.learn(batch, targets, torch.ones(1), job.train.learning_rate)
         development = np.flatnonzero(names.isin(job.fold.development))
-        predict(classifier, examples, development, job.train.batch_size, device)
+        predict(classifier, dataset, development, job.train.batch_size, device)
     classifier.save(job.weights)
 
 
@@ -277,7 +275,7 @@ def evaluate(folder: Path) -> None:
     from pipeline import attention, evaluation
 
     device, models = torch.device("cpu"), folder / MODELS
-    with store.FeatureStore(folder / STORE) as opened:
+    with FeatureStore(folder / STORE) as opened:
         predictions = evaluation.test_folds(opened, models, device)
         evaluation.missing(opened, models, device)
         attention.write(opened, models, predictions, folder / "attention.h5", device)

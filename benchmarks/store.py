@@ -1,10 +1,10 @@
 """Size and reading time of the feature store, on random numbers of IEMOCAP's size.
 
 ``python -m benchmarks.store`` makes stores in a temporary folder (15 GB at full scale) and
-prints JSON and a Markdown table: bytes, also as a share of padded float32 arrays (750, 128 and 32
-steps), and seconds in which a new process reads a shuffled epoch in batches of 32, from the disk
-(its pages dropped from the cache before) and from the cache. For comparison: a file with a group an
-utterance. Random numbers hardly compress; real values compress a little better.
+prints JSON and a Markdown table: bytes of all files, also as a share of padded float32 arrays (750,
+128 and 32 steps), and seconds in which a new process reads a shuffled epoch in batches of 32, from
+the disk (its pages dropped from the cache before) and from the cache. For comparison: a file with a
+group per utterance. Random numbers hardly compress; real values compress a little better.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,19 +22,17 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 
 from benchmarks import results
-from pipeline import store
-from pipeline.features.extractor import Extractor
-from pipeline.features.glove import Glove
-from pipeline.features.mfcc import Mfcc
-from pipeline.features.visual import Torchvision
-from pipeline.hdf5 import SCHEMA_VERSION, reading, write_strings, writing
-from pipeline.store.writing import Storage, assemble
+from pipeline.features.streamfile import Arrays, Header, write
+from pipeline.hdf5 import reading
+from pipeline.store import FeatureStore
+from pipeline.store.writing import write_table
 from tests import synthetic
 
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
-STREAMS = ("mfcc", "glove", "resnet")
+STREAMS = {"mfcc": "audio", "glove": "text", "resnet": "visual"}  # modality by name
 WIDTHS = {"mfcc": 120, "resnet": 2048}
 PADDED = 750 * 120 + 128 + 32 * 2048  # values an utterance of 4 bytes
 WORDS = 3_000
@@ -64,46 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[str, str | float]]:
-    """Return a row a layout, the group an utterance first."""
+    """Return one row per layout, first that of a group per utterance."""
     table = synthetic.table(-(-utterances // 5)).iloc[:utterances]
-    features = folder / "features.h5"
-    make_features(features, table["utterance"].tolist())
-    grouped = folder / "grouped.h5"
-    make_grouped(features, grouped)
+    made, grouped = folder / "store", folder / "grouped.h5"
+    make_store(made, table)
+    make_grouped(made, grouped)
     padded = utterances * PADDED * 4
     rows = [_row("a group an utterance", grouped, padded)]
     grouped.unlink()
     for name in layouts:
-        output = folder / "store.h5"
-        assemble(
-            table,
-            synthetic.votes(table.iloc[:1]),
-            [features],
-            output,
-            corpus="random",
-            parameters={},
-            storage=_storage(*LAYOUTS[name]),
-        )
-        rows.append(_row(name, output, padded))
-        output.unlink()
+        shutil.rmtree(made)
+        make_store(made, table, *LAYOUTS[name])
+        rows.append(_row(name, made, padded))
     return rows
 
 
-def _storage(dtype: str, compression: str) -> Storage:
-    """All streams in one type and with one compression; nothing is extracted."""
-    stored = {"dtype": dtype, "compression": compression}
-    streams: dict[str, Extractor] = {
-        "mfcc": Mfcc.model_validate(stored),
-        "glove": Glove.model_validate({"vectors": "none", **stored}),
-        "resnet": Torchvision.model_validate(
-            {"network": "resnet101", "weights": "random", **stored}
-        ),
-    }
-    return Storage(streams=streams)
-
-
 def _row(name: str, path: Path, padded: int) -> dict[str, str | float]:
-    size = path.stat().st_size
+    size = sum(file.stat().st_size for file in _files(path))
     cold = min(_seconds(path, from_disk=True) for _ in range(2))
     warm = min(_seconds(path, from_disk=False) for _ in range(2))
     return {
@@ -115,15 +91,21 @@ def _row(name: str, path: Path, padded: int) -> dict[str, str | float]:
     }
 
 
+def _files(path: Path) -> list[Path]:
+    """Those of a folder, or the file itself."""
+    return sorted(path.rglob("*.h5")) if path.is_dir() else [path]
+
+
 def _seconds(path: Path, *, from_disk: bool) -> float:
     """Seconds in which a new process reads all of `path`."""
-    with path.open("rb") as file:
-        if from_disk:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        else:
-            while file.read(1 << 24):
-                pass
+    for name in _files(path):
+        with name.open("rb") as file:
+            if from_disk:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            else:
+                while file.read(1 << 24):
+                    pass
     command = [sys.executable, "-m", "benchmarks.store", "--read", str(path)]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["seconds"]
 
@@ -143,7 +125,7 @@ def _shuffled(number: int) -> Iterator[np.ndarray]:
 
 
 def _ragged(path: Path) -> Iterator[list[np.ndarray]]:
-    with store.FeatureStore(path) as opened:
+    with FeatureStore(path) as opened:
         streams = [opened.stream(name) for name in STREAMS]
         for batch in _shuffled(len(opened)):
             yield [stream[index] for index in batch for stream in streams]
@@ -156,40 +138,71 @@ def _grouped(path: Path) -> Iterator[list[np.ndarray]]:
             yield [file[f"{ids[index]}/{name}"][:] for index in batch for name in STREAMS]
 
 
-def make_features(path: Path, ids: list[str]) -> None:
-    """Write the three streams as a modality's file, with durations of a gamma distribution."""
+def make_store(
+    folder: Path, table: pd.DataFrame, dtype: str = "float32", compression: str = "none"
+) -> None:
+    """Write a store of the three streams, all in one type and with one compression."""
+    make_streams(folder, table, dtype, compression)
+    make_table(folder, table)
+
+
+def make_table(folder: Path, table: pd.DataFrame) -> None:
+    """Write ``store.h5`` of a folder of the three streams."""
+    streams = {modality: [name] for name, modality in STREAMS.items()}
+    write_table(folder, table, synthetic.wide(table.iloc[:1]), streams, corpus="random")
+
+
+def make_streams(
+    folder: Path, table: pd.DataFrame, dtype: str = "float32", compression: str = "none"
+) -> None:
+    """Write the three streams of random numbers, with durations of a gamma distribution."""
     random = np.random.default_rng(0)
     # of IEMOCAP's kind: at least half a second, mostly short, a few beyond 20 s
-    seconds = 0.5 + random.gamma(1.9, (SECONDS - 0.5) / 1.9, len(ids))
+    seconds = 0.5 + random.gamma(1.9, (SECONDS - 0.5) / 1.9, len(table))
     lengths = {
         "mfcc": (seconds * 100).astype(int) + 1,
         "glove": (seconds * 2.6).astype(int) + 1,
         "resnet": np.minimum((seconds * 3).astype(int) + 1, 32),
     }
-    with writing(path) as file:
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["extractor"] = json.dumps({"random": 0})
-        write_strings(file, "utterances/id", ids)
-        file["glove/values"] = random.integers(2, WORDS, lengths["glove"].sum(), np.int32)
-        file["glove/vectors"] = random.standard_normal((WORDS, 300), np.float32)
-        write_strings(file, "glove/vocabulary", [f"w{number:04d}" for number in range(WORDS)])
-        for name, n in lengths.items():
-            file[f"{name}/offsets"] = np.concatenate([[0], np.cumsum(n)]).astype(np.int64)
-        for name, width in WIDTHS.items():
-            rows = int(lengths[name].sum())
-            values = file.create_dataset(f"{name}/values", (rows, width), np.float32)
-            for start in range(0, rows, 1 << 15):
-                size = min(1 << 15, rows - start)
-                values[start : start + size] = random.standard_normal((size, width), np.float32)
+    words = {
+        "vocabulary": np.array([f"w{number:04d}" for number in range(WORDS)]),
+        "vectors": random.standard_normal((WORDS, 300), np.float32),
+    }
+    dialogs = {str(name): int(n) for name, n in table.groupby("dialog").size().items()}
+    for name, modality in STREAMS.items():
+        row = (np.dtype(np.int32), ()) if name == "glove" else (np.dtype("f4"), (WIDTHS[name],))
+        made = {"extractor": "random", "identity": {"random": name}}
+        header = Header(
+            attributes={**made, "parameters": {}, "provenance": {"versions": {}}, "sources": ""},
+            utterances=table["utterance"].tolist(),
+            lengths=lengths[name],
+            columns={"values": row},
+            dialogs=dialogs,
+            keys=[""] * len(dialogs),
+            state=words if name == "glove" else {},
+            dtype=dtype,
+            compression=compression,
+        )
+        write(folder / modality / f"{name}.h5", header, _parts(name, lengths[name]))
 
 
-def make_grouped(features: Path, path: Path) -> None:
-    """Write the same streams as a group an utterance with a dataset a stream."""
-    with reading(features) as source, h5py.File(path, "w", locking=False) as file:
-        streams = [store.Stream(name, source[name]) for name in STREAMS]
-        for index, utterance in enumerate(source["utterances/id"].asstr()[:]):
-            for stream in streams:
-                file[f"{utterance}/{stream.name}"] = stream[index]
+def _parts(name: str, lengths: np.ndarray) -> Iterator[Arrays]:
+    """Random values of a few utterances at a time."""
+    random = np.random.default_rng(0)
+    for first in range(0, len(lengths), 64):
+        steps = int(lengths[first : first + 64].sum())
+        if name == "glove":
+            yield {"values": random.integers(2, WORDS, steps, np.int32)}
+        else:
+            yield {"values": random.standard_normal((steps, WIDTHS[name]), np.float32)}
+
+
+def make_grouped(folder: Path, path: Path) -> None:
+    """Write the streams of a store as a group per utterance with a dataset per stream."""
+    with FeatureStore(folder) as source, h5py.File(path, "w", locking=False) as file:
+        for utterance, arrays in ((name, source[name]) for name in source):
+            for name in STREAMS:
+                file[f"{utterance}/{name}"] = arrays[name]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from pipeline import compute, params, training
 from pipeline.corpus import labels
 from pipeline.fitting import _Run
 from pipeline.store import FeatureStore
+from pipeline.store.batches import Batch, StoreDataset, of_model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = memory.load(options.recipe, options.batch_size)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        memory.make_features(Path(folder), options.utterances)
-        memory.assemble(Path(folder), options.utterances)
+        memory.make_streams(Path(folder), options.utterances)
+        memory.make_table(Path(folder), options.utterances)
         rows = measure(Path(folder) / memory.STORE, settings, options.batches, options.device)
     print(json.dumps(rows, indent=2))
     memory.print_table(rows)
@@ -98,13 +99,13 @@ class Runner:
         scheme = labels.scheme(settings.labels.scheme)
         self.settings = settings
         self.store = FeatureStore(path)
-        self.examples = Examples(self.store, settings.model, settings.train.max_steps)
+        self.dataset = of_model(self.store, settings.model, settings.train.max_steps)
         self.targets = torch.from_numpy(scheme.apply(self.store.utterances["emotion"]))
         torch.manual_seed(0)
         some = np.arange(min(256, len(self.store)))  # enough for the statistics of random numbers
         classes = list(scheme.classes)
         most = settings.train.max_steps
-        classifier = training.build(self.examples, settings.model, most, classes, some)
+        classifier = training.build(self.dataset, settings.model, most, classes, some)
         encoders: Any = classifier.model.encoders
         self.grus: dict[str, nn.GRU] = {name: coder.gru for name, coder in encoders.items()}
         self.run = _Run(classifier, settings.train, device, np.random.default_rng(0))
@@ -112,18 +113,18 @@ class Runner:
     def ours(self, chosen: np.ndarray) -> float:
         """Seconds of a step of the training stage."""
         start = time.perf_counter()
-        self._learn(self.examples.batch(chosen), chosen)
+        self._learn(self.dataset.batch(chosen), chosen)
         return time.perf_counter() - start
 
     def plain(self, chosen: np.ndarray) -> float:
         """Seconds of the same on a batch padded to the most steps."""
         start = time.perf_counter()
-        self._learn(padded(self.examples.batch(chosen), self.settings), chosen)
+        self._learn(padded(self.dataset.batch(chosen), self.settings), chosen)
         return time.perf_counter() - start
 
     def bare(self, chosen: np.ndarray) -> float:
         """Seconds of the GRUs alone, forwards and backwards."""
-        frames = valid_only(self.grus, self.examples, self.settings.model, chosen)
+        frames = valid_only(self.grus, self.dataset, self.settings.model, chosen)
         ready = {name: values.to(self.run.device) for name, values in frames.items()}
         start = time.perf_counter()
         forward_and_backward(self.grus, ready)
@@ -158,12 +159,12 @@ def measure(
     random = np.random.default_rng(0)
     size = settings.train.batch_size
     with FeatureStore(path) as opened:
-        examples = Examples(opened, settings.model, settings.train.max_steps)
+        dataset = of_model(opened, settings.model, settings.train.max_steps)
         indices = np.arange(len(opened))
         start = time.perf_counter()
-        batches = list(examples.shuffled(indices, size, random))
+        batches = list(dataset.shuffled(indices, size, random))
         ordering = (time.perf_counter() - start) / len(batches)
-        lengths = examples.lengths
+        lengths = dataset.lengths
     most = {
         name: settings.train.max_steps[modality]
         for modality in settings.model.modalities
@@ -226,17 +227,17 @@ def padded(batch: Batch, settings: params.Params) -> Batch:
             values = batch.sequences[name]
             missing = settings.train.max_steps[modality] - values.shape[1]
             sequences[name] = nn.functional.pad(values, (0, 0) * (values.dim() - 2) + (0, missing))
-    return Batch(sequences, batch.lengths, batch.joined)
+    return replace(batch, sequences=sequences)
 
 
 def valid_only(
-    grus: dict[str, nn.GRU], examples: Examples, settings: params.Model, chosen: np.ndarray
+    grus: dict[str, nn.GRU], dataset: StoreDataset, settings: params.Model, chosen: np.ndarray
 ) -> dict[str, Tensor]:
     """By modality [B, T, D] of random numbers; B T is the number of valid frames, to within B."""
     ready = {}
     for modality, gru in grus.items():
         names = settings.streams.names(modality)
-        frames = sum(int(examples.lengths[name][chosen].sum()) for name in names)
+        frames = sum(int(dataset.lengths[name][chosen].sum()) for name in names)
         steps = max(1, round(frames / len(chosen)))
         ready[modality] = torch.randn(len(chosen), steps, gru.input_size)
     return ready

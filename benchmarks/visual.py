@@ -49,7 +49,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     device = compute.device(settings.compute.device)
     name, stream = stream_of(settings.visual.streams, Torchvision)
     context = Context(corpus / RELEASE, str(device), settings.visual)
-    extractor = Modality("visual", {name: stream}, context, rows)
+    streams = {name: stream}
     embedder = stream.embedder(context.device)
     default = headless(stream.network, stream.weights)[0].to(device)
     network = copy.deepcopy(default).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,11 +84,10 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
             tensor(images[start : start + stream.batch_size])
             for start in range(0, len(images), stream.batch_size)
         ]
-        extraction = partial(extracted, extractor, rows, (name,), workers=workers)
+        extraction = partial(extracted, "visual", streams, rows, context, workers=workers)
         dialogs = rows["dialog"].unique()[:workers]
         few = rows[rows["dialog"].isin(dialogs)].groupby("dialog").head(1)
-        first = Modality("visual", {name: stream}, context, few)
-        start = partial(extracted, first, few, (name,), workers=workers)
+        start = partial(extracted, "visual", streams, few, context, workers=workers)
         tasks: dict[str, Task] = {
             "bare": bare,
             "start": start,

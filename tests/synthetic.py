@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import h5py
 import numpy as np
 import pandas as pd
 from pydantic import PrivateAttr
@@ -223,3 +225,12 @@ def wide(utterances: pd.DataFrame) -> pd.DataFrame:
     ids = utterances["utterance"].tolist()
     counts = raters.count(ids, votes(utterances))
     return pd.DataFrame(counts, columns=list(raters.CODES)).assign(utterance=ids)
+
+
+def without_prosody(store: Path, output: Path, rows: Sequence[int]) -> Path:
+    """A copy of a store in which some utterances have no prosody: rows of NaN."""
+    shutil.copytree(store, output)
+    with h5py.File(output / "audio/prosody.h5", "r+") as file:
+        for row in rows:
+            file["values"][row] = np.nan
+    return output

@@ -78,12 +78,12 @@ def test_weights_are_those_of_the_first_seeds_model_of_the_fold(
     hops = [weights_of(amh, number) for number in range(1, 5)]
     for row, fold in enumerate(folds):
         classifier = Classifier.load(amh.with_name(f"fold-{fold}-seed-3.safetensors"))
-        examples = classifier.examples(store)
+        dataset = classifier.dataset(store)
         with torch.inference_mode():
-            logits, expected = classifier(examples.batch([row]), attention=True)
+            logits, expected = classifier(dataset.batch([row]), attention=True)
         assert predicted[row] == classifier.classes[int(logits.argmax())]
         for target, hop, values in zip(classifier.model.targets, hops, expected, strict=True):
-            n = int(examples.lengths[STREAMS[target]][row])
+            n = int(dataset.lengths[STREAMS[target]][row])
             np.testing.assert_allclose(hop[row], values[0, :n].numpy(), atol=1e-5)
 
 
@@ -105,8 +105,8 @@ def test_a_single_utterance_is_looked_at_alike_even_by_a_model_in_training(
     for part in classifier.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.9
-    examples = classifier.examples(store)
-    found = attention.of_utterance(classifier.train(), examples, 20)
+    dataset = classifier.dataset(store)
+    found = attention.of_utterance(classifier.train(), dataset, 20)
     assert [target for target, _ in found] == ["video", "audio", "text", "video"]
     for number, (_, weights) in enumerate(found, start=1):
         np.testing.assert_allclose(weights, weights_of(amh, number)[20], atol=1e-5)

@@ -20,8 +20,8 @@ from benchmarks.results import BENCHMARKS, STAGES, FigureError, Target
 from pipeline import InputError, params
 from pipeline.features.bert import Bert
 from pipeline.features.mfcc import Mfcc
-from pipeline.hdf5 import reading
-from pipeline.store import writing
+from pipeline.store import FeatureStore
+from pipeline.store.checking import verify
 from tests import synthetic
 
 Rows = list[dict[str, str | float]]
@@ -233,22 +233,13 @@ def test_a_benchmark_measures_the_stream_of_its_extractor_whatever_its_name() ->
 
 @pytest.mark.parametrize("name", store_benchmark.LAYOUTS)
 def test_a_layout_of_the_store_is_that_of_its_name(name: str, tmp_path: Path) -> None:
-    table = synthetic.table(1)
-    features = tmp_path / "features.h5"
-    store_benchmark.make_features(features, table["utterance"].tolist())
-    writing.assemble(
-        table,
-        synthetic.votes(table),
-        [features],
-        tmp_path / "store.h5",
-        corpus="random",
-        parameters={},
-        storage=store_benchmark._storage(*store_benchmark.LAYOUTS[name]),
-    )
+    store_benchmark.make_store(tmp_path, synthetic.table(1), *store_benchmark.LAYOUTS[name])
+    assert verify(tmp_path) == []
     dtype, _, compression = name.partition(" ")
-    with reading(tmp_path / "store.h5") as file:
+    with FeatureStore(tmp_path) as store:
+        assert set(store.streams) == set(store_benchmark.STREAMS)
         for stream in store_benchmark.STREAMS:
-            values = file[f"{stream}/values"]
+            values = store.stream(stream).group["values"]
             assert values.dtype == ("int32" if stream == "glove" else dtype)
             assert values.compression == (compression or None)
 

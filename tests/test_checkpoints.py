@@ -13,6 +13,7 @@ import torch
 
 from pipeline import InputError, params, training
 from pipeline.checkpoints import Checkpoint, digest
+from pipeline.system.kept import Kept
 from tests.synthetic import make_store
 from tests.test_training import of
 
@@ -88,11 +89,9 @@ def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> N
     for _ in range(3):
         process = get_context("spawn").Process(target=train_alone, args=(broken,))
         process.start()
-        before = broken.checkpoint.path.stat().st_mtime_ns if broken.checkpoint.path.exists() else 0
-        while process.is_alive() and (
-            not broken.checkpoint.path.exists()
-            or broken.checkpoint.path.stat().st_mtime_ns == before
-        ):
+        path = broken.checkpoint.kept.path(broken.checkpoint.name)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while process.is_alive() and (not path.exists() or path.stat().st_mtime_ns == before):
             process.join(0.005)
         process.join(float(random.uniform(0, 0.3)))
         assert process.pid is not None
@@ -120,24 +119,58 @@ def test_a_damaged_or_foreign_checkpoint_is_ignored(
     store: Path, tmp_path: Path, damage: bytes | None
 ) -> None:
     found = job(store, tmp_path)
+    checkpoint = found.checkpoint
     if damage is None:
-        Checkpoint(found.checkpoint.path, "of other parameters").save({"progress": {}})
+        other = digest(["of other parameters"])
+        Checkpoint(checkpoint.kept, checkpoint.name, other).save({"progress": {}})
     else:
-        found.checkpoint.path.parent.mkdir()
-        found.checkpoint.path.write_bytes(damage)
+        path = checkpoint.kept.path(checkpoint.name)
+        path.parent.mkdir()
+        path.write_bytes(damage)
     assert found.checkpoint.load() is None
     training.train_fold(found)
     assert found.weights.is_file()
 
 
+def test_a_checkpoint_with_any_bit_flipped_is_ignored(tmp_path: Path) -> None:
+    """Key, checksum and content."""
+    checkpoint = Checkpoint(Kept(tmp_path), "fold-1", digest(["key"]))
+    checkpoint.save({"progress": {"finished": True}})
+    assert checkpoint.is_finished
+    path = checkpoint.kept.path("fold-1")
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    places = [0, 32, 64, len(whole) - 1, *random.integers(len(whole), size=20).tolist()]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(flipped)
+        assert checkpoint.load() is None, place
+        assert not checkpoint.is_finished
+    for length in (0, 31, 63, 64, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert checkpoint.load() is None, length
+
+
+def test_a_checkpoint_that_the_system_does_not_let_read_is_not_trained_again(
+    store: Path, tmp_path: Path
+) -> None:
+    found = job(store, tmp_path)
+    path = found.checkpoint.kept.path(found.checkpoint.name)
+    path.mkdir(parents=True)  # as root may read every file
+    with pytest.raises(InputError, match=r"fold-1.kept: .*or delete it, and it is computed again"):
+        training.train_fold(found)
+
+
 def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(tmp_path / "fold-1.pt", "key")
+    checkpoint = Checkpoint(Kept(tmp_path), "fold-1", digest(["key"]))
     checkpoint.save({"step": 1})
 
     (tmp_path / "fold-1.partial").symlink_to("/dev/full")
-    with pytest.raises(InputError, match=r"fold-1.partial: No space left.*goes on from its last"):
+    words = r"fold-1.partial: No space left.*make room.*all that is finished is kept in"
+    with pytest.raises(InputError, match=words):
         checkpoint.save({"step": 2})
-    assert checkpoint.load() == {"key": "key", "step": 1}
+    assert checkpoint.load() == {"step": 1}
 
 
 def test_the_key_tells_all_that_decides_apart(store: Path, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline.batches import Examples
 
 from pipeline import InputError, training
 from pipeline.models.classifier import Classifier, one_after_another
 from pipeline.store import FeatureStore, StoreError
-from tests.synthetic import CODES, make_store
+from pipeline.store.batches import StoreDataset, of_model
+from tests.synthetic import CODES, make_store, without_prosody
 from tests.test_training import settings
 
 TWO_STREAMS = {
@@ -31,14 +31,14 @@ def store(tmp_path_factory: pytest.TempPathFactory):
         yield opened
 
 
-def build(store: FeatureStore, **model) -> tuple[Classifier, Examples]:
+def build(store: FeatureStore, **model) -> tuple[Classifier, StoreDataset]:
     chosen = settings(**model)
-    examples = Examples(store, chosen.model, chosen.train.max_steps)
+    dataset = of_model(store, chosen.model, chosen.train.max_steps)
     torch.manual_seed(0)
     classifier = training.build(
-        examples, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
+        dataset, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
     )
-    return classifier.eval(), examples
+    return classifier.eval(), dataset
 
 
 @given(
@@ -58,15 +58,15 @@ def test_streams_follow_each_other_without_a_gap(lengths: list[tuple[int, int]])
 
 def test_two_streams_are_read_one_after_the_other(store: FeatureStore) -> None:
     """Against the input layers applied to one utterance by hand."""
-    classifier, examples = build(store, **TWO_STREAMS)
+    classifier, dataset = build(store, **TWO_STREAMS)
     index = 20
-    logits, weights = classifier(examples.batch([index, 3]), attention=True)
-    ids = torch.from_numpy(examples.sequence("glove", index).astype(np.int64))
+    logits, weights = classifier(dataset.batch([index, 3]), attention=True)
+    ids = torch.from_numpy(dataset[index]["streams"]["glove"])
     words = classifier.mixing["glove"](classifier.inputs["glove"](ids))
-    frames = torch.from_numpy(examples.sequence("resnet", index))
+    frames = torch.from_numpy(dataset[index]["streams"]["resnet"])
     frames = classifier.mixing["resnet"](classifier.inputs["resnet"](frames))
     text = torch.cat([words, frames])[None]
-    sound = classifier.inputs["mfcc"](torch.from_numpy(examples.sequence("mfcc", index)))[None]
+    sound = classifier.inputs["mfcc"](torch.from_numpy(dataset[index]["streams"]["mfcc"]))[None]
     expected = classifier.model(
         {"audio": sound, "text": text},
         {"audio": torch.tensor([sound.shape[1]]), "text": torch.tensor([text.shape[1]])},
@@ -77,20 +77,55 @@ def test_two_streams_are_read_one_after_the_other(store: FeatureStore) -> None:
 
 
 def test_prosody_is_standardised_and_joined(store: FeatureStore) -> None:
-    classifier, examples = build(store, prosody="prosody")
+    classifier, dataset = build(store, prosody="prosody")
     layer: Any = classifier.inputs["prosody"]
     values = store.stream("prosody").group["values"][:21].astype(np.float64)
     np.testing.assert_allclose(layer.mean.numpy(), values.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(layer.deviation.numpy(), values.std(axis=0), rtol=1e-5)
-    batch = examples.batch([20, 3])
+    batch = dataset.batch([20, 3])
     assert classifier.model.classifier.in_features == 3 * 8 + 3
     batch.joined["prosody"][0] += 1
-    assert not torch.equal(classifier(batch)[0], classifier(examples.batch([20, 3]))[0])
+    assert not torch.equal(classifier(batch)[0], classifier(dataset.batch([20, 3]))[0])
+
+
+def test_an_utterance_without_prosody_is_given_the_mean_of_the_training_part(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    """One of the training part, and one that is not in it."""
+    copy = without_prosody(store.path, tmp_path / "copy", [3, 25])
+    with FeatureStore(copy) as gaps:
+        classifier, dataset = build(gaps, prosody="prosody")
+        layer: Any = classifier.inputs["prosody"]
+        values = np.delete(store.stream("prosody").group["values"][:21].astype(float), 3, axis=0)
+        np.testing.assert_allclose(layer.mean.numpy(), values.mean(axis=0), rtol=1e-6)
+        batch = dataset.batch([3, 20, 25])
+        assert torch.isnan(batch.joined["prosody"]).all(dim=1).tolist() == [True, False, True]
+        logits = classifier(batch)
+        assert torch.isfinite(logits).all()
+        batch.joined["prosody"][[0, 2]] = layer.mean
+        torch.testing.assert_close(logits, classifier(batch), atol=1e-6, rtol=0)
+        batch.joined["prosody"][[0, 2]] += 1
+        changed = (logits != classifier(batch)).any(dim=1)
+        assert changed.tolist() == [True, False, True]
+
+
+def test_a_model_learns_from_a_batch_of_which_some_have_no_prosody(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    copy = without_prosody(store.path, tmp_path / "copy", [3])
+    with FeatureStore(copy) as gaps:
+        classifier, dataset = build(gaps, prosody="prosody")
+        loss = torch.nn.functional.cross_entropy(
+            classifier.train()(dataset.batch([3, 20])), torch.tensor([0, 1])
+        )
+        loss.backward()
+    for key, parameter in classifier.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), key
 
 
 def test_a_batch_without_a_stream_is_as_if_it_were_empty(store: FeatureStore) -> None:
-    classifier, examples = build(store, prosody="prosody")
-    batch = examples.batch([20, 3])
+    classifier, dataset = build(store, prosody="prosody")
+    batch = dataset.batch([20, 3])
     silent = batch.without(["mfcc"])
     assert silent.lengths["mfcc"].tolist() == [0, 0]
     silent.sequences["mfcc"][:] = 7.0
@@ -108,11 +143,11 @@ def test_every_trained_parameter_gets_a_gradient(
     store: FeatureStore, name: str, options: dict
 ) -> None:
     modalities = ["audio", "text"] if name == "mha" else ["audio", "text", "video"]
-    classifier, examples = build(store, **{"name": name, "modalities": modalities, **options})
+    classifier, dataset = build(store, **{"name": name, "modalities": modalities, **options})
     classifier.train()
-    indices = [index for index in range(35) if examples.lengths["mfcc"][index] > 2][:12]
+    indices = [index for index in range(35) if dataset.lengths["mfcc"][index] > 2][:12]
     truth = torch.arange(12) % 7
-    torch.nn.functional.cross_entropy(classifier(examples.batch(indices)), truth).backward()
+    torch.nn.functional.cross_entropy(classifier(dataset.batch(indices)), truth).backward()
     for key, parameter in classifier.named_parameters():
         assert parameter.grad is not None and (parameter.grad != 0).any(), key
 
@@ -148,8 +183,8 @@ def test_prosody_must_have_one_row_an_utterance(store: FeatureStore) -> None:
     "options", [TWO_STREAMS, {"prosody": "prosody"}, {"bidirectional": True, "layers": 2}]
 )
 def test_a_saved_model_is_the_same(store: FeatureStore, tmp_path: Path, options: dict) -> None:
-    classifier, examples = build(store, **options)
+    classifier, dataset = build(store, **options)
     classifier.save(tmp_path / "fold-1.safetensors")
     loaded = Classifier.load(tmp_path / "fold-1.safetensors")
-    batch = examples.batch(np.arange(30))
+    batch = dataset.batch(np.arange(30))
     torch.testing.assert_close(loaded(batch), classifier(batch), atol=0, rtol=0)

@@ -192,14 +192,14 @@ def test_what_is_kept_of_a_row_goes_with_it(tmp_path: Path) -> None:
 
 def test_a_row_repeats_itself(results: Path, tmp_path: Path) -> None:
     output = tmp_path / "again" / "mdre-tv"
-    make(listed(tmp_path), "mdre-tv", results.parent / "store.h5", output)
+    make(listed(tmp_path), "mdre-tv", results.parent / "store", output)
     for name in ("predictions.csv", "row.json"):
         assert (output / name).read_bytes() == (results / "mdre-tv" / name).read_bytes()
 
 
 def test_the_table_has_each_rows_own_figures(results: Path, tmp_path: Path) -> None:
     shown = {"amh-2": {"weighted_accuracy": 0.617, "weighted_accuracy_deviation": 0.016}}
-    found = table.results(listed(tmp_path), common(), results, results.parent / "store.h5")
+    found = table.results(listed(tmp_path), common(), results, results.parent / "store")
     built = table.build(found, "amh-2", shown).rows.set_index("key")
     assert list(built.index) == list(LISTED["rows"])
     assert list(built["model"]) == ["AMH-1", "AMH-2", "MDRE", "AMH-2"]
@@ -220,7 +220,7 @@ def test_the_table_has_each_rows_own_figures(results: Path, tmp_path: Path) -> N
 
 
 def test_rows_that_differ_in_hops_alone_are_compared_by_hops(results: Path, tmp_path: Path) -> None:
-    found = table.results(listed(tmp_path), common(), results, results.parent / "store.h5")
+    found = table.results(listed(tmp_path), common(), results, results.parent / "store")
     assert table.build(found, "amh-2", {}).hops == {1: "amh-1", 2: "amh-2"}
     assert table.build(found, "mine", {}).hops == {2: "mine"}
 
@@ -229,11 +229,11 @@ def test_stale_and_missing_rows_name_the_command(results: Path, tmp_path: Path) 
     more = copy.deepcopy(LISTED)
     more["rows"]["new-one"] = LISTED["rows"]["amh-1"]
     with pytest.raises(table.ComparisonError, match=r"new-one.*not there.*:row@new-one`.*make ta"):
-        table.results(listed(tmp_path, more), common(), results, results.parent / "store.h5")
+        table.results(listed(tmp_path, more), common(), results, results.parent / "store")
     changed = copy.deepcopy(LISTED)
     changed["rows"]["mdre-tv"]["model"]["layers"] = 2
     with pytest.raises(table.ComparisonError, match=r"mdre-tv: was made with model .*:row@mdre-tv"):
-        table.results(listed(tmp_path, changed), common(), results, results.parent / "store.h5")
+        table.results(listed(tmp_path, changed), common(), results, results.parent / "store")
 
 
 # tables of made-up predictions

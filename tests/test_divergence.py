@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pipeline.batches import Examples
 
 from pipeline import InputError, evaluation, fitting, training
 from pipeline.fitting import DivergedError
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, figures, looks
 from pipeline.store import FeatureStore
+from pipeline.store.batches import of_model
 from tests.synthetic import make_store
 from tests.test_report import heights
 from tests.test_training import fitted, of, planned, settings
@@ -38,7 +38,7 @@ def test_training_stops_where_it_diverges_and_keeps_nothing_of_it(
     with pytest.raises(DivergedError, match=f"{words}.*lower train.learning_rate"):
         training.train_fold(job)
     assert not job.weights.exists()
-    assert not job.checkpoint.path.exists()
+    assert job.checkpoint.load() is None
     assert list(job.curves.rglob("*.tsv")) == []
 
 
@@ -78,9 +78,9 @@ def test_weights_that_no_training_loss_shows_are_seen_at_the_validation(
         return loss
 
     monkeypatch.setattr(fitting._Run, "learn", spoilt)
-    examples = Examples(store, settings().model, settings().train.max_steps)
+    dataset = of_model(store, settings().model, settings().train.max_steps)
     with pytest.raises(DivergedError, match=rf"{words} is .* at step 3 "):
-        fitted(examples, settings(), np.arange(21), np.arange(21, 28))
+        fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
 
 
 def test_a_model_that_diverges_ends_the_run_and_loses_no_other(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline.batches import Batch
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
@@ -319,14 +319,14 @@ def asked(
     places = {name: row for row, name in enumerate(store.utterances["utterance"])}
     for utterance, fold, seed in rows[["utterance", "fold", "seed"]].itertuples(index=False):
         classifier = Classifier.load(folder / f"fold-{fold}-seed-{seed}.safetensors")
-        examples = classifier.examples(store)
-        batch = examples.batch([places[utterance]])
+        dataset = classifier.dataset(store)
+        batch = dataset.batch([places[utterance]])
         lengths = {name: n * absent.get(name, 1) for name, n in batch.lengths.items()}
         joined = batch.joined
         if "mfcc" in absent:  # prosody is of no account without audio
             joined = {name: values + 99 for name, values in joined.items()}
         with torch.inference_mode():
-            logits = classifier(Batch(batch.sequences, lengths, joined))
+            logits = classifier(dataclasses.replace(batch, lengths=lengths, joined=joined))
         found.append(logits[0].double().softmax(dim=0).numpy())
     return np.array(found)
 

@@ -7,12 +7,10 @@ import errno
 import io
 import pickle
 import pickletools
-import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -21,6 +19,7 @@ from pipeline.corpus import labels, splits
 from pipeline.export import __main__ as command
 from pipeline.export import arrays, common, mmsa
 from pipeline.store import FeatureStore
+from pipeline.store.writing import pack
 from tests.synthetic import make_store
 
 ROOT = Path(__file__).parents[1]
@@ -103,14 +102,8 @@ def test_arrays_are_padded_as_the_released_code_loads_them(
         assert words == {word: i for i, word in enumerate(store.stream("glove").vocabulary)}
 
 
-def test_a_store_without_words_exports_numbers(
-    path: Path, tmp_path: Path, settings: params.Params
-) -> None:
-    silent = tmp_path / "silent.h5"
-    shutil.copy(path, silent)
-    with h5py.File(silent, "a") as file:
-        del file["glove/vocabulary"], file["utterances/text"]
-    with FeatureStore(silent) as store:
+def test_a_store_without_words_exports_numbers(tmp_path: Path, settings: params.Params) -> None:
+    with FeatureStore(make_store(tmp_path, include_text=False)) as store:
         classes, names, parts = common.divide(store, settings, ROOT / "splits", None)
         arrays.write(store, tmp_path / "a", classes, parts, streams={"text": "glove"})
         text = {"audio": "mfcc", "text": "glove", "video": "resnet"}
@@ -156,112 +149,14 @@ def test_the_mmsa_pickle(
                 assert not found["text"][row, 3:].any()
 
 
-def steps_of(array: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """All steps that are no padding, in float64."""
-    return np.concatenate([row[:n] for row, n in zip(array, lengths, strict=True)]).astype(float)
-
-
-def test_arrays_are_standardised_by_their_training_part(
+def test_a_packed_store_is_exported_alike(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain, scaled = tmp_path / "plain", tmp_path / "scaled"
-    assert run(capsys, "arrays", path, plain, "--fold", 2, "--no-standardise", *SHORT)[0] == 0
-    assert run(capsys, "arrays", path, scaled, "--fold", 2, *SHORT)[0] == 0
-    numbers = ("audio_mfcc", "video", "audio_prosody")
-    statistics = {f"{name}_{kind}.npy" for name in numbers for kind in ("mean", "deviation")}
-    files = {p.name for p in plain.iterdir()}
-    assert {p.name for p in scaled.iterdir()} == files | statistics
-    changed = {f"{part}_{name}.npy" for part in ("train", "dev", "test") for name in numbers}
-    for name in files - changed:
-        assert (scaled / name).read_bytes() == (plain / name).read_bytes()
-    empty = 0
-    for name, lengths in (("audio_mfcc", "audio"), ("video", "video"), ("audio_prosody", None)):
-        mean = np.load(scaled / f"{name}_mean.npy")
-        deviation = np.load(scaled / f"{name}_deviation.npy")
-        for part in ("train", "dev", "test"):
-            before = np.load(plain / f"{part}_{name}.npy")
-            after = np.load(scaled / f"{part}_{name}.npy")
-            assert after.dtype == np.float32
-            if lengths is None:
-                before, after = before[:, None], after[:, None]
-                n = np.ones(len(after), int)
-            else:
-                n = np.load(scaled / f"{part}_{lengths}_seqN.npy")
-            for row, length in enumerate(n):
-                assert not after[row, length:].any()
-                empty += length == 0
-            if part == "train":
-                np.testing.assert_allclose(mean, steps_of(before, n).mean(axis=0))
-                np.testing.assert_allclose(deviation, steps_of(before, n).std(axis=0))
-                np.testing.assert_allclose(steps_of(after, n).mean(axis=0), 0, atol=1e-6)
-                np.testing.assert_allclose(steps_of(after, n).std(axis=0), 1, rtol=1e-6)
-            restored = steps_of(after, n) * deviation + mean
-            np.testing.assert_allclose(restored, steps_of(before, n), atol=1e-6)
-    assert empty > 0
-
-
-def test_the_mmsa_pickle_is_standardised_by_its_training_part(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = ["--streams", "text=glove"]
-    for name, option in (("plain", "--no-standardise"), ("scaled", "--standardise")):
-        assert run(capsys, "mmsa", path, tmp_path / name, *SHORT, *text, option)[0] == 0
-    plain = pickle.loads((tmp_path / "plain").read_bytes())
-    scaled = pickle.loads((tmp_path / "scaled").read_bytes())
-    assert set(plain) == {"train", "valid", "test"}
-    assert set(scaled) == {*plain, "statistics"}
-    for name in ("text", "audio", "vision"):
-        mean, deviation = (scaled["statistics"][name][key] for key in ("mean", "deviation"))
-        for part in ("train", "valid", "test"):
-            before, after = plain[part][name], scaled[part][name]
-            assert after.dtype == np.float32
-            n = scaled[part].get(f"{name}_lengths", [3] * len(after))  # texts have three words
-            assert not any(after[row, length:].any() for row, length in enumerate(n))
-            if part == "train":
-                np.testing.assert_allclose(mean, steps_of(before, n).mean(axis=0), atol=1e-12)
-                np.testing.assert_allclose(deviation, steps_of(before, n).std(axis=0))
-            expected = (steps_of(before, n) - mean) / deviation
-            np.testing.assert_allclose(steps_of(after, n), expected, atol=1e-6)
-
-
-def test_the_other_parts_do_not_decide_how_values_are_standardised(
-    path: Path, tmp_path: Path, settings: params.Params
-) -> None:
-    changed = tmp_path / "changed.h5"
-    shutil.copy(path, changed)
-    with FeatureStore(path) as store, h5py.File(changed, "a") as file:
-        _, _, parts = common.divide(store, settings, ROOT / "splits", 2)
-        for row in np.concatenate([parts["development"], parts["test"]]):
-            for name in ("mfcc", "resnet", "prosody"):
-                start, end = store.stream(name).offsets[row : row + 2]
-                file[f"{name}/values"][start:end] += 9
-    exported = []
-    for source in (path, changed):
-        output = tmp_path / f"of-{source.stem}"
-        with FeatureStore(source) as store:
-            classes, _, parts = common.divide(store, settings, ROOT / "splits", 2)
-            arrays.write(store, output, classes, parts)
-        exported.append({p.name: p.read_bytes() for p in output.iterdir()})
-    differ = {name for name in exported[0] if exported[0][name] != exported[1][name]}
-    values = ("audio_mfcc", "video", "audio_prosody")
-    assert differ == {f"{part}_{name}.npy" for part in ("dev", "test") for name in values}
-
-
-def test_a_value_that_never_varies_keeps_its_scale(
-    path: Path, tmp_path: Path, settings: params.Params
-) -> None:
-    constant = tmp_path / "constant.h5"
-    shutil.copy(path, constant)
-    with h5py.File(constant, "a") as file:
-        file["prosody/values"][:, 1] = 300
-        file["prosody/values"][0, 1] = 301  # an utterance of the test part
-    with FeatureStore(constant) as store:
-        classes, _, parts = common.divide(store, settings, ROOT / "splits", 1)
-        assert parts["test"][0] == 0
-        arrays.write(store, tmp_path / "a", classes, parts, streams={"prosody": "prosody"})
-    assert np.load(tmp_path / "a/audio_prosody_deviation.npy")[1] == 1
-    test = np.load(tmp_path / "a/test_audio_prosody.npy")
-    np.testing.assert_allclose(test[:2, 1], [1, 0], atol=1e-9)
+    pack(path, tmp_path / "packed.h5")
+    for name, source in (("a", path), ("b", tmp_path / "packed.h5")):
+        assert run(capsys, "arrays", source, tmp_path / name, "--fold", 2, *SHORT)[0] == 0
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
 def test_the_pickle_names_nothing_but_numpys_public_array(
@@ -334,7 +229,7 @@ def test_means(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["arrays", "--streams", "sound=mfcc"], "--streams sound=mfcc: write one of audio, text"),
         (["arrays", "--streams", "audio"], "--streams audio: write one of"),
         (["arrays", "--streams", "audio=wav"], "has no stream wav; it has glove, mfcc"),
-        (["arrays", "--streams", "audio=prosody"], "audio=prosody: prosody has one row an utt"),
+        (["arrays", "--streams", "audio=prosody"], "audio=prosody: prosody has one row per utt"),
         (["arrays", "--streams", "prosody=mfcc"], "prosody=mfcc: mfcc has steps"),
         (["arrays", "--steps", "audio=0"], "--steps audio=0: must be a whole number above 0"),
         (["arrays", "--fold", "9"], "--fold 9: there is no such fold; there are 1, 2, 3"),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
-from pipeline import attention, evaluation
+from pipeline import evaluation
+from pipeline.corpus.utterance import Utterance
+from pipeline.features.extractor import State, Steps
 from pipeline.models.classifier import Classifier
-from pipeline.report import looks
-from pipeline.store import FeatureStore, StoreError, hashing
+from pipeline.store import FeatureStore, StoreError
+from pipeline.store.writing import pack
 from tests import synthetic
 from tests.synthetic import make_store
 from tests.trained import make_models
@@ -35,73 +36,69 @@ def evaluated(store: Path, models: Path) -> None:
         evaluation.test_folds(opened, models, torch.device("cpu"))
 
 
+def other_store(folder: Path, monkeypatch: pytest.MonkeyPatch, **noise: dict[str, Any]) -> Path:
+    """A store with other parameters of the streams of noise, by name."""
+    streams = synthetic.streams
+
+    def changed(**options: Any) -> dict[str, dict[str, Any]]:
+        return {
+            modality: {
+                name: its.model_copy(update=noise.get(name, {})) for name, its in group.items()
+            }
+            for modality, group in streams(**options).items()
+        }
+
+    monkeypatch.setattr(synthetic, "streams", changed)
+    return make_store(folder)
+
+
 def test_another_vocabulary_is_refused(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its ids would be looked up among the vectors of other words."""
-    constants = synthetic.Words.constants
+    prepare = synthetic.Words.prepare
 
-    def others(self: synthetic.Words) -> dict[str, np.ndarray]:
-        found = constants(self)
-        return {**found, "glove/vectors": found["glove/vectors"][::-1].copy()}
+    def others(self: synthetic.Words, *given: Any) -> State:
+        found = prepare(self, *given)
+        return {**found, "vectors": found["vectors"][::-1].copy()}
 
-    monkeypatch.setattr(synthetic.Words, "constants", others)
+    monkeypatch.setattr(synthetic.Words, "prepare", others)
     other = make_store(tmp_path / "other")
-    with pytest.raises(StoreError, match=r"store.h5: its stream glove is not.*vectors: \S+ /"):
-        evaluated(other, models)
+    pack(other, tmp_path / "packed.h5")
+    for path in (other, tmp_path / "packed.h5"):
+        words = rf"{path}: its stream glove is not.*vectors: \S+ /"
+        with pytest.raises(StoreError, match=words):
+            evaluated(path, models)
 
 
 def test_other_parameters_are_named(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = synthetic.described
-
-    def finer(stream: str, **parameters: Any) -> dict[str, Any]:
-        return described(stream, **parameters, step=0.005)
-
-    monkeypatch.setattr(synthetic, "described", finer)
-    other = make_store(tmp_path / "other")
-    with pytest.raises(StoreError, match="stream mfcc is not.*parameters.step: absent / 0.005; tr"):
+    other = other_store(tmp_path / "other", monkeypatch, mfcc={"step": 0.005})
+    with pytest.raises(StoreError, match="stream mfcc is not.*parameters.step: 0.01 / 0.005; tra"):
         evaluated(other, models)
 
 
 def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dialog = synthetic.Noise.dialog
+    extract = synthetic.Noise.extract
 
-    def elsewhere(self: synthetic.Noise, rows: Any) -> Any:
-        arrays, problems = dialog(self, rows)
-        name = f"{self.stream}/values"
-        return {**arrays, name: np.nextafter(arrays[name], np.float32(np.inf))}, problems
+    def elsewhere(
+        self: synthetic.Noise, utterances: Sequence[Utterance], *given: Any
+    ) -> list[Steps]:
+        found = extract(self, utterances, *given)
+        return [
+            Steps(np.nextafter(step.values, np.float32(np.inf)), step.times, problem=step.problem)
+            for step in found
+        ]
 
-    def wider(self: synthetic.Noise) -> dict[str, Any]:
-        width = 99 if self.stream == "resnet" else self.width
-        return synthetic.described(self.stream, width=width)
-
-    monkeypatch.setattr(synthetic.Noise, "dialog", elsewhere)
-    monkeypatch.setattr(synthetic.Noise, "identity", wider)
-    evaluated(make_store(tmp_path / "other"), models)
-
-
-def test_a_store_of_before_streams_had_identities_is_read(tmp_path: Path) -> None:
-    """Its values are what they were; only what made them is said in another form."""
-    path = make_store(tmp_path / "old")
-    with h5py.File(path, "r+") as file:
-        old = {"parameters": {"mfcc": 40}, "versions": {"librosa": "0.11.0"}}
-        file.attrs["extractors"] = json.dumps(dict.fromkeys(("audio", "text", "visual"), old))
-        file.attrs["parameters"] = json.dumps({"audio": {"step": 0.01}, "visual": {"crop": 112}})
-    with FeatureStore(path) as store:
-        assert store.stream("mfcc").identity == {"external": "mfcc"}
-        assert set(store.stream("glove").identity) == {"external", "vectors"}
-        assert hashing.identity(store.file)
-        models = make_models(store, tmp_path / "models")
-        predictions = evaluation.test_folds(store, models, torch.device("cpu"))
-        classifier = Classifier.load(evaluation.models(models)[0].path)
-        examples = classifier.examples(store)
-        hops = attention.of_utterance(classifier, examples, 0)
-        looked = looks.look(store, classifier, examples, 0, hops=hops, media=None)
-    assert len(predictions) and looked.tracks
+    monkeypatch.setattr(synthetic.Noise, "extract", elsewhere)
+    other = other_store(tmp_path / "other", monkeypatch, resnet={"width": 9})
+    with FeatureStore(other) as store, FeatureStore(tmp_path / "own/store") as own:
+        assert store.stream("mfcc").sha256 != own.stream("mfcc").sha256
+        assert store.stream("resnet").identity != own.stream("resnet").identity
+    evaluated(other, models)
 
 
 def test_identities_are_part_of_the_file(models: Path) -> None:

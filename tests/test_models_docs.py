@@ -81,7 +81,7 @@ def test_the_documented_use_of_a_saved_model(
 ) -> None:
     (tmp_path / "data/features").mkdir(parents=True)
     (tmp_path / "made").mkdir()
-    stored = tmp_path / "data/features/embedded.h5"
+    stored = tmp_path / "data/features/embedded"
     make_store(tmp_path / "made").rename(stored)
     with FeatureStore(stored) as store:
         make_models(store, tmp_path / "models", hops=7)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.batches import Examples
 
 from pipeline import InputError, training
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
+from pipeline.store.batches import StoreDataset, of_model
 from tests.documented import register
 from tests.synthetic import CODES, make_store
 from tests.test_training import LABELS, settings
@@ -33,14 +33,14 @@ def store(tmp_path_factory: pytest.TempPathFactory):
         yield opened
 
 
-def build(store: FeatureStore, **model) -> tuple[Classifier, Examples]:
+def build(store: FeatureStore, **model) -> tuple[Classifier, StoreDataset]:
     chosen = settings(name="pooling", **model)
-    examples = Examples(store, chosen.model, chosen.train.max_steps)
+    dataset = of_model(store, chosen.model, chosen.train.max_steps)
     torch.manual_seed(0)
     classifier = training.build(
-        examples, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
+        dataset, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
     )
-    return classifier, examples
+    return classifier, dataset
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
@@ -48,8 +48,8 @@ def build(store: FeatureStore, **model) -> tuple[Classifier, Examples]:
 def test_the_documented_model_learns_and_is_saved(
     store: FeatureStore, tmp_path: Path, pool: str, options: dict
 ) -> None:
-    classifier, examples = build(store, options={"pool": pool}, **options)
-    batch, truth = examples.batch(np.arange(21)), torch.from_numpy(LABELS[:21])
+    classifier, dataset = build(store, options={"pool": pool}, **options)
+    batch, truth = dataset.batch(np.arange(21)), torch.from_numpy(LABELS[:21])
     optimiser = torch.optim.Adam(classifier.parameters(), lr=0.02)
     for _ in range(40):
         optimiser.zero_grad()
@@ -70,15 +70,15 @@ def test_the_documented_model_learns_and_is_saved(
 def test_it_pools_the_valid_steps_only(store: FeatureStore) -> None:
     indices = [20, 3, 8]
     for pool in ("mean", "max"):
-        classifier, examples = build(store, modalities=["audio"], options={"pool": pool})
-        batch = examples.batch(indices)
+        classifier, dataset = build(store, modalities=["audio"], options={"pool": pool})
+        batch = dataset.batch(indices)
         batch.sequences["mfcc"][
             torch.arange(batch.sequences["mfcc"].shape[1]) >= batch.lengths["mfcc"][:, None]
         ] = 7.0
         for row, index in enumerate(indices):
             encoder: Any = classifier.model.encoders["audio"]
             steps, _ = encoder.gru(
-                classifier.inputs["mfcc"](torch.from_numpy(examples.sequence("mfcc", index)))
+                classifier.inputs["mfcc"](torch.from_numpy(dataset[index]["streams"]["mfcc"]))
             )
             summary = steps.amax(dim=0) if pool == "max" else steps.mean(dim=0)
             torch.testing.assert_close(classifier(batch)[row], classifier.model.classifier(summary))

@@ -1,22 +1,27 @@
-"""What docs/reading.md says of MFCC and of BERT's input holds for what the extractors store."""
+"""What docs/reading.md shows runs, and what it says of MFCC and of BERT's input holds."""
 
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from pipeline.features.modality import Modality
 
 from pipeline import params
+from pipeline.corpus.utterance import from_table
+from pipeline.export import __main__ as export
 from pipeline.features import extraction, words
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
 from pipeline.store import writing
-from tests.synthetic import table, votes
+from tests.synthetic import make_store, table, wide
 
 ROOT = Path(__file__).parents[1]
 RATE = 16000
@@ -45,29 +50,22 @@ def make_release(folder: Path) -> None:
         soundfile.write(root / audio, sound, RATE, subtype="PCM_16")
     glove = folder / "glove.txt"
     glove.write_text("i 1 0\nknow 0 1\n", encoding="utf-8")
+    output = folder / "data/features/embedded"
     streams = {
         "audio": settings.audio.streams,
         "text": settings.text.streams | {"glove": Glove(vectors=str(glove))},
     }
     for name, extractors in streams.items():
-        context = Context(root, "cpu", getattr(settings, name))
         extraction.extract(
-            Modality(name, extractors, context, utterances),
-            utterances,
-            parts=folder / f"{name}.parts",
-            output=folder / f"{name}.h5",
-            report=folder / f"{name}.json",
+            name,
+            extractors,
+            from_table(utterances),
+            Context(root, "cpu", getattr(settings, name)),
+            kept=folder / "kept" / name,
+            output=output / name,
         )
-    (folder / "data/features").mkdir(parents=True)
-    writing.assemble(
-        utterances,
-        votes(utterances),
-        [folder / f"{name}.h5" for name in streams],
-        folder / "data/features/embedded.h5",
-        corpus="synthetic",
-        parameters={},
-        storage=writing.Storage(),
-    )
+    names = {name: list(extractors) for name, extractors in streams.items()}
+    writing.write_table(output, utterances, wide(utterances), names, corpus="synthetic")
 
 
 def test_the_documented_calls_give_the_stored_values(
@@ -86,6 +84,42 @@ def test_the_documented_calls_give_the_stored_values(
     found, stored = example.globs["found"], example.globs["stored"]
     np.testing.assert_allclose(found, stored, rtol=0, atol=1e-4)
     assert len(stored) > 20 and example.globs["bert"].lengths.min() > 5
+
+
+def test_the_documented_examples_run(tmp_path: Path) -> None:
+    page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    (tmp_path / "data/features").mkdir(parents=True)
+    make_store(tmp_path).rename(tmp_path / "data/features/embedded")
+    for block in blocks:
+        (tmp_path / "example.py").write_text(block, encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, "example.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stdout
+
+
+def test_the_documented_exports_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/reading.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "data/features").mkdir(parents=True)
+    make_store(tmp_path).rename(tmp_path / "data/features/iemocap")
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        python, option, module, *arguments = shlex.split(line)
+        assert (python, option, module) == ("python", "-m", "pipeline.export")
+        if arguments[0] != "means":
+            arguments += ["--params", str(ROOT / "params.yaml")]
+            arguments += ["--streams", "text=glove"]  # the synthetic store has no BERT
+        assert export.main(arguments) == 0
+        assert Path(arguments[2]).exists()
 
 
 def test_the_documented_rule_names_every_character_that_is_replaced() -> None:

@@ -15,45 +15,41 @@ import soundfile
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from pipeline.store.hashing import identity
 
 from pipeline import InputError, attention, evaluation, report
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
+from pipeline.store.identity import identity
 from tests import videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models
 
 CPU = torch.device("cpu")
 CROP = videos.SQUARE
-FRAMES = [3, 9, 14, 21]  # of the video, those of the first utterance
 SEEN = "Ses01F_impro01_F000"
+LATER = "Ses01F_impro01_M001"  # begins two seconds after the dialog
+FRAMES = {SEEN: [3, 9, 14, 21], LATER: [63, 69, 74, 81]}  # of the video
 UNREAD = "Ses02F_impro01_F000"  # has neither steps of sound nor frames in the store
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory):
-    """A store whose first utterance has frames of a known video, and four MFCC steps or more."""
+    """A store of which two utterances have frames of a known video."""
     path = make_store(tmp_path_factory.mktemp("report"))
-    with h5py.File(path, "r+") as file:
-        parameters = {"visual": {"streams": {"resnet": {"crop": CROP}}}}
+    with h5py.File(path / "audio/mfcc.h5", "r+") as file:
+        steps = np.diff(file["offsets"][:])
+        file["times"][:] = np.concatenate([0.05 + 0.3 * np.arange(n) for n in steps])
+    with h5py.File(path / "visual/resnet.h5", "r+") as file:
+        parameters = {**json.loads(file.attrs["parameters"]), "crop": CROP}
         file.attrs["parameters"] = json.dumps(parameters)
-        steps = np.diff(file["mfcc/offsets"][:])
-        file["mfcc/times"][:] = np.concatenate(
-            [
-                start + 0.05 + 0.3 * np.arange(n)
-                for start, n in zip(file["utterances/start"], steps, strict=True)
-            ]
-        )
-        steps = np.diff(file["resnet/offsets"][:])
-        times = [
-            start + np.arange(n) / 3
-            for start, n in zip(file["utterances/start"], steps, strict=True)
-        ]
-        times[0] = np.resize(FRAMES, steps[0]) / videos.RATE
-        times[0].sort()
-        file["resnet/times"][:] = np.concatenate(times)
+        times = [np.arange(n) / 3 for n in np.diff(file["offsets"][:])]
+        ids = file["utterances"].asstr()[:].tolist()
+        for name, numbers in FRAMES.items():
+            row = ids.index(name)
+            shown = np.sort(np.resize(numbers, len(times[row]))) / videos.RATE
+            times[row] = shown - (0.0 if name == SEEN else 2.0)
+        file["times"][:] = np.concatenate(times)
     with FeatureStore(path) as opened:
         yield opened
 
@@ -132,10 +128,10 @@ def looked_at(
     if not (folder / "parameters.json").exists():
         make_models(store, folder, **models)
     classifier = Classifier.load(evaluation.models(folder)[0].path)
-    examples = classifier.examples(store)
+    dataset = classifier.dataset(store)
     index = store.utterances["utterance"].tolist().index(seen)
-    hops = attention.of_utterance(classifier, examples, index)
-    return looks.look(store, classifier, examples, index, hops=hops, media=media)
+    hops = attention.of_utterance(classifier, dataset, index)
+    return looks.look(store, classifier, dataset, index, hops=hops, media=media)
 
 
 def panels(found: looks.Look) -> list[str]:
@@ -286,7 +282,7 @@ def test_the_comparison_is_shown_if_it_is_of_this_corpus(
 def test_a_comparison_is_outdated_if_what_decides_the_store_has_changed(
     store: FeatureStore, tmp_path: Path
 ) -> None:
-    for written, outdated in ((identity(store.file), False), ("f" * 64, True)):
+    for written, outdated in ((identity(store), False), ("f" * 64, True)):
         table = comparison_file(tmp_path / "own.csv", "synthetic", written)
         assert facts.comparison(table, store)["outdated"] == outdated
 
@@ -330,16 +326,19 @@ def test_waveform_frames_and_hops_of_one_utterance(
     assert envelope[loud > 1.05].min() > 0.4
 
 
-def test_frames_are_those_that_were_embedded(store: FeatureStore, media: Path, run: Path) -> None:
+@pytest.mark.parametrize(("seen", "start"), [(SEEN, 0.0), (LATER, 2.0)])
+def test_frames_are_those_that_were_embedded(
+    store: FeatureStore, media: Path, run: Path, seen: str, start: float
+) -> None:
     """By the number that each picture carries, at half the resolution."""
-    found = looked_at(store, run, media)
-    steps = min(int(store.stream("resnet").lengths[0]), STEPS["video"])
-    expected = sorted(set(np.sort(np.resize(FRAMES, store.stream("resnet").lengths[0]))[:steps]))
+    found = looked_at(store, run, media, seen)
+    n = int(store.stream("resnet").lengths[store.row_of[seen]])
+    expected = sorted(set(np.sort(np.resize(FRAMES[seen], n))[: STEPS["video"]]))
     assert [videos.code(np.repeat(np.repeat(image, 2, 0), 2, 1)) for _, image in found.frames] == (
         expected
     )
     times = [time for time, _ in found.frames]
-    np.testing.assert_allclose(times, np.array(expected) / videos.RATE, atol=1e-3)
+    np.testing.assert_allclose(times, np.array(expected) / videos.RATE - start, atol=1e-3)
     assert {image.shape for _, image in found.frames} == {(CROP // 2, CROP // 2, 3)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from pipeline.batches import Examples
 
 from pipeline import InputError, params, report, training
 from pipeline.corpus import votes
@@ -23,6 +23,7 @@ from pipeline.fitting import balanced, class_weights, fit, learning_rate
 from pipeline.models.classifier import Classifier
 from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError
+from pipeline.store.batches import StoreDataset, of_model
 from tests.synthetic import CODES, make_store, table
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,9 @@ def settings(external: Sequence[str] = (), **model) -> params.Params:
     raw = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     raw["model"] |= {"hidden": {"audio": 8, "text": 8, "video": 8}, "hops": 3}
     raw["model"]["streams"]["text"] = "glove"
-    raw["store"]["external"] = list(external)
+    for name in external:
+        stream = {"extractor": "external", "path": f"data/external/{name}"}
+        raw["audio"]["streams"][name] = stream
     raw["model"] |= {"dropout": {"audio": 0.0, "text": 0.0, "video": 0.0}, **model}
     raw["train"] |= {"batch_size": 8, "epochs": 40, "learning_rate": 0.01}
     return params.parse(raw)
@@ -47,19 +50,19 @@ def store(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def examples(store: FeatureStore) -> Examples:
-    return Examples(store, settings().model, settings().train.max_steps)
+def dataset(store: FeatureStore) -> StoreDataset:
+    return of_model(store, settings().model, settings().train.max_steps)
 
 
-def fitted(examples: Examples, chosen: params.Params, train, development, targets=LABELS):
+def fitted(dataset: StoreDataset, chosen: params.Params, train, development, targets=LABELS):
     torch.manual_seed(0)
     classifier = training.build(
-        examples, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
+        dataset, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
     )
     log: list[dict[str, float]] = []
     fit(
         classifier,
-        examples,
+        dataset,
         np.asarray(train),
         np.asarray(development),
         truth=LABELS,
@@ -72,20 +75,20 @@ def fitted(examples: Examples, chosen: params.Params, train, development, target
     return classifier, log
 
 
-def test_it_learns_and_restores_its_best_weights(examples: Examples) -> None:
+def test_it_learns_and_restores_its_best_weights(dataset: StoreDataset) -> None:
     train, development = np.arange(21), np.arange(21, 28)
-    classifier, log = fitted(examples, settings(), train, development)
-    probabilities = predict(classifier, examples, development, 8, CPU)
+    classifier, log = fitted(dataset, settings(), train, development)
+    probabilities = predict(classifier, dataset, development, 8, CPU)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
     accuracy = (probabilities.argmax(axis=1) == LABELS[development]).mean()
     assert accuracy == max(figures["development/weighted_accuracy"] for figures in log) > 0.8
     assert log[-1]["train/loss"] < log[0]["train/loss"]
 
 
-def test_it_stops_when_patience_is_used_up(examples: Examples) -> None:
+def test_it_stops_when_patience_is_used_up(dataset: StoreDataset) -> None:
     raw = settings().model_dump()
     raw["train"] |= {"patience": 2, "learning_rate": 1e-9}
-    _, log = fitted(examples, params.parse(raw), np.arange(21), np.arange(21, 28))
+    _, log = fitted(dataset, params.parse(raw), np.arange(21), np.arange(21, 28))
     best = max(
         range(len(log)),
         key=lambda k: (log[k]["development/weighted_accuracy"], -log[k]["development/loss"]),
@@ -93,41 +96,41 @@ def test_it_stops_when_patience_is_used_up(examples: Examples) -> None:
     assert len(log) == min(best + 3, 40)
 
 
-def test_the_same_seed_gives_the_same_model(examples: Examples) -> None:
-    first, _ = fitted(examples, settings(), np.arange(21), np.arange(21, 28))
-    second, _ = fitted(examples, settings(), np.arange(21), np.arange(21, 28))
+def test_the_same_seed_gives_the_same_model(dataset: StoreDataset) -> None:
+    first, _ = fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
+    second, _ = fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
     for name, value in first.state_dict().items():
         torch.testing.assert_close(value, second.state_dict()[name], atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("tune", [True, False])
-def test_embeddings_are_tuned_or_kept(examples: Examples, tune: bool) -> None:
+def test_embeddings_are_tuned_or_kept(dataset: StoreDataset, tune: bool) -> None:
     classifier, _ = fitted(
-        examples, settings(tune_embeddings=tune), np.arange(21), np.arange(21, 28)
+        dataset, settings(tune_embeddings=tune), np.arange(21), np.arange(21, 28)
     )
-    vectors = examples.streams["glove"].vectors
+    vectors = dataset.stream("glove").vectors
     assert np.array_equal(classifier.inputs["glove"].weight.detach().numpy(), vectors) != tune
 
 
-def test_predictions_do_not_depend_on_the_batch(examples: Examples) -> None:
-    classifier, _ = fitted(examples, settings(), np.arange(21), np.arange(21, 28))
-    alone = predict(classifier, examples, np.arange(35), 1, CPU)
+def test_predictions_do_not_depend_on_the_batch(dataset: StoreDataset) -> None:
+    classifier, _ = fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
+    alone = predict(classifier, dataset, np.arange(35), 1, CPU)
     np.testing.assert_allclose(
-        predict(classifier, examples, np.arange(35), 16, CPU), alone, atol=1e-5
+        predict(classifier, dataset, np.arange(35), 16, CPU), alone, atol=1e-5
     )
 
 
 def test_a_saved_model_is_the_same_and_has_the_same_bytes(
-    examples: Examples, tmp_path: Path
+    dataset: StoreDataset, tmp_path: Path
 ) -> None:
-    classifier, _ = fitted(examples, settings(share_hops=True), np.arange(21), np.arange(21, 28))
+    classifier, _ = fitted(dataset, settings(share_hops=True), np.arange(21), np.arange(21, 28))
     classifier.save(tmp_path / "a.safetensors")
     loaded = Classifier.load(tmp_path / "a.safetensors")
     loaded.save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     np.testing.assert_array_equal(
-        predict(classifier, examples, np.arange(35), 8, CPU),
-        predict(loaded, examples, np.arange(35), 8, CPU),
+        predict(classifier, dataset, np.arange(35), 8, CPU),
+        predict(loaded, dataset, np.arange(35), 8, CPU),
     )
     assert loaded.max_steps == settings().train.max_steps
     assert loaded.settings == classifier.settings
@@ -141,20 +144,20 @@ def of(section: str, **values) -> params.Params:
 
 
 @pytest.mark.parametrize("every", [0.3, 0.5, 0.7, 1.0, 0.01])
-def test_validations_are_spread_over_the_epochs(examples: Examples, every: float) -> None:
+def test_validations_are_spread_over_the_epochs(dataset: StoreDataset, every: float) -> None:
     """21 utterances in batches of 2 are 11 batches an epoch."""
     chosen = of("train", validate_every=every, batch_size=2, epochs=2, patience=1000)
-    _, log = fitted(examples, chosen, np.arange(21), np.arange(21, 28))
+    _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
     steps = [figures["epoch"] * 11 for figures in log]
     due = [round(k * every * 11) for k in range(1, 1000) if 0 < round(k * every * 11) <= 22]
     assert steps == pytest.approx(sorted({*due, 22}))
 
 
-def test_patience_counts_validations(examples: Examples) -> None:
+def test_patience_counts_validations(dataset: StoreDataset) -> None:
     chosen = of(
         "train", validate_every=0.25, batch_size=2, patience=3, learning_rate=1e-12, epochs=9
     )
-    _, log = fitted(examples, chosen, np.arange(24), np.arange(24, 31))
+    _, log = fitted(dataset, chosen, np.arange(24), np.arange(24, 31))
     best = max(
         range(len(log)),
         key=lambda k: (log[k]["development/weighted_accuracy"], -log[k]["development/loss"]),
@@ -164,7 +167,7 @@ def test_patience_counts_validations(examples: Examples) -> None:
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_training_loss_is_the_mean_cross_entropy_since_the_last_validation(
-    examples: Examples, soft: bool
+    dataset: StoreDataset, soft: bool
 ) -> None:
     """Against NumPy; the rate is so small that the model stays what it was."""
     train = np.arange(21)
@@ -172,24 +175,24 @@ def test_training_loss_is_the_mean_cross_entropy_since_the_last_validation(
     shares = random.dirichlet(np.ones(len(CODES)), len(LABELS)).astype(np.float32)
     targets = shares if soft else LABELS
     chosen = of("train", learning_rate=1e-12, epochs=1, validate_every=0.5, batch_size=4)
-    classifier, log = fitted(examples, chosen, train, np.arange(21, 28), targets)
-    order = np.concatenate(list(examples.shuffled(train, 4, np.random.default_rng(0))))
+    classifier, log = fitted(dataset, chosen, train, np.arange(21, 28), targets)
+    order = np.concatenate(list(dataset.shuffled(train, 4, np.random.default_rng(0))))
     expected = shares if soft else np.eye(len(CODES))[LABELS]
-    sizes = [len(b) for b in examples.shuffled(train, 4, np.random.default_rng(0))]
+    sizes = [len(b) for b in dataset.shuffled(train, 4, np.random.default_rng(0))]
     cut = sum(sizes[: round(0.5 * len(sizes))])
     assert len(log) == 2
     for figures, rows in zip(log, (order[:cut], order[cut:]), strict=True):
-        logs = np.log(predict(classifier, examples, rows, 4, CPU))
+        logs = np.log(predict(classifier, dataset, rows, 4, CPU))
         assert figures["train/loss"] == pytest.approx(
             -(expected[rows] * logs).sum(axis=1).mean(), abs=1e-5
         )
 
 
-def test_it_learns_from_shares_and_is_measured_by_the_majority(examples: Examples) -> None:
+def test_it_learns_from_shares_and_is_measured_by_the_majority(dataset: StoreDataset) -> None:
     shares = (0.7 * np.eye(len(CODES)) + 0.3 / len(CODES))[LABELS].astype(np.float32)
     train, development = np.arange(21), np.arange(21, 28)
-    classifier, log = fitted(examples, settings(), train, development, shares)
-    probabilities = predict(classifier, examples, development, 8, CPU)
+    classifier, log = fitted(dataset, settings(), train, development, shares)
+    probabilities = predict(classifier, dataset, development, 8, CPU)
     best = max(figures["development/weighted_accuracy"] for figures in log)
     assert (probabilities.argmax(axis=1) == LABELS[development]).mean() == best > 0.8
 
@@ -223,13 +226,15 @@ def test_targets_are_the_majority_or_the_votes(store: FeatureStore, tmp_path: Pa
 
 
 def test_a_store_without_votes_cannot_give_them(store: FeatureStore, tmp_path: Path) -> None:
-    older = tmp_path / "older.h5"
-    older.write_bytes(store.path.read_bytes())
-    with h5py.File(older, "r+") as file:
-        del file["votes"]
-    with pytest.raises(StoreError, match=r"older.h5: holds no votes.*train.targets to majority"):
-        planned(older, tmp_path, of("train", targets="votes"))
-    assert planned(older, tmp_path, settings())
+    unrated = tmp_path / "unrated"
+    shutil.copytree(store.path, unrated)
+    with h5py.File(unrated / "store.h5", "r+") as file:
+        file.attrs["categories"] = "[]"
+        del file["labels/votes"]
+        file["labels/votes"] = np.zeros((len(store), 0), np.float32)
+    with pytest.raises(StoreError, match=r"unrated: its corpus has no votes.*targets to majority"):
+        planned(unrated, tmp_path, of("train", targets="votes"))
+    assert planned(unrated, tmp_path, settings())
 
 
 def test_labelled_utterances_that_a_list_leaves_out_are_counted(
@@ -291,12 +296,12 @@ def test_sampling_draws_each_class_alike() -> None:
     assert (np.abs(counts - 1000 / 3) < 4 * np.sqrt(1000 * 2 / 9)).all()
 
 
-def test_weights_change_the_loss_as_defined(examples: Examples) -> None:
+def test_weights_change_the_loss_as_defined(dataset: StoreDataset) -> None:
     """The logged loss against NumPy; the rate is so small that the model stays what it was."""
     train = np.concatenate([np.arange(14), np.flatnonzero(LABELS == 0)])
     chosen = of("train", learning_rate=1e-12, epochs=1, balance="weights")
-    classifier, log = fitted(examples, chosen, train, np.arange(21, 28))
-    probabilities = predict(classifier, examples, np.unique(train), 4, CPU)
+    classifier, log = fitted(dataset, chosen, train, np.arange(21, 28))
+    probabilities = predict(classifier, dataset, np.unique(train), 4, CPU)
     row = {index: probabilities[k] for k, index in enumerate(np.unique(train))}
     weights = class_weights(LABELS[train])
     losses = [-np.log(row[index][LABELS[index]]) * weights[LABELS[index]] for index in train]
@@ -304,9 +309,9 @@ def test_weights_change_the_loss_as_defined(examples: Examples) -> None:
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
-def test_it_learns_with_balance(examples: Examples, balance: str) -> None:
+def test_it_learns_with_balance(dataset: StoreDataset, balance: str) -> None:
     chosen = of("train", balance=balance)
-    _, log = fitted(examples, chosen, np.arange(21), np.arange(21, 28))
+    _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
     assert max(figures["development/weighted_accuracy"] for figures in log) > 0.8
 
 
@@ -320,9 +325,9 @@ def test_learning_rates_by_hand() -> None:
     assert [learning_rate(plateau, 0.7, n) for n in (0, 1, 3)] == [0.1, 0.05, 0.0125]
 
 
-def test_the_rate_is_halved_on_a_plateau(examples: Examples) -> None:
+def test_the_rate_is_halved_on_a_plateau(dataset: StoreDataset) -> None:
     chosen = of("train", schedule="plateau", patience=6, learning_rate=1e-9)
-    _, log = fitted(examples, chosen, np.arange(21), np.arange(21, 28))
+    _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
     rates = [figures["train/learning_rate"] for figures in log]
     best, waited, expected = (-1.0, 0.0), 0, 1e-9
     for figures, rate in zip(log, rates, strict=True):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pipeline.batches import Examples
 
 from pipeline import params, training
 from pipeline.store import FeatureStore
+from pipeline.store.batches import of_model
 from tests.test_training import settings
 
 STEPS = {"audio": 6, "text": 5, "video": 6}  # cuts some sequences of the synthetic store
@@ -34,11 +34,11 @@ def make_models(
         checkpoints=folder / "parts",
         device="cpu",
     )
-    examples = Examples(store, chosen.model, chosen.train.max_steps)
+    dataset = of_model(store, chosen.model, chosen.train.max_steps)
     for job in jobs:
         torch.manual_seed(100 * job.seed + job.fold.number)
         train = np.flatnonzero(store.utterances["utterance"].isin(job.fold.train))
-        classifier = training.build(examples, job.model, job.train.max_steps, job.classes, train)
+        classifier = training.build(dataset, job.model, job.train.max_steps, job.classes, train)
         with torch.no_grad():
             for layer in (classifier.model.classifier, *classifier.model.hops):
                 for value in layer.parameters():
