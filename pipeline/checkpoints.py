@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from pipeline import InputError
-from pipeline.filesystem import unreadable
+from pipeline.filesystem import replacing, unreadable
 from pipeline.space import full_disk_reported
 
 # what decides a result; how a store is read does not, since checksums of its values are in the key
@@ -56,14 +56,14 @@ class Checkpoint:
         FullDiskError
             If there is no room for it; what was kept before stays.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()  # torch hides the reason where it cannot write a file itself
         torch.save({"key": self.key, **state}, content)
-        partial = self.path.with_suffix(".partial")
         remedy = "make room and run the stage again: it goes on from its last checkpoint"
-        with full_disk_reported(partial, content.tell(), remedy):
+        with (
+            full_disk_reported(self.path, content.tell(), remedy),
+            replacing(self.path) as partial,
+        ):
             partial.write_bytes(content.getbuffer())
-        partial.replace(self.path)
 
     @property
     def is_finished(self) -> bool:

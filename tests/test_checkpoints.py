@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -134,10 +135,15 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path: Path
     checkpoint = Checkpoint(tmp_path / "fold-1.pt", "key")
     checkpoint.save({"step": 1})
 
-    (tmp_path / "fold-1.partial").symlink_to("/dev/full")
-    with pytest.raises(InputError, match=r"fold-1.partial: No space left.*goes on from its last"):
-        checkpoint.save({"step": 2})
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, former[1]))
+    try:
+        with pytest.raises(InputError, match=r"fold-1.pt: File too large.*goes on from its last"):
+            checkpoint.save({"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert checkpoint.load() == {"key": "key", "step": 1}
+    assert list(tmp_path.iterdir()) == [checkpoint.path]
 
 
 def test_the_key_tells_all_that_decides_apart(store: Path, tmp_path: Path) -> None:
