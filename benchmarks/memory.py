@@ -234,7 +234,6 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     """Plan all folds, train the model of the first for some steps, validate and save it."""
     import numpy as np
     import torch
-    from pipeline.batches import Examples
 
     from pipeline import training
     from pipeline.evaluation import predict

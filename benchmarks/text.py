@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pipeline.features.modality import Modality
 
 from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
 from pipeline import compute, params, weights

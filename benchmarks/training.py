@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipeline.batches import Batch, Examples
 from torch import Tensor, nn
 from tqdm import tqdm
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pandas as pd
-from pipeline.features.modality import Modality
 
 from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
 from pipeline import compute, params

@@ -1,4 +1,4 @@
-"""What the file system says and gives: the meaning of its errors, and locks where it has them."""
+"""What the file system says and gives: the meaning of its errors, whole files, and locks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +63,36 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(unreadable(path, error)) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or folder to; it gets its name once it is whole.
+
+    What was there under that name is never opened, but replaced: it may be a hard link to DVC's
+    cache, and somebody may be reading it. Upon an error it stays, and what was written is removed.
+
+    Parameters
+    ----------
+    path
+        The name to replace; its folder is made. A folder of that name must be empty.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove(partial)  # of a process of the same number that was killed
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def lock(file: int | IO) -> bool:

@@ -7,7 +7,6 @@ are an error on file systems that have none, and no whole file changes while it 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pipeline.filesystem import lock
+from pipeline.filesystem import lock, replacing
 
 SCHEMA_VERSION = 1  # of each modality's file; the feature store has its own
 
@@ -52,15 +51,9 @@ def is_open_otherwise(error: OSError) -> bool:
 @contextmanager
 def writing(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file to fill, seen under `path` only once it is whole; locked until then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w", locking=False) as file:
-            lock(file.id.get_vfd_handle())
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, h5py.File(partial, "w", locking=False) as file:
+        lock(file.id.get_vfd_handle())
+        yield file
 
 
 def remove_remains(path: Path) -> None:

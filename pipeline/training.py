@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ from pipeline.checkpoints import Checkpoint, digest
 from pipeline.compute import start_worker
 from pipeline.corpus import labels, splits
 from pipeline.evaluation import TRAINED_WITH
+from pipeline.filesystem import replacing
 from pipeline.fitting import DivergedError, fit
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
@@ -96,8 +98,8 @@ def plan(
 
     Writes ``folds.csv`` (utterance, fold, part, emotion: the class) and ``parameters.json`` into
     `models`, so that evaluation and report need neither the split nor the parameter file. Models
-    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``; those that
-    are there are deleted, so that a folder never holds models of two sets of parameters.
+    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``. Those that
+    are there are deleted with their curves, so that no folder holds those of two parameter sets.
 
     Parameters
     ----------
@@ -140,18 +142,20 @@ def plan(
         identities, checksums = dataset.identities, dataset.checksums
     folds = splits.folds(table, classes, settings.split, lists)
 
-    models.mkdir(parents=True, exist_ok=True)
     for former in models.glob("fold-*.safetensors"):  # of a killed run, perhaps of more seeds
         former.unlink()
+    for former in curves.glob("fold-*"):
+        shutil.rmtree(former)
     assignments = splits.assignments(folds)
     names = dict(zip(table["utterance"], classes, strict=True))
     assignments["emotion"] = [scheme.classes[names[name]] for name in assignments["utterance"]]
-    assignments.to_csv(models / "folds.csv", index=False, lineterminator="\n")
+    with replacing(models / "folds.csv") as partial:
+        assignments.to_csv(partial, index=False, lineterminator="\n")
     parameters = settings.model_dump(include=TRAINED_WITH)
     parameters |= {"classes": list(scheme.classes), "label": settings.model.label}
     parameters["parameters"] = counts
-    text = json.dumps(parameters, indent=2) + "\n"
-    (models / "parameters.json").write_text(text, encoding="utf-8")
+    with replacing(models / "parameters.json") as partial:
+        partial.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
 
     decisive = [
         settings.model.model_dump(),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import InputError
-from pipeline.filesystem import sha256, unreadable
+from pipeline.filesystem import replacing, sha256, unreadable
 
 Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
@@ -68,10 +68,10 @@ def record(modalities: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
                 faults.append(str(error))
     if faults:
         raise WeightsError("\n".join(faults))
-    folder.mkdir(parents=True, exist_ok=True)
     for modality, identity in found.items():
         content = json.dumps(identity, indent=2, sort_keys=True) + "\n"
-        (folder / f"{modality}.json").write_text(content, encoding="utf-8", newline="\n")
+        with replacing(folder / f"{modality}.json") as partial:
+            partial.write_text(content, encoding="utf-8", newline="\n")
 
 
 def check(path: Path, streams: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline import attention, compute, evaluation, params, report
+from pipeline.filesystem import replacing
 from pipeline.store import FeatureStore
 from stages import run
 
@@ -19,7 +20,8 @@ def main() -> None:
     with FeatureStore(Path("data/features", settings.corpus.name)) as store:
         device = compute.device(settings.compute.device)
         predictions = evaluation.test_folds(store, MODELS, device)
-        predictions.to_csv(RESULTS / "predictions.csv", index=False, lineterminator="\n")
+        with replacing(RESULTS / "predictions.csv") as partial:
+            predictions.to_csv(partial, index=False, lineterminator="\n")
         missing = evaluation.missing(store, MODELS, device)
         attention.write(store, MODELS, predictions, looked, device)
         summary = report.write(
@@ -35,8 +37,8 @@ def main() -> None:
             hardest=settings.report.hardest,
         )
     for name, figures in (("metrics", summary), ("missing", missing)):
-        text = json.dumps(figures, indent=2) + "\n"
-        (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+        with replacing(RESULTS / f"{name}.json") as partial:
+            partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for name, figure in summary.items():
         print(f"{name:<20} {figure['mean']:.3f} ± {figure['deviation']:.3f}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -166,11 +167,16 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path: Path
     checkpoint = Checkpoint(Kept(tmp_path), "fold-1", digest(["key"]))
     checkpoint.save({"step": 1})
 
-    (tmp_path / "fold-1.partial").symlink_to("/dev/full")
-    words = r"fold-1.partial: No space left.*make room.*all that is finished is kept in"
-    with pytest.raises(InputError, match=words):
-        checkpoint.save({"step": 2})
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, former[1]))
+    try:
+        words = r"fold-1.kept: File too large.*make room.*all that is finished is kept in"
+        with pytest.raises(InputError, match=words):
+            checkpoint.save({"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert checkpoint.load() == {"step": 1}
+    assert list(tmp_path.iterdir()) == [checkpoint.kept.path("fold-1")]
 
 
 def test_the_key_tells_all_that_decides_apart(store: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ CODE = ("pipeline", "stages")
 SUPPORT = {
     "pipeline/__init__.py": "the base of all errors",
     "pipeline/compute.py": "devices, and the number of processes and when they end",
-    "pipeline/filesystem.py": "what errors of the system mean, and locks",
+    "pipeline/filesystem.py": "what errors of the system mean, whole files, and locks",
     "pipeline/paramfile.py": "how parameter files are read",
     "pipeline/paramtypes.py": "what values parameters may have",
     "pipeline/params.py": "it checks values; those that a stage uses are its parameters",

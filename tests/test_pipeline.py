@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -51,6 +52,22 @@ def test_everything_is_written_and_nothing_left_to_do(clone: Clone) -> None:
         assert len(looked["utterances/id"]) == len(rows)
     assert checking.verify(clone.folder / "data/features/embedded") == []
     assert "up to date" in clone.run("dvc", "repro")
+
+
+def test_outputs_are_links_to_the_cache_which_no_stage_writes_through(clone: Clone) -> None:
+    files = ("data/interim/audio.h5", "data/features/embedded.h5", "models/fold-1.safetensors")
+    for path in map(clone.folder.joinpath, files):
+        assert path.stat().st_nlink > 1 and not path.stat().st_mode & 0o222
+    for stage in STAGES[1:]:  # the corpus is never overwritten
+        clone.run("python", "-m", f"stages.{stage}")
+    for path in map(clone.folder.joinpath, files):
+        assert path.stat().st_nlink == 1
+    cached = [path for path in (clone.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    assert cached
+    for path in cached:
+        found = hashlib.md5(path.read_bytes()).hexdigest()
+        assert path.parent.name + path.stem == found
+    assert "up to date" in clone.run("dvc", "status", "dvc.yaml")
 
 
 def test_the_report_is_self_contained_and_shows_what_was_looked_at(clone: Clone) -> None:

@@ -216,7 +216,9 @@ def test_without_text_words_are_shown_by_number(owner: Machine) -> None:
     assert not any(word in page for word in WORDS)
 
 
-def test_where_text_is_included_only_its_streams_and_the_table_spell_it(owner: Machine, tmp_path: Path) -> None:
+def test_where_text_is_included_only_its_streams_and_the_table_spell_it(
+    owner: Machine, tmp_path: Path
+) -> None:
     shutil.copytree(owner.folder, tmp_path / "clone", symlinks=True)
     with_text = Machine(tmp_path / "clone")
     with_text.change(text={"include_text": True})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluation, params, training
+from pipeline.filesystem import replacing
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
 
@@ -186,8 +187,9 @@ def run(
         "parameters": jobs[0].parameters,
         "store": content,
     }
-    output.mkdir(parents=True, exist_ok=True)
-    predictions.to_csv(output / "predictions.csv", index=False, lineterminator="\n")
-    (output / "row.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    with replacing(output / "predictions.csv") as partial:
+        predictions.to_csv(partial, index=False, lineterminator="\n")
+    with replacing(output / "row.json") as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(models)
     shutil.rmtree(parts / "curves")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from pipeline import evaluation, significance
 from pipeline.comparison.table import TESTED, Table
+from pipeline.filesystem import replacing
 from pipeline.report import figures
 
 _SHORT = {
@@ -37,9 +38,10 @@ def write(table: Table, folder: Path) -> None:
 
     Where none do, a ``hops.png`` that is there is removed: it is of another comparison.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    table.rows.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
-    (folder / "comparison.md").write_text(markdown(table), encoding="utf-8")
+    with replacing(folder / "comparison.csv") as partial:
+        table.rows.to_csv(partial, index=False, lineterminator="\n")
+    with replacing(folder / "comparison.md") as partial:
+        partial.write_text(markdown(table), encoding="utf-8")
     with mpl.rc_context():
         figures.style()
         labels = [f"{_name(row)}  {row['modalities']}" for _, row in table.rows.iterrows()]

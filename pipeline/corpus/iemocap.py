@@ -42,6 +42,7 @@ from pipeline.corpus.disk import LABELS, SESSIONS, Copy, find_sessions, link, mi
 from pipeline.corpus.findings import Item, Reason
 from pipeline.corpus.session import read_session
 from pipeline.corpus.table import TABLES, CorpusError, read_table, write_table
+from pipeline.filesystem import replacing
 
 __all__ = ["CorpusError", "Parsed", "parse", "read_table", "write"]
 
@@ -111,12 +112,12 @@ def parse(root: str | Path, marked_actor: str) -> Parsed:
 
 def write(parsed: Parsed, folder: Path) -> None:
     """Write the :data:`~pipeline.corpus.table.TABLES` as CSV, and ``parse.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
     others = {"votes": parsed.votes, "dialogs": parsed.dialogs}
     for name in TABLES:
         write_table(others.get(name, parsed.utterances), folder / f"{name}.csv")
     content = json.dumps(parsed.report, indent=2, ensure_ascii=False) + "\n"
-    (folder / "parse.json").write_text(content, encoding="utf-8", newline="\n")
+    with replacing(folder / "parse.json") as partial:
+        partial.write_text(content, encoding="utf-8", newline="\n")
 
 
 def _table(rows: list[dict[str, Any]], name: str) -> pd.DataFrame:

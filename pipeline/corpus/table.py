@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import InputError
+from pipeline.filesystem import replacing
 
 TABLES: dict[str, dict[str, str]] = {
     "utterances": {
@@ -78,7 +79,8 @@ class CorpusError(InputError):
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write the columns of the table that `path` is named for; the same table, the same bytes."""
     columns = list(TABLES[path.stem])
-    table[columns].to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    with replacing(path) as partial:
+        table[columns].to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from pipeline import InputError, params
 from pipeline.corpus import labels, splits
+from pipeline.filesystem import replacing
 from pipeline.store import FeatureStore, Statistics, Stream
 
 STEPS = {"audio": 750, "text": 128, "video": 32}
@@ -146,14 +146,17 @@ def write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 @contextmanager
 def whole(output: Path) -> Iterator[Path]:
-    """A path to write to, moved to `output` at the end; what else lies beside it is removed."""
+    """A path to write a file or folder to, which is `output` once it is whole.
+
+    Raises
+    ------
+    ExportError
+        If there is something already, or the system does not let write it.
+    """
     try:
         if output.exists():
             raise ExportError(f"{output}: exists; remove it or name another output")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-            partial = Path(folder) / output.name
+        with replacing(output) as partial:
             yield partial
-            partial.rename(output)
     except OSError as error:
         raise ExportError(f"{output}: is not written: {error.strerror or error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,10 @@ def write(
                 f"target ({len(unrated)} such utterances); leave them out by a list of split.list"
             )
     texts = table["text"].tolist() if "text" in table else [""] * len(table)
-    with whole(output) as partial:
+    with (
+        whole(output) as partial,
+        TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as arrays,
+    ):
         statistics = measured(chosen, parts["train"], steps) if standardise else {}
         content: dict[str, dict[str, Any]] = {}
         for part, rows in parts.items():
@@ -87,7 +91,7 @@ def write(
             }
             for kind, stream in chosen.items():
                 name = _NAMES[kind]
-                path = partial.with_name(f"{short}-{name}.npy")
+                path = Path(arrays, f"{short}-{name}.npy")
                 progress, scale = f"{short} {name}", statistics.get(kind)
                 n = write_padded(
                     stream, rows, steps[kind], path, progress, vectors=True, statistics=scale

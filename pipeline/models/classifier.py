@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import InputError, params
-from pipeline.filesystem import unreadable
+from pipeline.filesystem import replacing, unreadable
 from pipeline.models.encoders import Hopping
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
@@ -167,7 +167,8 @@ class Classifier(nn.Module):
             **self.sizes,
         }
         tensors = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
-        save_file(tensors, path, metadata={"config": json.dumps(config, sort_keys=True)})
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata={"config": json.dumps(config, sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path) -> Classifier:

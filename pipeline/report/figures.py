@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.filesystem import replacing
+
 COLOURS = {"audio": "#2f6db5", "text": "#d67326", "video": "#3a8f5c"}
 INK = "#1d2733"
 QUIET = "#9aa7b4"
@@ -44,7 +46,8 @@ def style() -> None:
 
 def save(figure: Figure, path: Path, dpi: int = 130) -> None:
     """Write a PNG whose bytes depend on the figure only."""
-    figure.savefig(path, dpi=dpi, metadata=_METADATA)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=dpi, metadata=_METADATA)
 
 
 def embed(path: Path) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline import InputError, attention, evaluation, params
+from pipeline.filesystem import replacing
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
@@ -94,7 +95,6 @@ def write(
     """
     figures.style()
     plots = results / "plots"
-    plots.mkdir(parents=True, exist_ok=True)
     parameters = json.loads((models / "parameters.json").read_text(encoding="utf-8"))
     corpus, classes, table = store.corpus, parameters["classes"], store.utterances
     assigned = pd.read_csv(models / "folds.csv", keep_default_na=False)
@@ -109,7 +109,8 @@ def write(
         [{key: one[key] for key in _TOLD} for one in examples.values()], columns=_TOLD
     )
     for name, rows_of in tables.items():
-        rows_of.round(6).to_csv(plots / f"{name}.csv", index=False, lineterminator="\n")
+        with replacing(plots / f"{name}.csv") as partial:
+            rows_of.round(6).to_csv(partial, index=False, lineterminator="\n")
     drawn = _drawn(predictions, classes, tables, rows["table"])
     for name, figure in drawn.items():
         figures.save(figure, plots / f"{name}.png")
@@ -143,7 +144,8 @@ def write(
         parameters=params.as_yaml(parameters),
         extractors=json.dumps(facts.provenance(store), indent=2, sort_keys=True),
     )
-    (results / "report.html").write_text(page, encoding="utf-8")
+    with replacing(results / "report.html") as partial:
+        partial.write_text(page, encoding="utf-8")
     return summary
 
 

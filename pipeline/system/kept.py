@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import InputError
-from pipeline.filesystem import lock, unreadable
+from pipeline.filesystem import lock, replacing, unreadable
 from pipeline.space import full_disk_reported
 
 _DIGEST = 32  # bytes of a SHA-256
@@ -56,19 +56,16 @@ class Kept:
         FullDiskError
             If there is no room for it; what was kept before stays.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(name)
-        partial = path.with_suffix(".partial")
         remedy = f"make room and start again: all that is finished is kept in {self.folder}"
-        with full_disk_reported(partial, needed or len(content), remedy):
-            try:
-                with partial.open("wb") as file:
-                    file.write(bytes.fromhex(key))
-                    file.write(hashlib.sha256(content).digest())
-                    file.write(content)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+        with (
+            full_disk_reported(path, needed or len(content), remedy),
+            replacing(path) as partial,
+            partial.open("wb") as file,
+        ):
+            file.write(bytes.fromhex(key))
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
 
     def load(self, name: str, key: str) -> memoryview | None:
         """What is kept under a name; None for nothing, another key, or what the disk has damaged.
@@ -154,10 +151,8 @@ def link(source: Path, target: Path) -> None:
     """Give a file a second name, or a copy where the file system has no hard links."""
     if target.exists() and target.samefile(source):
         return  # to rename one name of a file to another does nothing
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copyfile(source, partial)
-    partial.replace(target)
+    with replacing(target) as partial:
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)

@@ -34,6 +34,7 @@ from pipeline import params
 from pipeline.compute import start_worker
 from pipeline.corpus.embedded import film, recording, screenplay, textfiles, vectors, voice
 from pipeline.corpus.embedded.screenplay import Dialog, Trap
+from pipeline.filesystem import replacing
 
 VECTOR_SIZE = 300
 """Values of a word vector, as in ``glove.840B.300d.txt``."""
@@ -89,11 +90,9 @@ def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -
             bar.update()
     (partial / "README.txt").write_text(_README, encoding="utf-8")
     _litter(partial)
-    glove.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = glove.with_name(f"{glove.name}.partial")
     texts = (turn.text for dialog in dialogs for turn in dialog.turns if turn.in_transcript)
-    vectors.write(texts, VECTOR_SIZE, unfinished)
-    unfinished.replace(glove)
+    with replacing(glove) as unfinished:
+        vectors.write(texts, VECTOR_SIZE, unfinished)
     partial.rename(root)
 
 
