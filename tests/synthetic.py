@@ -87,7 +87,7 @@ def spoken(utterances: pd.DataFrame) -> list[Utterance]:
     """The utterances of a table; each says its emotion."""
     columns = ["utterance", "dialog", "start", "end", "emotion"]
     rows = utterances[columns].itertuples(index=False)
-    return [Utterance(*row[:4], text=row[4]) for row in rows]
+    return [Utterance(row[0], row[1], row[2], row[3], text=row[4]) for row in rows]
 
 
 class Noise(Extractor):

@@ -26,7 +26,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def read(extractor: Bert, *texts: str) -> list[Steps]:
     context = text_context()
-    return extractor.extract(spoken(*texts), extractor.prepare(texts, context), context)
+    said = spoken(*texts)
+    return extractor.extract(said, extractor.prepare(said, context), context)
 
 
 def pieces(steps: Steps) -> list[str]:
@@ -156,7 +157,7 @@ def test_utterances_are_tokens_of_the_vocabulary(tiny: str) -> None:
         1: "the corpus has no transcript of it",
         4: "cut: BERT reads 10 of its 16 tokens",
     }
-    assert extractor.prepare(texts, text_context())["vocabulary"].tolist() == PIECES
+    assert extractor.prepare(spoken(*texts), text_context())["vocabulary"].tolist() == PIECES
 
 
 def test_dropped_marks_leave_no_words(tiny: str) -> None:

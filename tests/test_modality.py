@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +41,7 @@ def extracted(
     modality: str,
     utterances: Sequence[Utterance],
     context: Context,
-    streams: dict[str, Extractor],
+    streams: Mapping[str, Extractor],
     *,
     workers: int = 1,
 ) -> dict[str, dict[str, Any]]:

@@ -41,15 +41,13 @@ class Kept:
         """The file of a result."""
         return self.folder / f"{name}{_ENDING}"
 
-    def save(self, name: str, key: str, content: bytes | memoryview, needed: int = 0) -> None:
+    def save(self, name: str, key: str, content: bytes | memoryview) -> None:
         """Replace what is kept under a name; a kill leaves the former whole.
 
         Parameters
         ----------
         key
             A SHA-256 in hexadecimal digits, of all that decides the result.
-        needed
-            Bytes that the rest of the work still needs there, for the message of a full disk.
 
         Raises
         ------
@@ -59,7 +57,7 @@ class Kept:
         path = self.path(name)
         remedy = f"make room and start again: all that is finished is kept in {self.folder}"
         with (
-            full_disk_reported(path, needed or len(content), remedy),
+            full_disk_reported(path, len(content), remedy),
             replacing(path) as partial,
             partial.open("wb") as file,
         ):
