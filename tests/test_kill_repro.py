@@ -1,0 +1,98 @@
+"""The whole `dvc repro` killed at any moment, with all its processes: it ends with the same hashes.
+
+``KILLS=50 pytest tests/test_kill_repro.py`` kills fifty times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from tests.clone import Clone
+
+KILLS = int(os.environ.get("KILLS", "5"))
+SEED = int(os.environ.get("SEED", str(random.SystemRandom().randrange(10**6))))
+LIMIT = 600.0  # seconds in which a run ends
+# what each stage writes last; DVC has recorded none of it yet
+LAST = (
+    "data/features/embedded/audio/prosody.h5",
+    "data/features/embedded/text/bert.h5",
+    "data/features/embedded/visual/resnet.h5",
+    "data/features/embedded/store.h5",
+    "models/fold-5.safetensors",
+    "results/missing.json",
+)
+
+pytestmark = pytest.mark.slow
+
+
+def start(clone: Clone) -> subprocess.Popen[bytes]:
+    """`dvc repro` as the leader of a group of processes."""
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (clone.folder.parent / "printed.log").open("ab") as log:
+        return subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=clone.folder,
+            env={**os.environ, "PATH": search, "PYTHONPATH": ""},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def run_until(clone: Clone, is_time: Callable[[], bool]) -> bool:
+    """Run until it ends, or until it is time to kill it; whether it was killed."""
+    process = start(clone)
+    deadline = time.monotonic() + LIMIT
+    while process.poll() is None and not is_time():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    killed = process.poll() is None
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
+    assert killed or code == 0, (clone.folder.parent / "printed.log").read_text()[-3000:]
+    return killed
+
+
+def never() -> bool:
+    return False
+
+
+def moments(clone: Clone, chosen: random.Random) -> Iterator[Callable[[], bool]]:
+    """When to kill: at random, and in turn the moment after the last byte of each stage."""
+    for name in cycle(LAST):
+        seconds = chosen.uniform(1, 25)
+        began = time.monotonic()
+        yield lambda began=began, seconds=seconds: time.monotonic() - began > seconds
+        path = clone.folder / name
+        # of a run before, it is deleted by DVC before the stage runs again
+        before = path.stat().st_mtime_ns if path.exists() else None
+        yield lambda path=path, before=before: path.exists() and path.stat().st_mtime_ns != before
+
+
+def test_killed_again_and_again_it_ends_with_the_hashes_of_an_uninterrupted_run(
+    tmp_path: Path,
+) -> None:
+    whole = Clone(tmp_path / "whole")
+    whole.run("dvc", "repro")
+    chosen = random.Random(SEED)
+    print(f"SEED={SEED}")
+    kills = 0
+    while kills < KILLS:
+        cut = Clone(tmp_path / f"cut-{kills}")
+        for is_time in moments(cut, chosen):
+            if not run_until(cut, is_time if kills < KILLS else never):
+                break
+            kills += 1
+        assert cut.hashes() == whole.hashes()
+        assert "up to date" in cut.run("dvc", "repro")
