@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from pipeline.batches import padded
 from pipeline.corpus.labels import Scheme
+from pipeline.corpus.labels import scheme as labels_of
 from pipeline.store import FeatureStore, StoreError
 
 
@@ -54,8 +55,8 @@ class StoreDataset(Dataset[Item]):
     streams
         Which streams to read; None reads all.
     scheme
-        Gives each item its label and leaves out utterances without a class; see
-        :func:`pipeline.corpus.labels.scheme`.
+        Gives each item its label and leaves out utterances without a class: one of the corpus's by
+        name, a mapping from its codes to class names, or a :class:`pipeline.corpus.labels.Scheme`.
     utterances
         Ids to keep, such as the training part of a fold; None keeps all.
     max_steps
@@ -72,7 +73,7 @@ class StoreDataset(Dataset[Item]):
         path: str | Path,
         streams: Sequence[str] | None = None,
         *,
-        scheme: Scheme | None = None,
+        scheme: Scheme | str | dict[str, str] | None = None,
         utterances: Sequence[str] | None = None,
         max_steps: int | None = None,
     ) -> None:
@@ -81,11 +82,13 @@ class StoreDataset(Dataset[Item]):
         with FeatureStore(self.path) as store:
             self.streams = [store.stream(name).name for name in streams or store.streams]
             table = store.utterances
+            if isinstance(scheme, str | dict):
+                scheme = labels_of(scheme, store.description)
         ids = table["utterance"].tolist()
         unknown = sorted(set(utterances or ()) - set(ids))
         if unknown:
             raise StoreError(f"{self.path}: has no utterance {unknown[0]} ({len(unknown)} unknown)")
-        labels = np.full(len(ids), -1) if scheme is None else scheme.apply(table["emotion"])
+        labels = np.full(len(ids), -1) if scheme is None else scheme.of(table)
         keep = np.full(len(ids), True) if utterances is None else np.isin(ids, list(utterances))
         if scheme is not None:
             keep &= labels >= 0

@@ -151,7 +151,7 @@ def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.
     table
         The utterance table.
     column
-        Such as ``speaker`` or ``session``.
+        Such as ``speaker`` or ``group``.
     """
     values = table.set_index("utterance")[column]
     return _by(predictions.assign(**{column: predictions["utterance"].map(values)}), [column])

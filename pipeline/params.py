@@ -14,15 +14,17 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     BaseModel,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml
+from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml, unknown_key
 from pipeline.paramtypes import Count, DvcPath, Group, Positive, Share
-from pipeline.registry import EXTRACTORS, MODELS
+from pipeline.registry import CORPORA, EXTRACTORS, MODELS
 
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
@@ -31,6 +33,9 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 FEATURES = ("audio", "text", "visual")
 """The groups whose streams are extracted."""
+
+PROTOCOLS = ("group", "speaker", "random", "file")
+"""The split protocols; a corpus's own word for a group, such as ``session``, is one too."""
 
 EMBEDDED = "embedded"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -49,25 +54,31 @@ class PerModality(Group):
 class Embedded(Group):
     """How the embedded corpus is made."""
 
-    dialogs_per_session: Annotated[int, Field(ge=1, le=28)]
-    seed: Annotated[int, Field(ge=0)]
-
-
-class Iemocap(Group):
-    """What only IEMOCAP has."""
-
-    marked_actor: Literal["left", "right"]
+    dialogs_per_session: Annotated[int, Field(ge=1, le=28)] = 4
+    seed: Annotated[int, Field(ge=0)] = 0
+    traps: bool = False
 
 
 class Corpus(Group):
-    """Which corpus, and where it lies."""
+    """Which corpus, where it lies, and what reads it.
+
+    ``reader`` is that of the format, a :class:`pipeline.corpus.reader.Reader` with the parameters
+    of the group of its name, such as ``corpus.iemocap``.
+    """
 
     name: Annotated[str, Field(pattern=NAME)]
     root: DvcPath
-    iemocap: Iemocap
-    embedded: Embedded
+    format: str
+    reader: Any
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        reader = values.pop("reader", None)
+        return values | ({self.format: reader} if reader else {})
 
 
+Name = Annotated[str, Field(min_length=1)]
 Extractors = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], Any]
 """By stream an extractor, :class:`pipeline.features.extractor.Extractor`."""
 
@@ -96,15 +107,20 @@ class Visual(Group):
 
 
 class Labels(Group):
-    """The label scheme: a known name, or the user's mapping from the release's codes."""
+    """The classes, and which utterances count.
 
-    scheme: Literal["seven", "six", "four"] | Annotated[dict[str, str], Field(min_length=1)]
+    ``scheme`` is one of the corpus's, or the user's mapping from its codes; ``scenarios`` names
+    parts of the corpus's own division.
+    """
+
+    scheme: Name | Annotated[dict[str, str], Field(min_length=1)]
+    scenarios: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
 
 
 class Split(Group):
     """Which utterances train, develop and test a fold."""
 
-    protocol: Literal["session", "speaker", "random", "file"]
+    protocol: Name
     list: Annotated[str, Field(pattern=NAME)] | None
     folds: Annotated[int, Field(ge=3)]
     seed: Annotated[int, Field(ge=0)]
@@ -130,9 +146,6 @@ class Store(Group):
     """What the feature store holds beside the streams of this corpus."""
 
     external: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]]
-
-
-Name = Annotated[str, Field(min_length=1)]
 
 
 class Streams(PerModality):
@@ -266,6 +279,7 @@ class Params(Group):
     """The whole of ``params.yaml``."""
 
     corpus: Corpus
+    embedded: Embedded = Embedded()
     audio: Audio
     text: Text
     visual: Visual
@@ -286,6 +300,30 @@ class Params(Group):
                     f"allows; for corpus {self.corpus.name} set it to a torchvision weight name "
                     "such as IMAGENET1K_V2 or to a state-dict file"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _corpus_has_them(self) -> Params:
+        if self.corpus.reader is None:  # which is a fault of its own
+            return self
+        about, scheme = self.corpus.reader.description, self.labels.scheme
+        if isinstance(scheme, str) and scheme not in about.schemes:
+            raise ValueError(
+                f"labels.scheme is {scheme}; {about.title} has {', '.join(about.schemes) or 'none'}"
+                ", or write a mapping from its codes to class names"
+            )
+        if about.scenarios and self.labels.scenarios != "all":
+            for name in self.labels.scenarios:
+                if name not in about.scenarios:
+                    raise ValueError(
+                        f"labels.scenarios names {name}; {about.title} has "
+                        f"{', '.join(about.scenarios)}, or all for all of them"
+                    )
+        protocols = list(dict.fromkeys((about.group.one, *PROTOCOLS)))
+        if self.split.protocol not in protocols:
+            raise ValueError(
+                f"split.protocol is {self.split.protocol}; there are {', '.join(protocols)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -337,7 +375,10 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     """Validate parameters that are already read; `source` names them in errors."""
     if not isinstance(raw, dict):
         raise ParamsError(f"{source}: must be a mapping of parameter groups, is {raw!r}")
-    raw, faults = dict(raw), []
+    raw = dict(raw)
+    faults: list[str] = []
+    if isinstance(raw.get("corpus"), dict):
+        raw["corpus"], faults = _with_reader(raw["corpus"])
     for group in FEATURES:
         if isinstance(raw.get(group), dict) and isinstance(raw[group].get("streams"), dict):
             streams = dict(raw[group]["streams"])
@@ -358,6 +399,28 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     if faults:
         raise ParamsError("\n".join([f"{source}:", *(f"  {fault}" for fault in faults)]))
     return settings
+
+
+def _with_reader(corpus: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Put the reader in the place of the groups of all formats; and what is wrong with it."""
+    known = ["name", "root", "format", *CORPORA]
+    faults = [unknown_key(f"corpus.{key}", known) for key in corpus if key not in known]
+    if "embedded" in corpus:
+        faults = [
+            "corpus.embedded: is the group embedded now; `python -m pipeline.params migrate` moves "
+            "it there"
+        ]
+    name, reader = corpus.get("format", "iemocap"), None
+    if name in CORPORA:
+        kind = CORPORA[name].load()
+        try:
+            reader = kind.model_validate(corpus.get(name, {}))
+        except ValidationError as error:
+            faults += [describe(dict(fault), kind, ["corpus", name]) for fault in error.errors()]
+    else:
+        faults.append(f"corpus.format: no format {name!r}; there are {', '.join(CORPORA)}")
+    own = {key: corpus[key] for key in ("name", "root") if key in corpus}
+    return own | {"format": str(name), "reader": reader}, faults
 
 
 def _extractor(group: str, specification: Any) -> Any:

@@ -17,7 +17,7 @@ def main() -> None:
     settings = params.load()
     streams = settings.audio.streams
     weights.check(INTERIM / "weights/audio.json", streams)
-    table = read_table(INTERIM / "audio.csv")
+    table = read_table(INTERIM / settings.corpus.name / "audio.csv")
     context = Context(Path(settings.corpus.root), "cpu", settings.audio)
     extract(
         Modality("audio", streams, context, table),

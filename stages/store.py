@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline import external, params
-from pipeline.corpus import votes
+from pipeline.corpus.description import Description
 from pipeline.corpus.table import read_table
 from pipeline.store import describing, writing
 from stages import run
@@ -18,7 +18,9 @@ def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
     output = Path("data/features") / f"{settings.corpus.name}.h5"
-    table, raters = read_table(INTERIM / "utterances.csv"), read_table(INTERIM / "votes.csv")
+    tables = INTERIM / settings.corpus.name
+    table, votes = read_table(tables / "utterances.csv"), read_table(tables / "votes.csv")
+    description = Description.from_json((tables / "corpus.json").read_text(encoding="utf-8"))
     streams = {
         name: stream
         for group in params.FEATURES
@@ -38,15 +40,14 @@ def main() -> None:
                 )
         writing.assemble(
             table,
-            raters,
+            votes,
             paths,
             output,
             corpus=settings.corpus.name,
+            description=description,
             parameters=settings.features(),
             storage=writing.Storage(settings.text.include_text, streams),
         )
-    for word, count in votes.unknown(raters).items():
-        print(f"votes: {word!r} is no category of the release; counted {count} times as other")
     print(describing.describe(output))
     # kept until now, since DVC has recorded the features that were made of them
     for name in params.FEATURES:

@@ -18,7 +18,7 @@ def main() -> None:
     streams = settings.text.streams
     weights.check(INTERIM / "weights/text.json", streams)
     device = compute.device(settings.compute.device)
-    table = read_table(INTERIM / "text.csv")
+    table = read_table(INTERIM / settings.corpus.name / "text.csv")
     context = Context(Path(settings.corpus.root), str(device), settings.text)
     extract(
         Modality("text", streams, context, table),

@@ -18,7 +18,7 @@ def main() -> None:
     streams = settings.visual.streams
     weights.check(INTERIM / "weights/visual.json", streams)
     device = compute.device(settings.compute.device)
-    table = read_table(INTERIM / "visual.csv")
+    table = read_table(INTERIM / settings.corpus.name / "visual.csv")
     context = Context(Path(settings.corpus.root), str(device), settings.visual)
     extract(
         Modality("visual", streams, context, table),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features import extraction
 from pipeline.features.mfcc import Mfcc
 from pipeline.store import writing
@@ -26,6 +27,7 @@ def stored(
 
 
 CODES = ("ang", "exc", "hap", "sad", "fru", "sur", "neu")
+VOTED = ("neu", "ang", "hap", "exc", "sad", "fru", "fea", "sur", "dis", "oth")
 
 
 def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
@@ -38,9 +40,11 @@ def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
             rows.append(
                 {
                     "utterance": f"{dialog}_{gender}{number:03d}",
-                    "session": session,
                     "dialog": dialog,
+                    "order": number,
+                    "group": str(session),
                     "scenario": "improvised",
+                    "part": "",
                     "speaker": f"Ses0{session}{gender}",
                     "gender": gender,
                     "start": 2.0 * number,
@@ -52,38 +56,16 @@ def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
                     "text": "so it is",
                     "audio": f"{dialog}.wav",
                     "video": f"{dialog}.avi",
-                    "side": "left",
+                    "place": "left",
                 }
             )
     return pd.DataFrame(rows).sort_values("utterance", ignore_index=True)
 
 
-WORDS = {
-    **{"ang": "Anger", "exc": "Excited", "hap": "Happiness", "sad": "Sadness"},
-    **{"fru": "Frustration", "sur": "Surprise", "neu": "Neutral state"},
-}
-
-
 def votes(utterances: pd.DataFrame) -> pd.DataFrame:
-    """A votes table: two evaluators for the emotion, one for Other; the actor for Fear."""
-    rows = [
-        {
-            "utterance": utterance,
-            "rater": rater,
-            "kind": "categorical",
-            "votes": word,
-            "valence": np.nan,
-            "activation": np.nan,
-            "dominance": np.nan,
-            "comment": "",
-        }
-        for utterance, code in zip(utterances["utterance"], utterances["emotion"], strict=True)
-        for rater, word in (
-            *(("E1", WORDS[code]), ("E2", WORDS[code])),
-            *(("E4", "Other"), ("F1", "Fear")),
-        )
-    ]
-    return pd.DataFrame(rows)
+    """A votes table: two raters for the emotion, one for other."""
+    counts = {code: 2.0 * (utterances["emotion"] == code) + (code == "oth") for code in VOTED}
+    return pd.DataFrame({"utterance": utterances["utterance"], **counts})
 
 
 def described(stream: str, **parameters: Any) -> dict[str, Any]:
@@ -206,5 +188,6 @@ def make_store(
             "visual": {"streams": {"resnet": {"crop": 112}}},
         },
         storage=storage or stored(),
+        description=DESCRIPTION,
     )
     return output

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.corpus import labels
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.dataset import Item, StoreDataset, collate
 from pipeline.store import FeatureStore, StoreError
 from tests.synthetic import make_store
@@ -52,8 +53,13 @@ def test_iterating_ends(path: Path) -> None:
 
 
 def test_a_scheme_gives_labels_and_leaves_out_what_has_no_class(path: Path) -> None:
-    scheme = labels.scheme("four")
+    scheme = labels.scheme("four", DESCRIPTION)
     dataset = StoreDataset(path, ["mfcc"], scheme=scheme)
+    named = StoreDataset(path, ["mfcc"], scheme="four")
+    assert (named.utterances, named.labels.tolist()) == (
+        dataset.utterances,
+        dataset.labels.tolist(),
+    )
     with FeatureStore(path) as store:
         table = store.utterances
     kept = table[table["emotion"].isin(scheme.mapping)]

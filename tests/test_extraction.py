@@ -66,7 +66,7 @@ def test_finished_dialogs_of_other_parameters_or_rows_are_not_reused(tmp_path: P
     with pytest.raises(RuntimeError):
         run(tmp_path, Noise("mfcc", 4, fail_at="Ses04F_impro01"))
     moved = table()
-    moved.loc[moved["session"] == 2, "start"] += 0.5
+    moved.loc[moved["group"] == "2", "start"] += 0.5
     other = Noise("mfcc", 4)
     run(tmp_path, other, moved)
     assert other.calls == ["Ses02F_impro01", "Ses04F_impro01", "Ses05F_impro01"]

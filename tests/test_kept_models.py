@@ -100,7 +100,7 @@ def test_what_only_the_test_part_has_trains_nothing(
 
     def mended(self: synthetic.Noise, rows: pd.DataFrame) -> Any:
         arrays, problems = dialog(self, rows)
-        if rows["session"].iloc[0] == 3:
+        if rows["group"].iloc[0] == "3":
             arrays[f"{self.stream}/values"][0] += 1
         return arrays, problems
 

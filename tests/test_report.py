@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from pipeline import InputError, attention, evaluation, report
+from pipeline.corpus.description import GROUP
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
@@ -177,7 +178,7 @@ def test_tables_lie_beside_the_page(store: FeatureStore, run: Path) -> None:
     tables = {path.stem: pd.read_csv(path) for path in (run / "plots").glob("*.csv")}
     assert sorted(tables) == [
         *("attention", "calibration", "classes", "confusion", "curves", "examples", "folds"),
-        *("missing", "profile", "sessions", "speakers"),
+        *("groups", "missing", "profile", "speakers"),
     ]
     assert tables["speakers"]["speaker"].tolist() == sorted(set(store.utterances["speaker"]))
     assert tables["speakers"]["utterances"].sum() == len(store)
@@ -308,9 +309,10 @@ def test_speakers_shared_between_parts_are_said_to_flatter() -> None:
     apart = pd.DataFrame(
         {"utterance": list("abcd"), "fold": 1, "part": ["train", "train", "test", "test"]}
     )
-    assert facts.protocol(split, apart, table).endswith("no speaker is in two parts of a fold")
+    found = facts.protocol(split, apart, table, GROUP)
+    assert found.endswith("no speaker is in two parts of a fold")
     mixed = apart.assign(part=["train", "test", "train", "test"])
-    assert "speakers are shared between parts" in facts.protocol(split, mixed, table)
+    assert "speakers are shared between parts" in facts.protocol(split, mixed, table, GROUP)
 
 
 # --- what the model saw --------------------------------------------------------------------------

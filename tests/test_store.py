@@ -68,7 +68,7 @@ def test_votes_are_kept_as_numbers(path: Path) -> None:
 
 
 def test_votes_for_an_utterance_that_is_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"votes.csv: utterance Ses05F_impro01_F000 is not in"):
+    with pytest.raises(CorpusError, match=r"votes.csv: its utterances are not those of utterances"):
         writing.assemble(
             table(sessions=4),
             votes(table()),

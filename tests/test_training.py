@@ -17,7 +17,8 @@ import yaml
 
 from pipeline import InputError, params, report, training
 from pipeline.batches import Examples
-from pipeline.corpus import votes
+from pipeline.corpus.iemocap import votes
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.evaluation import models, predict
 from pipeline.fitting import balanced, class_weights, fit, learning_rate
 from pipeline.models.classifier import Classifier
@@ -261,7 +262,8 @@ def test_the_report_tells_the_protocol_and_whether_speakers_are_shared(
 ) -> None:
     planned(store.path, tmp_path, of("split", **split))
     assigned = pd.read_csv(tmp_path / "models" / "folds.csv")
-    assert re.match(words, facts.protocol(split | {"list": None}, assigned, store.utterances))
+    told = facts.protocol(split | {"list": None}, assigned, store.utterances, DESCRIPTION.group)
+    assert re.match(words, told)
 
 
 def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: Path) -> None:

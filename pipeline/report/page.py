@@ -121,9 +121,10 @@ def write(
         corpus=corpus,
         model_name=parameters["label"],
         modalities=" + ".join(parameters["model"]["modalities"]),
-        protocol=facts.protocol(parameters["split"], assigned, table)
+        protocol=facts.protocol(parameters["split"], assigned, table, store.description.group)
         + facts.targets(parameters["train"]),
         classes=classes,
+        group=store.description.group,
         summary=summary,
         missing=missing,
         definitions=evaluation.METRICS,
@@ -178,7 +179,7 @@ def _tables(
         "calibration": evaluation.calibration(predictions, _BINS),
         "missing": pd.DataFrame(without, columns=columns),
         "speakers": evaluation.by_group(predictions, store.utterances, "speaker"),
-        "sessions": evaluation.by_group(predictions, store.utterances, "session"),
+        "groups": evaluation.by_group(predictions, store.utterances, "group"),
         "attention": attention.statistics(looked),
         "profile": attention.profile(looked),
     }

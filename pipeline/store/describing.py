@@ -13,14 +13,14 @@ from pipeline.store.reading import SCHEMA_VERSION, FeatureStore, Stream
 def describe(path: Path) -> str:
     """A table of what a store holds."""
     with FeatureStore(path) as opened:
-        table = opened.utterances
+        table, word = opened.utterances, opened.description.group
         attributes = opened.file.attrs
         storage = json.loads(attributes["storage"])
         text = "with" if storage["include_text"] else "without"
         lines = [
             f"corpus      {attributes['corpus']}, schema version {SCHEMA_VERSION}",
             f"utterances  {len(opened)} in {table['dialog'].nunique()} dialogs, "
-            f"{table['session'].nunique()} sessions, {table['speaker'].nunique()} speakers",
+            f"{table['group'].nunique()} {word.several}, {table['speaker'].nunique()} speakers",
             f"emotions    {_counts(table['emotion'])}",
             f"storage     {text} text",
             f"sha256      {opened.sha256}",

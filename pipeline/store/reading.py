@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import InputError, hdf5
+from pipeline.corpus.description import Description
 from pipeline.filesystem import unreadable
 from pipeline.store.hashing import recorded
 
@@ -318,6 +319,21 @@ class FeatureStore:
                 dataset.asstr()[:] if is_text else dataset[:]
             )
         return pd.DataFrame(columns)
+
+    @cached_property
+    def description(self) -> Description:
+        """The corpus: its codes, label schemes and words.
+
+        Raises
+        ------
+        StoreError
+            If the store is of before it was kept.
+        """
+        if "description" not in self.file.attrs:
+            raise StoreError(
+                f"{self.path}: does not say what its corpus is; make it again with `dvc repro`"
+            )
+        return Description.from_json(self.file.attrs["description"])
 
     @cached_property
     def streams(self) -> list[str]:

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pipeline.corpus import votes as raters
+from pipeline.corpus.description import Description
+from pipeline.corpus.table import CorpusError
 from pipeline.hdf5 import bytes_a_row, remove_remains, rows_a_block, write_strings, writing
 from pipeline.space import full_disk_reported, reserved
 from pipeline.store import hashing
@@ -23,7 +24,7 @@ from pipeline.store.reading import SCHEMA_VERSION, StoreError, Stream, open_chec
 if TYPE_CHECKING:
     from pipeline.features.extractor import Extractor
 
-_NUMBERS = ("session", "start", "end", "valence", "activation", "dominance")
+_NUMBERS = ("order", "start", "end", "valence", "activation", "dominance")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def assemble(
     corpus: str,
     parameters: dict,
     storage: Storage,
+    description: Description | None = None,
 ) -> None:
     """Join the utterance table, the votes and each modality's features to one verified store.
 
@@ -69,7 +71,7 @@ def assemble(
     table
         The utterance table.
     votes
-        The votes table; kept as numbers, see :mod:`pipeline.corpus.votes`.
+        How many raters chose each of the corpus's codes, in the rows of `table`.
     modalities
         The HDF5 files that the extraction stages wrote, and those of streams made elsewhere.
     output
@@ -78,6 +80,8 @@ def assemble(
         Its name and the feature parameters, kept as attributes.
     storage
         How it is written.
+    description
+        What later stages are told of the corpus; without it nothing can be trained on the store.
 
     Raises
     ------
@@ -85,18 +89,23 @@ def assemble(
         If utterances differ between table and modalities, a stream is damaged or there twice, or a
         value is too large for float16.
     CorpusError
-        If a vote is for an utterance that the table lacks.
+        If votes are of other utterances than the table.
     FullDiskError
         If there is no room.
     """
     ids = table["utterance"].tolist()
-    counts = raters.count(ids, votes)
+    if votes["utterance"].tolist() != ids:
+        raise CorpusError(
+            "votes.csv: its utterances are not those of utterances.csv; `dvc repro --force "
+            "--single-item parse` makes both"
+        )
+    votes = votes.drop(columns="utterance").astype(np.float32)
     if not storage.include_text:
         table = table.drop(columns="text")
     output.parent.mkdir(parents=True, exist_ok=True)
     remove_remains(output)
     with _opened(modalities, ids) as (streams, extractors):
-        needed = _size(table, counts, streams, storage)
+        needed = _size(table, votes, streams, storage)
         remedy = "make room and run `dvc repro store` again"
         with (
             full_disk_reported(output, needed, remedy),
@@ -105,12 +114,14 @@ def assemble(
         ):
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["corpus"] = corpus
+            if description:
+                file.attrs["description"] = description.as_json()
             file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
             file.attrs["extractors"] = json.dumps(extractors, sort_keys=True)
             file.attrs["storage"] = json.dumps({"include_text": storage.include_text})
             # all that says what lies where comes before the bulk, so that a file whose end is
             # lost can still be read up to there
-            _write_table(table, counts, file)
+            _write_table(table, votes, file)
             for stream in streams.values():
                 _create_stream(stream, file, storage)
             hashing.prepare(file, len(ids))
@@ -144,22 +155,23 @@ def _opened(
         yield streams, extractors
 
 
-def _write_table(table: pd.DataFrame, counts: np.ndarray, file: h5py.File) -> None:
+def _write_table(table: pd.DataFrame, votes: pd.DataFrame, file: h5py.File) -> None:
     for column in table.columns:
         name = "id" if column == "utterance" else column
         if column in _NUMBERS:
             file[f"utterances/{name}"] = table[column].to_numpy()
         else:
             write_strings(file, f"utterances/{name}", table[column].tolist())
-    file["votes/values"] = counts
-    write_strings(file, "votes/names", raters.CODES)
+    if len(votes.columns):
+        file["votes/values"] = votes.to_numpy()
+        write_strings(file, "votes/names", votes.columns.tolist())
 
 
 def _size(
-    table: pd.DataFrame, counts: np.ndarray, streams: dict[str, Stream], storage: Storage
+    table: pd.DataFrame, votes: pd.DataFrame, streams: dict[str, Stream], storage: Storage
 ) -> int:
     """Bytes that the store takes at most."""
-    total = counts.nbytes
+    total = 4 * votes.size
     for column in table.columns:
         longest = max((len(str(value).encode()) for value in table[column]), default=0)
         total += max(longest, 8) * len(table)
