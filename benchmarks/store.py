@@ -77,7 +77,7 @@ def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[
         output = folder / "store.h5"
         assemble(
             table,
-            synthetic.votes(table.iloc[:1]),
+            synthetic.votes(table),
             [features],
             output,
             corpus="random",
