@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -22,9 +21,10 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml, unknown_key
+from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml
+from pipeline.paramnames import with_extractors, with_reader
 from pipeline.paramtypes import Count, DvcPath, Group, Positive, Share
-from pipeline.registry import CORPORA, EXTRACTORS, MODELS
+from pipeline.registry import MODELS
 
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
@@ -378,20 +378,11 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     raw = dict(raw)
     faults: list[str] = []
     if isinstance(raw.get("corpus"), dict):
-        raw["corpus"], faults = _with_reader(raw["corpus"])
+        raw["corpus"], faults = with_reader(raw["corpus"])
     for group in FEATURES:
         if isinstance(raw.get(group), dict) and isinstance(raw[group].get("streams"), dict):
-            streams = dict(raw[group]["streams"])
-            raw[group] = raw[group] | {"streams": streams}
-            for name, specification in streams.items():
-                try:
-                    streams[name] = _extractor(group, specification)
-                except ValidationError as error:
-                    where = [group, "streams", name]
-                    known = EXTRACTORS[specification["extractor"]].load()
-                    faults += [describe(dict(fault), known, where) for fault in error.errors()]
-                except ValueError as error:
-                    faults.append(f"{group}.streams.{name}: {error}")
+            raw[group], found = with_extractors(group, raw[group])
+            faults += found
     try:
         settings = Params.model_validate(raw)
     except ValidationError as error:
@@ -399,42 +390,6 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     if faults:
         raise ParamsError("\n".join([f"{source}:", *(f"  {fault}" for fault in faults)]))
     return settings
-
-
-def _with_reader(corpus: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Put the reader in the place of the groups of all formats; and what is wrong with it."""
-    known = ["name", "root", "format", *CORPORA]
-    faults = [unknown_key(f"corpus.{key}", known) for key in corpus if key not in known]
-    if "embedded" in corpus:
-        faults = [
-            "corpus.embedded: is the group embedded now; `python -m pipeline.params migrate` moves "
-            "it there"
-        ]
-    name, reader = corpus.get("format", "iemocap"), None
-    if name in CORPORA:
-        kind = CORPORA[name].load()
-        try:
-            reader = kind.model_validate(corpus.get(name, {}))
-        except ValidationError as error:
-            faults += [describe(dict(fault), kind, ["corpus", name]) for fault in error.errors()]
-    else:
-        faults.append(f"corpus.format: no format {name!r}; there are {', '.join(CORPORA)}")
-    own = {key: corpus[key] for key in ("name", "root") if key in corpus}
-    return own | {"format": str(name), "reader": reader}, faults
-
-
-def _extractor(group: str, specification: Any) -> Any:
-    """Build the extractor that a stream of a group names; a ValueError says what is wrong."""
-    if isinstance(specification, BaseModel):
-        return specification
-    known = [name for name, entry in EXTRACTORS.items() if entry.modality == group]
-    name = specification.get("extractor") if isinstance(specification, dict) else None
-    if name not in known:
-        raise ValueError(
-            f"must name an extractor of {group}, one of {', '.join(known)}, such as "
-            f"{{extractor: {known[0]}}}, got {specification!r}"
-        )
-    return EXTRACTORS[name].load().model_validate(specification)
 
 
 if __name__ == "__main__":

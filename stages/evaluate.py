@@ -21,6 +21,7 @@ def main() -> None:
         predictions = evaluation.test_folds(store, MODELS, device)
         predictions.to_csv(RESULTS / "predictions.csv", index=False, lineterminator="\n")
         missing = evaluation.missing(store, MODELS, device)
+        scenarios = evaluation.by_scenario(predictions, store.scenarios)
         attention.write(store, MODELS, predictions, looked, device)
         summary = report.write(
             store,
@@ -29,12 +30,14 @@ def main() -> None:
             predictions,
             RESULTS,
             missing=missing,
+            scenarios=scenarios,
             looked=looked,
             comparison=RESULTS / "comparison.csv",
             media=Path(settings.corpus.root) if settings.report.media else None,
             hardest=settings.report.hardest,
         )
-    for name, figures in (("metrics", summary), ("missing", missing)):
+    written = {"metrics": summary, "missing": missing, "scenarios": scenarios}
+    for name, figures in written.items():
         text = json.dumps(figures, indent=2) + "\n"
         (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
     for name, figure in summary.items():

@@ -24,6 +24,7 @@ SUPPORT = {
     "pipeline/compute.py": "devices, and the number of processes and when they end",
     "pipeline/filesystem.py": "what errors of the system mean, and locks",
     "pipeline/paramfile.py": "how parameter files are read",
+    "pipeline/paramnames.py": "which classes parameters name; those that a stage uses are listed",
     "pipeline/paramtypes.py": "what values parameters may have",
     "pipeline/params.py": "it checks values; those that a stage uses are its parameters",
     "pipeline/space.py": "room on the disk",

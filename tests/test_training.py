@@ -223,6 +223,18 @@ def test_targets_are_the_majority_or_the_votes(store: FeatureStore, tmp_path: Pa
     assert job.classes[-1] == "oth" and "oth" in votes.CODES
 
 
+def test_only_the_chosen_scenarios_are_trained_and_tested(tmp_path: Path) -> None:
+    rows = table()
+    rows["scenario"] = ["improvised" if n % 3 else "scripted" for n in range(len(rows))]
+    path = make_store(tmp_path, rows)
+    improvised = set(rows["utterance"][rows["scenario"] == "improvised"])
+    jobs = planned(path, tmp_path, of("labels", scenarios=["improvised"]))
+    for job in jobs:
+        assert {*job.fold.train, *job.fold.development, *job.fold.test} == improvised
+    recorded = json.loads((tmp_path / "models/parameters.json").read_text(encoding="utf-8"))
+    assert recorded["labels"]["scenarios"] == ["improvised"]
+
+
 def test_a_store_without_votes_cannot_give_them(store: FeatureStore, tmp_path: Path) -> None:
     older = tmp_path / "older.h5"
     older.write_bytes(store.path.read_bytes())

@@ -39,6 +39,8 @@ class Description:
         Its word for what a fold leaves out together.
     scenarios
         Its own division of the utterances; empty where it has none, or any.
+    caution
+        What to bear in mind when figures of the scenarios are read; a sentence or two.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Description:
     schemes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     group: Word = GROUP
     scenarios: tuple[str, ...] = ()
+    caution: str = ""
 
     def as_json(self) -> str:
         """The same as text; the same description, the same bytes."""

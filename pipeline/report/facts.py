@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -66,10 +67,16 @@ def counts(table: pd.DataFrame, emotions: pd.Series) -> dict[str, Any]:
     }
 
 
-def left_out(table: pd.DataFrame, emotions: pd.Series) -> dict[str, int]:
-    """Utterances without a class, by the release's code."""
+def left_out(
+    table: pd.DataFrame, emotions: pd.Series, scenarios: Literal["all"] | Sequence[str]
+) -> dict[str, int]:
+    """Utterances without a class: those of other `scenarios` by theirs, the rest by their code."""
     others = table[~table["utterance"].isin(emotions.index)]
-    return {str(code): int(count) for code, count in others["emotion"].value_counts().items()}
+    reasons = others["emotion"].where(others["emotion"] != "", "no label")
+    if scenarios != "all":
+        chosen = others["scenario"].isin(list(scenarios))
+        reasons = reasons.where(chosen, others["scenario"].replace("", "no scenario"))
+    return {str(reason): int(count) for reason, count in reasons.value_counts().items()}
 
 
 def corpus_rows(

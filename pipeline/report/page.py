@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import InputError, attention, evaluation, params
+from pipeline import InputError, attention, calibration, evaluation, params
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
@@ -64,6 +64,7 @@ def write(
     results: Path,
     *,
     missing: dict[str, Summary],
+    scenarios: dict[str, Summary],
     looked: Path,
     comparison: Path,
     media: Path | None,
@@ -81,8 +82,8 @@ def write(
         Of all folds' test parts, from :func:`pipeline.evaluation.test_folds`.
     results
         Folder; gets ``plots/`` and ``report.html``.
-    missing
-        From :func:`pipeline.evaluation.missing`.
+    missing, scenarios
+        From :func:`pipeline.evaluation.missing` and :func:`pipeline.evaluation.by_scenario`.
     looked
         The file of :func:`pipeline.attention.write`.
     comparison
@@ -127,16 +128,19 @@ def write(
         group=store.description.group,
         summary=summary,
         missing=missing,
+        scenarios=scenarios,
+        caution=store.description.caution,
+        chosen=parameters["labels"]["scenarios"],
         definitions=evaluation.METRICS,
         seeds=parameters["train"]["seeds"],
         majority=facts.majority(predictions),
         counts=facts.counts(table, emotions),
-        left_out=facts.left_out(table, emotions),
+        left_out=facts.left_out(table, emotions, parameters["labels"]["scenarios"]),
         corpus_rows=facts.corpus_rows(emotions, table, classes),
         comparison={**rows, "rows": rows["table"].to_dict("records")},
         streams=facts.streams(store, parameters["model"]),
         parameter_counts=parameters["parameters"],
-        ece=evaluation.expected_calibration_error(tables["calibration"]),
+        ece=calibration.expected_calibration_error(tables["calibration"]),
         bins=_BINS,
         tables={name: rows_of.to_dict("records") for name, rows_of in tables.items()},
         images={name: figures.embed(plots / f"{name}.png") for name in drawn},
@@ -176,10 +180,11 @@ def _tables(
         "classes": evaluation.by_class(predictions, classes),
         "confusion": predictions[["true", "predicted"]].rename(columns={"true": "actual"}),
         "curves": curves(training),
-        "calibration": evaluation.calibration(predictions, _BINS),
+        "calibration": calibration.calibration(predictions, _BINS),
         "missing": pd.DataFrame(without, columns=columns),
         "speakers": evaluation.by_group(predictions, store.utterances, "speaker"),
         "groups": evaluation.by_group(predictions, store.utterances, "group"),
+        "scenarios": evaluation.by_group(predictions, store.utterances, "scenario"),
         "attention": attention.statistics(looked),
         "profile": attention.profile(looked),
     }

@@ -320,6 +320,12 @@ class FeatureStore:
             )
         return pd.DataFrame(columns)
 
+    @property
+    def scenarios(self) -> dict[str, str]:
+        """The scenario of each utterance, by id; empty for none."""
+        table = self.utterances
+        return dict(zip(table["utterance"], table["scenario"], strict=True))
+
     @cached_property
     def description(self) -> Description:
         """The corpus: its codes, label schemes and words.

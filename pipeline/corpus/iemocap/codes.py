@@ -19,8 +19,6 @@ EMOTIONS = {
 }
 """The release's majority labels: code and meaning."""
 
-SCENARIOS = ("improvised", "scripted")
-
 DESCRIPTION = Description(
     title="IEMOCAP",
     emotions=EMOTIONS,
@@ -32,5 +30,9 @@ DESCRIPTION = Description(
         "four": {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"},
     },
     group=Word("session", "sessions"),
-    scenarios=SCENARIOS,
+    scenarios=("improvised", "scripted"),
+    caution=(
+        "All sessions perform the same three scripts, so the words of scripted dialogs are in "
+        "training and test parts under every protocol; what is said in improvised dialogs is not."
+    ),
 )
