@@ -3,7 +3,7 @@
 ``python -m benchmarks`` writes the rows of each to ``benchmarks/results.json``, and a page with all
 tables, the targets first, to ``benchmarks/results.md``. It takes about half an hour on two cores,
 which should have nothing else to do. Audio, visual and text read the embedded corpus that ``dvc
-repro embed_corpus parse`` makes. If a benchmark fails, the others still run; the command then names
+repro parse`` makes. If a benchmark fails, the others still run; the command then names
 it and ends with status 1. A target that is not met is no failure.
 """
 

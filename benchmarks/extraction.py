@@ -60,7 +60,7 @@ def command(
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{modality}", description=description
     )
-    folder, tables = Path("data/raw/embedded"), Path("data/interim")
+    folder, tables = Path("data/raw/embedded"), Path("data/interim/embedded")
     parser.add_argument("--corpus", type=Path, default=folder, help=f"default: {folder}")
     parser.add_argument("--interim", type=Path, default=tables, help=f"default: {tables}")
     parser.add_argument(
@@ -80,7 +80,7 @@ def command(
     path = options.interim / f"{modality}.csv"
     for needed in (options.corpus / RELEASE, path):
         if not needed.exists():
-            parser.error(f"{needed} is missing; run `dvc repro embed_corpus parse`")
+            parser.error(f"{needed} is missing; run `dvc repro parse`")
     try:
         result = measure(_rows(path, options.dialogs, joined), options.corpus, options.repeat)
     except InputError as error:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import results
-from pipeline.corpus import iemocap
 from tests import release
 
 
@@ -39,10 +38,10 @@ def measure(root: Path, interim: Path, repeat: int) -> dict[str, float]:
 
     def check() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
-            iemocap.main(["check", str(root)])
+            release.command(["check", str(root)])
 
     def parse() -> None:
-        iemocap.write(iemocap.parse(root, "left"), interim)
+        release.write(release.parse(root), interim)
 
     seconds = {"check_s": _fastest(check, repeat), "parse_s": _fastest(parse, repeat)}
     report = json.loads((interim / "parse.json").read_text("utf-8"))

@@ -2,12 +2,12 @@
 
 ``python -m benchmarks.memory`` works in a temporary folder and prints JSON and a Markdown table.
 
-``embed_corpus``, ``weights``, ``audio``, ``text`` and ``visual`` are the real stages, run in a row
-on embedded corpora of one, four and sixteen dialogs a session: 76, 316 and 1,276 utterances. The
-smallest has more utterances and frames than a batch, and more dialogs than there are processes,
-which are two on any machine. All parameters are those of ``params.yaml`` but the crop of frames,
-112 pixels, which makes it four times as fast. ``parse`` is the real stage too, on a sixteenth, a
-fourth and all dialogs of a tree of the full release's size.
+``embedded`` (which makes the corpus), ``weights``, ``audio``, ``text`` and ``visual`` are the real
+stages, run in a row on embedded corpora of one, four and sixteen dialogs a session: about 76, 316
+and 1,276 utterances. The smallest has more utterances and frames than a batch, and more dialogs
+than there are processes, which are two on any machine. All parameters are those of ``params.yaml``
+but the crop of frames, 112 pixels, which makes it four times as fast. ``parse`` is the real stage
+too, on a sixteenth, a fourth and all dialogs of a tree of the full release's size.
 
 The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` compares the
 streams with the utterance table and writes ``store.h5``; ``train`` divides it into folds, prepares
@@ -51,11 +51,11 @@ from tests import release, synthetic
 GROWTH = (1, 4, 16)
 RECIPE = Path("recipes/iemocap.yaml")
 RECIPE_HELP = "parameters, of a model of the streams mfcc, glove and resnet (%(default)s)"
-REAL = ("embed_corpus", "weights", "parse", "audio", "text", "visual")
+REAL = ("embedded", "weights", "parse", "audio", "text", "visual")
 RANDOM = ("store", "train", "evaluate")
 STORE, MODELS = "store", "models"
 ROOT = Path(__file__).parents[1]
-CORPUS = Path("data/raw/embedded")  # where the stage embed_corpus makes it
+CORPUS = Path("data/raw/embedded")  # where the stage of embedded/dvc.yaml makes it
 WORKERS, CROP = 2, 112
 
 Rows = list[dict[str, str | float]]
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def embedded(folder: Path, times: int, options: argparse.Namespace) -> Rows:
     """Return one row per stage up to the features, on an embedded corpus of `times` 5 dialogs."""
     corpus = {"name": params.EMBEDDED, "root": str(CORPUS / "IEMOCAP_full_release")}
-    _parameters(folder, {**corpus, "embedded": {"dialogs_per_session": times, "seed": 0}})
+    _parameters(folder, corpus, dialogs=times)
     peaks = {stage: _stage(stage, folder, times) for stage in REAL}
     del peaks["parse"]  # too small a corpus to see it grow
     utterances = _utterances(folder)
@@ -136,10 +136,11 @@ def _row(stage: str, times: int, utterances: int, peak: int, own: int) -> dict[s
     }
 
 
-def _parameters(folder: Path, corpus: Mapping[str, object]) -> None:
+def _parameters(folder: Path, corpus: Mapping[str, object], dialogs: int = 1) -> None:
     """Write the parameters of the real stages for a corpus in `folder`."""
     raw = params.read_yaml(Path("params.yaml"))
     raw["corpus"].update(corpus)
+    raw["embedded"]["dialogs_per_session"] = dialogs
     for stream in raw["text"]["streams"].values():
         if "vectors" in stream:
             stream["vectors"] = str(CORPUS / "glove.embedded.300d.txt")
@@ -158,11 +159,13 @@ def _remove(root: Path, dialog: str) -> None:
 
 
 def _utterances(folder: Path) -> int:
-    return json.loads((folder / "data/interim/parse.json").read_text("utf-8"))["utterances"]
+    report = folder / "data/interim" / params.EMBEDDED / "parse.json"
+    return json.loads(report.read_text("utf-8"))["utterances"]
 
 
 def _stage(stage: str, folder: Path, times: int) -> tuple[int, int]:
-    return _watched([f"stages.{stage}"], folder, f"{times}x {stage}")
+    module = stage if stage == "embedded" else f"stages.{stage}"
+    return _watched([module], folder, f"{times}x {stage}")
 
 
 def _watched(module: Sequence[str], folder: Path, progress: str) -> tuple[int, int]:

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import results
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.hdf5 import reading
 from pipeline.store import FeatureStore
@@ -149,7 +150,8 @@ def make_store(
 def make_table(folder: Path, table: pd.DataFrame) -> None:
     """Write ``store.h5`` of a folder of the three streams."""
     streams = {modality: [name] for name, modality in STREAMS.items()}
-    write_table(folder, table, synthetic.wide(table.iloc[:1]), streams, corpus="random")
+    votes = synthetic.votes(table.iloc[:1])
+    write_table(folder, table, votes, streams, corpus="random", description=DESCRIPTION)
 
 
 def make_streams(

@@ -95,9 +95,9 @@ class Runner:
     """
 
     def __init__(self, path: Path, settings: params.Params, device: torch.device) -> None:
-        scheme = labels.scheme(settings.labels.scheme)
         self.settings = settings
         self.store = FeatureStore(path)
+        scheme = labels.scheme(settings.labels.scheme, self.store.description)
         self.dataset = of_model(self.store, settings.model, settings.train.max_steps)
         self.targets = torch.from_numpy(scheme.apply(self.store.utterances["emotion"]))
         torch.manual_seed(0)

@@ -18,7 +18,7 @@ accuracy.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -151,10 +151,35 @@ def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.
     table
         The utterance table.
     column
-        Such as ``speaker`` or ``session``.
+        Such as ``speaker``, ``group`` or ``scenario``.
     """
     values = table.set_index("utterance")[column]
     return _by(predictions.assign(**{column: predictions["utterance"].map(values)}), [column])
+
+
+def by_scenario(
+    predictions: pd.DataFrame, scenarios: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The summary of the test parts of each scenario apart, over the folds that test some of it.
+
+    Parameters
+    ----------
+    predictions
+        Of all folds' test parts.
+    scenarios
+        That of each utterance; empty for none.
+
+    Returns
+    -------
+    dict
+        By scenario, sorted; empty where fewer than two are tested, since there is nothing to tell
+        apart.
+    """
+    found = predictions["utterance"].map(scenarios)
+    names = sorted(set(found.dropna()) - {""})
+    if len(names) < 2:
+        return {}
+    return {name: summary(by_fold(predictions[found == name])) for name in names}
 
 
 def _by(predictions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -207,38 +232,6 @@ def by_class(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     """[classes, classes] counts; rows are the true classes, columns the predicted ones."""
     return confusion_matrix(predictions["true"], predictions["predicted"], labels=list(classes))
-
-
-def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """How often predictions of a confidence are right: a row a bin of equal width.
-
-    Confidence is the probability of the predicted class (Guo et al., ICML 2017). Columns: lower and
-    upper edge, the upper one belonging to the bin; utterances; their mean confidence; their
-    accuracy, a share. The last two are empty for a bin without utterances.
-    """
-    confidence = predictions.filter(regex="^p_").max(axis=1).to_numpy()
-    right = (predictions["true"] == predictions["predicted"]).to_numpy()
-    edges = np.linspace(0, 1, bins + 1).round(6)  # as the probabilities, so that ties are exact
-    places = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
-    counts = np.bincount(places, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        means = np.bincount(places, confidence, bins) / counts
-        accuracies = np.bincount(places, right, bins) / counts
-    return pd.DataFrame(
-        {
-            "lower": edges[:-1],
-            "upper": edges[1:],
-            "utterances": counts,
-            "confidence": means,
-            "accuracy": accuracies,
-        }
-    )
-
-
-def expected_calibration_error(table: pd.DataFrame) -> float:
-    """Mean distance of confidence and accuracy over the bins, weighted by utterances (ECE)."""
-    distance = (table["confidence"] - table["accuracy"]).abs().fillna(0.0)
-    return float((distance * table["utterances"]).sum() / table["utterances"].sum())
 
 
 def hardest(predictions: pd.DataFrame, number: int) -> list[str]:

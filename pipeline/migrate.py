@@ -1,4 +1,8 @@
-"""A parameter file of the first version, with fixed features, as one that names streams."""
+"""A parameter file of an earlier version in the present form.
+
+The first version had fixed features and names no streams; the second has the embedded corpus in the
+group of the corpus.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def migrate(path: Path) -> str:
     Raises
     ------
     ParamsError
-        If the file cannot be read, is in the present form already, or lacks a key of the old one.
+        If the file cannot be read, is in the present form already, or lacks a key of an old one.
     """
     read_yaml(path)  # its errors say what is wrong with the file
     yaml = YAML()
@@ -41,8 +45,21 @@ def migrate(path: Path) -> str:
     yaml.preserve_quotes = True
     yaml.representer.add_representer(type(None), _null)
     raw = yaml.load(path.read_text(encoding="utf-8"))
-    if isinstance(raw, dict) and "streams" in (raw.get("audio") or {}):
-        raise ParamsError(f"{path}: names streams already; there is nothing to migrate")
+    if not (isinstance(raw, dict) and "streams" in (raw.get("audio") or {})):
+        _name_streams(path, raw)
+    elif "embedded" not in (raw.get("corpus") or {}):
+        raise ParamsError(f"{path}: is in the present form; there is nothing to migrate")
+    _name_format(raw)
+    text = io.StringIO()
+    yaml.dump(raw, text)
+    # the blank lines went with the keys that they followed
+    spaced = re.sub(r"\n+(embedded|text|visual|labels):(?=[ \n])", r"\n\n\1:", text.getvalue())
+    params.parse(YAML(typ="safe", pure=True).load(spaced), f"{path}, migrated")
+    return spaced
+
+
+def _name_streams(path: Path, raw: Any) -> None:
+    """Turn the first version into the second; ``store.chunk`` is dropped, since it is fixed now."""
     old = {key: _taken(path, raw, *key) for key in _keys()}
     stored = {
         name: old["store", name]
@@ -76,20 +93,25 @@ def migrate(path: Path) -> str:
         ),
     }
     resnet = {name: old["visual", name] for name in ("network", "weights", "crop", "batch_size")}
-    for name in raw.pop("store").get("external") or []:
-        # of which modality it is, nothing says
-        path = Path("data/external", name)
-        path = path if path.exists() else path.with_suffix(".h5")
-        raw["audio"]["streams"][name] = _flow(extractor="external", path=str(path))
     raw["visual"]["streams"] = {
         "resnet": _flow(extractor="torchvision", region="speaker", **resnet, **stored)
     }
-    text = io.StringIO()
-    yaml.dump(raw, text)
-    # the blank lines went with the keys that they followed
-    spaced = re.sub(r"\n+(text|visual|labels):\n", r"\n\n\1:\n", text.getvalue())
-    params.parse(YAML(typ="safe", pure=True).load(spaced), f"{path}, migrated")
-    return spaced
+
+
+def _name_format(raw: Any) -> None:
+    """Turn the second version into the present one."""
+    for name in (raw.pop("store", None) or {}).get("external") or []:
+        path = Path("data/external", name)
+        path = path if path.exists() else path.with_suffix(".h5")
+        raw["audio"]["streams"][name] = _flow(extractor="external", path=str(path))
+    corpus, groups = raw["corpus"], list(raw)
+    corpus.insert(list(corpus).index("root") + 1, "format", "iemocap")
+    embedded = corpus.pop("embedded", None)
+    if embedded is not None:
+        raw.insert(groups.index("corpus") + 1, "embedded", embedded)
+    labels = raw.get("labels")
+    if labels and "scenarios" not in labels:
+        labels.insert(list(labels).index("scheme") + 1, "scenarios", "all")
 
 
 def _null(representer: Any, value: None) -> Any:
@@ -122,8 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "migrate",
-        help="turn a parameter file of the first version into one of the present",
-        description="Print a parameter file of the first version in the present form.",
+        help="turn a parameter file of an earlier version into one of the present",
+        description="Print a parameter file of an earlier version in the present form.",
     )
     command.add_argument("file", type=Path, metavar="OLD.yaml")
     command.add_argument("--output", type=Path, help="write it here instead; may be the same file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,19 @@ def describe(fault: dict[str, Any], group: type[BaseModel], where: list[str]) ->
     location = [part for part in fault["loc"] if "[" not in str(part) and part != "constrained-str"]
     key = ".".join(str(part) for part in (*where, *location))
     if fault["type"] == "extra_forbidden":
-        known = _keys_of(group, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return f"{key}: no such key{hint}; known here: {', '.join(known)}"
+        return unknown_key(key, _keys_of(group, location[:-1]))
     if fault["type"] == "missing":
         return f"{key}: is missing"
     message = fault["msg"].removeprefix("Value error, ")
     given = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
     return f"{key + ': ' if key else ''}{message}{given}"
+
+
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """A fault as a line: `key`, joined with dots, is none of those that its group knows."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{key}: no such key{hint}; known here: {', '.join(known)}"
 
 
 def _keys_of(group: type[BaseModel], location: list[Any]) -> list[str]:

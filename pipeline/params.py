@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml
+from pipeline.paramnames import with_extractors, with_reader
 from pipeline.paramtypes import Count, DvcPath, Group, Positive, Share
-from pipeline.registry import EXTRACTORS, MODELS
+from pipeline.registry import MODELS
 
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
@@ -31,6 +33,9 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 FEATURES = ("audio", "text", "visual")
 """The groups whose streams are extracted."""
+
+PROTOCOLS = ("group", "speaker", "random", "file")
+"""The split protocols; a corpus's own word for a group, such as ``session``, is one too."""
 
 EMBEDDED = "embedded"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -49,25 +54,31 @@ class PerModality(Group):
 class Embedded(Group):
     """How the embedded corpus is made."""
 
-    dialogs_per_session: Annotated[int, Field(ge=1, le=28)]
-    seed: Annotated[int, Field(ge=0)]
-
-
-class Iemocap(Group):
-    """What only IEMOCAP has."""
-
-    marked_actor: Literal["left", "right"]
+    dialogs_per_session: Annotated[int, Field(ge=1, le=28)] = 4
+    seed: Annotated[int, Field(ge=0)] = 0
+    traps: bool = False
 
 
 class Corpus(Group):
-    """Which corpus, and where it lies."""
+    """Which corpus, where it lies, and what reads it.
+
+    ``reader`` is that of the format, a :class:`pipeline.corpus.reader.Reader` with the parameters
+    of the group of its name, such as ``corpus.iemocap``.
+    """
 
     name: Annotated[str, Field(pattern=NAME)]
     root: DvcPath
-    iemocap: Iemocap
-    embedded: Embedded
+    format: str
+    reader: Any
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        reader = values.pop("reader", None)
+        return values | ({self.format: reader} if reader else {})
 
 
+Name = Annotated[str, Field(min_length=1)]
 Extractors = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], Any]
 """By stream an extractor, :class:`pipeline.features.extractor.Extractor`."""
 
@@ -96,15 +107,20 @@ class Visual(Group):
 
 
 class Labels(Group):
-    """The label scheme: a known name, or the user's mapping from the release's codes."""
+    """The classes, and which utterances count.
 
-    scheme: Literal["seven", "six", "four"] | Annotated[dict[str, str], Field(min_length=1)]
+    ``scheme`` is one of the corpus's, or the user's mapping from its codes; ``scenarios`` names
+    parts of the corpus's own division.
+    """
+
+    scheme: Name | Annotated[dict[str, str], Field(min_length=1)]
+    scenarios: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
 
 
 class Split(Group):
     """Which utterances train, develop and test a fold."""
 
-    protocol: Literal["session", "speaker", "random", "file"]
+    protocol: Name
     list: Annotated[str, Field(pattern=NAME)] | None
     folds: Annotated[int, Field(ge=3)]
     seed: Annotated[int, Field(ge=0)]
@@ -124,9 +140,6 @@ class Split(Group):
                 "null or split.protocol to file"
             )
         return value
-
-
-Name = Annotated[str, Field(min_length=1)]
 
 
 class Streams(PerModality):
@@ -260,6 +273,7 @@ class Params(Group):
     """The whole of ``params.yaml``."""
 
     corpus: Corpus
+    embedded: Embedded = Embedded()
     audio: Audio
     text: Text
     visual: Visual
@@ -279,6 +293,30 @@ class Params(Group):
                     f"allows; for corpus {self.corpus.name} set it to a torchvision weight name "
                     "such as IMAGENET1K_V2 or to a state-dict file"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _corpus_has_them(self) -> Params:
+        if self.corpus.reader is None:  # which is a fault of its own
+            return self
+        about, scheme = self.corpus.reader.description, self.labels.scheme
+        if isinstance(scheme, str) and scheme not in about.schemes:
+            raise ValueError(
+                f"labels.scheme is {scheme}; {about.title} has {', '.join(about.schemes) or 'none'}"
+                ", or write a mapping from its codes to class names"
+            )
+        if about.scenarios and self.labels.scenarios != "all":
+            for name in self.labels.scenarios:
+                if name not in about.scenarios:
+                    raise ValueError(
+                        f"labels.scenarios names {name}; {about.title} has "
+                        f"{', '.join(about.scenarios)}, or all for all of them"
+                    )
+        protocols = list(dict.fromkeys((about.group.one, *PROTOCOLS)))
+        if self.split.protocol not in protocols:
+            raise ValueError(
+                f"split.protocol is {self.split.protocol}; there are {', '.join(protocols)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -319,20 +357,14 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     """Validate parameters that are already read; `source` names them in errors."""
     if not isinstance(raw, dict):
         raise ParamsError(f"{source}: must be a mapping of parameter groups, is {raw!r}")
-    raw, faults = dict(raw), []
+    raw = dict(raw)
+    faults: list[str] = []
+    if isinstance(raw.get("corpus"), dict):
+        raw["corpus"], faults = with_reader(raw["corpus"])
     for group in FEATURES:
         if isinstance(raw.get(group), dict) and isinstance(raw[group].get("streams"), dict):
-            streams = dict(raw[group]["streams"])
-            raw[group] = raw[group] | {"streams": streams}
-            for name, specification in streams.items():
-                try:
-                    streams[name] = _extractor(group, specification)
-                except ValidationError as error:
-                    where = [group, "streams", name]
-                    known = EXTRACTORS[specification["extractor"]].load()
-                    faults += [describe(dict(fault), known, where) for fault in error.errors()]
-                except ValueError as error:
-                    faults.append(f"{group}.streams.{name}: {error}")
+            raw[group], found = with_extractors(group, raw[group])
+            faults += found
     try:
         settings = Params.model_validate(raw)
     except ValidationError as error:
@@ -340,20 +372,6 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     if faults:
         raise ParamsError("\n".join([f"{source}:", *(f"  {fault}" for fault in faults)]))
     return settings
-
-
-def _extractor(group: str, specification: Any) -> Any:
-    """Build the extractor that a stream of a group names; a ValueError says what is wrong."""
-    if isinstance(specification, BaseModel):
-        return specification
-    known = [name for name, entry in EXTRACTORS.items() if group in entry.modalities]
-    name = specification.get("extractor") if isinstance(specification, dict) else None
-    if name not in known:
-        raise ValueError(
-            f"must name an extractor of {group}, one of {', '.join(known)}, such as "
-            f"{{extractor: {known[0]}}}, got {specification!r}"
-        )
-    return EXTRACTORS[name].load().model_validate(specification)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What can be named in ``params.yaml``, and the class behind each name.
 
 An entry is ``module:class``. Nothing is imported until a name is used, so that reading parameters
-loads no heavy library. A new extractor or model is one file and one line here.
+loads no heavy library. A new corpus, extractor or model is one file and one line here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the reader of a corpus is.
+
+    Attributes
+    ----------
+    path
+        ``module:class``.
+    """
+
+    path: str
+
+    def load(self) -> Any:
+        """The class."""
+        return _load(self.path)
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,10 @@ class Model:
         """The class."""
         return _load(self.path)
 
+
+CORPORA = {
+    "iemocap": Corpus("pipeline.corpus.iemocap.reader:Iemocap"),
+}
 
 EXTRACTORS = {
     "mfcc": Extractor("pipeline.features.mfcc:Mfcc", ("audio",)),

@@ -124,10 +124,11 @@ def plan(
     InputError
         If the model does not take one of ``model.options``.
     """
-    scheme = labels.scheme(settings.labels.scheme)
     with FeatureStore(store) as opened:
-        table = opened.utterances
-        classes = scheme.apply(table["emotion"])
+        table, word = opened.utterances, opened.description.group
+        chosen = settings.labels
+        scheme = labels.scheme(chosen.scheme, opened.description, chosen.scenarios)
+        classes = scheme.of(table)
         targets = classes
         if settings.train.targets == "votes":
             targets = _shares_of_votes(opened, scheme, classes)
@@ -140,7 +141,7 @@ def plan(
             settings.train.max_steps,
         ).parameter_counts
         identities, checksums = dataset.identities, dataset.checksums
-    folds = splits.folds(table, classes, settings.split, lists)
+    folds = splits.folds(table, classes, settings.split, lists, word)
 
     for former in models.glob("fold-*.safetensors"):  # of a killed run, perhaps of more seeds
         former.unlink()

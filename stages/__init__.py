@@ -15,7 +15,8 @@ _CODE = unchanged.contents(unchanged.CODE)
 def run(main: Callable[[], None]) -> None:
     """Run a stage; an error that the user can mend ends it with its message alone."""
     compute.large_pages()
-    module = main.__globals__["__spec__"].name  # of a module that is run it is not __name__
+    # of a module that is run it is not __name__
+    module = main.__globals__["__spec__"].name.removesuffix(".__main__")
     command = shlex.join(["python", "-m", module, *sys.argv[1:]])
     try:
         with unchanged.during(command, _CODE):

@@ -20,7 +20,7 @@ def main() -> None:
     extract(
         "audio",
         streams,
-        from_table(read_table(INTERIM / "audio.csv")),
+        from_table(read_table(INTERIM / settings.corpus.name / "audio.csv")),
         Context(Path(settings.corpus.root), "cpu", settings.audio),
         kept=INTERIM / "kept/features" / settings.corpus.name / "audio",
         output=Path("data/features") / settings.corpus.name / "audio",

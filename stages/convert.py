@@ -30,7 +30,9 @@ def main() -> None:
     plans = {}
     for group in params.FEATURES:
         shared = getattr(settings, group)
-        dialogs = dialogs_of(from_table(read_table(INTERIM / f"{group}.csv")))
+        dialogs = dialogs_of(
+            from_table(read_table(INTERIM / settings.corpus.name / f"{group}.csv"))
+        )
         context = Context(Path(settings.corpus.root), "cpu" if group == "audio" else device, shared)
         spells = settings.text.include_text
         for name, extractor in shared.streams.items():

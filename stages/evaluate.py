@@ -23,6 +23,7 @@ def main() -> None:
         with replacing(RESULTS / "predictions.csv") as partial:
             predictions.to_csv(partial, index=False, lineterminator="\n")
         missing = evaluation.missing(store, MODELS, device)
+        scenarios = evaluation.by_scenario(predictions, store.scenarios)
         attention.write(store, MODELS, predictions, looked, device)
         summary = report.write(
             store,
@@ -31,12 +32,14 @@ def main() -> None:
             predictions,
             RESULTS,
             missing=missing,
+            scenarios=scenarios,
             looked=looked,
             comparison=RESULTS / "comparison.csv",
             media=Path(settings.corpus.root) if settings.report.media else None,
             hardest=settings.report.hardest,
         )
-    for name, figures in (("metrics", summary), ("missing", missing)):
+    written = {"metrics": summary, "missing": missing, "scenarios": scenarios}
+    for name, figures in written.items():
         with replacing(RESULTS / f"{name}.json") as partial:
             partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for name, figure in summary.items():

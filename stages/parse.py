@@ -1,20 +1,23 @@
-"""Stage `parse`: labels, transcripts and media files of the release to one utterance table."""
+"""Stage `parse`: labels, transcripts and media files of a corpus to one utterance table."""
 
 from pathlib import Path
 
 from pipeline import params
-from pipeline.corpus import findings, iemocap
+from pipeline.corpus import media, parsing
 from stages import run
 
 INTERIM = Path("data/interim")
+MEMORY = INTERIM / "kept/media.json"
 
 
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    parsed = iemocap.parse(settings.corpus.root, settings.corpus.iemocap.marked_actor)
-    iemocap.write(parsed, INTERIM)
-    print(findings.summary(parsed.report))
+    root = Path(settings.corpus.root)
+    parsed = parsing.parse(settings.corpus.reader, root)
+    hashes = media.hashes(root, parsed.media, MEMORY)
+    parsing.write(parsed, hashes, INTERIM / settings.corpus.name)
+    print(parsed.summary)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline import params
-from pipeline.corpus import votes
+from pipeline.corpus.description import Description
 from pipeline.corpus.table import read_table
 from pipeline.store import describing, writing
 from pipeline.system.kept import share
@@ -17,25 +15,23 @@ INTERIM = Path("data/interim")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    folder = Path("data/features") / settings.corpus.name
-    streams = {name: list(getattr(settings, name).streams) for name in params.FEATURES}
-    table, raters = read_table(INTERIM / "utterances.csv"), read_table(INTERIM / "votes.csv")
-    ids = table["utterance"].tolist()
-    counts = pd.DataFrame(votes.count(ids, raters), columns=list(votes.CODES))
+    name = settings.corpus.name
+    folder, tables = Path("data/features", name), INTERIM / name
+    streams = {group: list(getattr(settings, group).streams) for group in params.FEATURES}
+    description = Description.from_json((tables / "corpus.json").read_text(encoding="utf-8"))
     writing.write_table(
         folder,
-        table,
-        counts.assign(utterance=ids),
+        read_table(tables / "utterances.csv"),
+        read_table(tables / "votes.csv"),
         streams,
-        corpus=settings.corpus.name,
+        corpus=name,
+        description=description,
         include_text=settings.text.include_text,
     )
-    for word, count in votes.unknown(raters).items():
-        print(f"votes: {word!r} is no category of the release; counted {count} times as other")
     print(describing.describe(folder))
     # DVC has recorded the streams by now, perhaps as copies: features lie on the disk once
     for modality in streams:
-        share(INTERIM / "kept/features" / settings.corpus.name / modality, folder / modality)
+        share(INTERIM / "kept/features" / name / modality, folder / modality)
 
 
 if __name__ == "__main__":

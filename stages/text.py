@@ -21,7 +21,7 @@ def main() -> None:
     extract(
         "text",
         streams,
-        from_table(read_table(INTERIM / "text.csv")),
+        from_table(read_table(INTERIM / settings.corpus.name / "text.csv")),
         Context(Path(settings.corpus.root), str(device), settings.text),
         kept=INTERIM / "kept/features" / settings.corpus.name / "text",
         output=Path("data/features") / settings.corpus.name / "text",

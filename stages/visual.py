@@ -21,7 +21,7 @@ def main() -> None:
     extract(
         "visual",
         streams,
-        from_table(read_table(INTERIM / "visual.csv")),
+        from_table(read_table(INTERIM / settings.corpus.name / "visual.csv")),
         Context(Path(settings.corpus.root), str(device), settings.visual),
         kept=INTERIM / "kept/features" / settings.corpus.name / "visual",
         output=Path("data/features") / settings.corpus.name / "visual",

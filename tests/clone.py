@@ -14,7 +14,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 # small enough for a test; every stage runs as it does by default
 SMALL = {
-    "corpus.embedded.dialogs_per_session": 1,
+    "embedded.dialogs_per_session": 1,
+    "embedded.traps": True,
     "model.hops": 2,
     "train.epochs": 3,
 }
@@ -47,10 +48,17 @@ class Checkout:
         return result.stdout
 
     def hashes(self) -> dict[str, str]:
-        """The hash of each output in dvc.lock."""
-        lock = yaml.safe_load((self.folder / "dvc.lock").read_text(encoding="utf-8"))
+        """The hash of each output in the locks of the pipeline and of the embedded corpus."""
+        locks = [
+            yaml.safe_load((self.folder / name).read_text(encoding="utf-8"))
+            for name in ("dvc.lock", "embedded/dvc.lock")
+            if (self.folder / name).is_file()
+        ]
         return {
-            out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]
+            out["path"]: out["md5"]
+            for lock in locks
+            for stage in lock["stages"].values()
+            for out in stage["outs"]
         }
 
 
@@ -83,4 +91,5 @@ class Clone(Checkout):
 
 
 def stages_run(printed: str) -> list[str]:
-    return re.findall(r"Running stage '(\w+)'", printed)
+    """Names of the stages that DVC says it runs, without the file that they are in."""
+    return re.findall(r"Running stage '(?:[\w/]+\.yaml:)?(\w+)'", printed)

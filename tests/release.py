@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import soundfile
 
-from pipeline.corpus import iemocap, totals
-from pipeline.corpus.findings import Reason
-from pipeline.corpus.labels import EMOTIONS
+from pipeline.corpus import parsing
+from pipeline.corpus.__main__ import main
+from pipeline.corpus.iemocap import totals
+from pipeline.corpus.iemocap.codes import EMOTIONS
+from pipeline.corpus.iemocap.reader import Iemocap
+from pipeline.corpus.iemocap.reasons import Reason
+from pipeline.corpus.parsing import Parsed
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 VOTES = (
@@ -125,15 +130,30 @@ def make(root: Path, sessions: Iterable[int] = range(1, 6), count: int = 4) -> P
 # --- what a test says of a copy -------------------------------------------------------------------
 
 
+def parse(root: Path, marked_actor: Literal["left", "right"] = "left") -> Parsed:
+    """Read a copy."""
+    return parsing.parse(Iemocap(marked_actor=marked_actor), root)
+
+
+def write(parsed: Parsed, folder: Path) -> None:
+    """Write its tables, without hashes of media."""
+    parsing.write(parsed, {}, folder)
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run ``python -m pipeline.corpus.iemocap``."""
+    return main(arguments, format="iemocap")
+
+
 def found(root: Path, reason: Reason) -> list[tuple[str, int | None, str]]:
     """Return place and detail of the items with a reason."""
-    items = iemocap.parse(root, "left").items
+    items = parse(root).items
     return [(item.file, item.line, item.detail) for item in items if item.reason is reason]
 
 
 def rows(root: Path) -> pd.DataFrame:
     """Return a copy's utterance table, indexed by id."""
-    return iemocap.parse(root, "left").utterances.set_index("utterance")
+    return parse(root).utterances.set_index("utterance")
 
 
 def relative(path: Path, root: Path) -> str:

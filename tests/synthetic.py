@@ -13,13 +13,14 @@ import pandas as pd
 from pydantic import PrivateAttr
 
 from pipeline import params
-from pipeline.corpus import votes as raters
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.store import writing
 
 CODES = ("ang", "exc", "hap", "sad", "fru", "sur", "neu")
+VOTED = ("neu", "ang", "hap", "exc", "sad", "fru", "fea", "sur", "dis", "oth")
 
 
 def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
@@ -32,9 +33,11 @@ def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
             rows.append(
                 {
                     "utterance": f"{dialog}_{gender}{number:03d}",
-                    "session": session,
                     "dialog": dialog,
+                    "order": number,
+                    "group": str(session),
                     "scenario": "improvised",
+                    "part": "",
                     "speaker": f"Ses0{session}{gender}",
                     "gender": gender,
                     "start": 2.0 * number,
@@ -46,38 +49,16 @@ def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
                     "text": "so it is",
                     "audio": f"{dialog}.wav",
                     "video": f"{dialog}.avi",
-                    "side": "left",
+                    "place": "left",
                 }
             )
     return pd.DataFrame(rows).sort_values("utterance", ignore_index=True)
 
 
-WORDS = {
-    **{"ang": "Anger", "exc": "Excited", "hap": "Happiness", "sad": "Sadness"},
-    **{"fru": "Frustration", "sur": "Surprise", "neu": "Neutral state"},
-}
-
-
 def votes(utterances: pd.DataFrame) -> pd.DataFrame:
-    """A votes table: two evaluators for the emotion, one for Other; the actor for Fear."""
-    rows = [
-        {
-            "utterance": utterance,
-            "rater": rater,
-            "kind": "categorical",
-            "votes": word,
-            "valence": np.nan,
-            "activation": np.nan,
-            "dominance": np.nan,
-            "comment": "",
-        }
-        for utterance, code in zip(utterances["utterance"], utterances["emotion"], strict=True)
-        for rater, word in (
-            *(("E1", WORDS[code]), ("E2", WORDS[code])),
-            *(("E4", "Other"), ("F1", "Fear")),
-        )
-    ]
-    return pd.DataFrame(rows)
+    """A votes table: two raters for the emotion, one for other."""
+    counts = {code: 2.0 * (utterances["emotion"] == code) + (code == "oth") for code in VOTED}
+    return pd.DataFrame({"utterance": utterances["utterance"], **counts})
 
 
 CONTEXT = Context(Path("nowhere"), "cpu", params.Text(marks="word", include_text=True, streams={}))
@@ -212,19 +193,13 @@ def make_store(
     writing.write_table(
         output,
         utterances,
-        wide(utterances),
+        votes(utterances),
         {modality: list(its) for modality, its in extractors.items()},
         corpus="synthetic",
+        description=DESCRIPTION,
         include_text=include_text,
     )
     return output
-
-
-def wide(utterances: pd.DataFrame) -> pd.DataFrame:
-    """The number of evaluators who chose each category, as a table."""
-    ids = utterances["utterance"].tolist()
-    counts = raters.count(ids, votes(utterances))
-    return pd.DataFrame(counts, columns=list(raters.CODES)).assign(utterance=ids)
 
 
 def without_prosody(store: Path, output: Path, rows: Sequence[int]) -> Path:

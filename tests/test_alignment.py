@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus import alignment, iemocap
-from pipeline.corpus.alignment import AlignmentError, Word
-from pipeline.corpus.embedded import textfiles
+from embedded import textfiles
+from pipeline.corpus.iemocap import alignment
+from pipeline.corpus.iemocap.alignment import AlignmentError, Word
 from tests import release
 
 IMPRO = "Ses01F_impro01"
@@ -114,7 +114,7 @@ def test_words_in_seconds_of_the_dialog(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "words.csv"
-    assert iemocap.main(["words", str(root), str(output)]) == 0
+    assert release.command(["words", str(root), str(output)]) == 0
     table = pd.read_csv(output)
     assert list(table.columns) == ["utterance", "word", "start", "end"]
     assert table.to_numpy().tolist()[1] == [f"{IMPRO}_F000", "EXCUSE", 1.38, 1.67]
@@ -122,7 +122,7 @@ def test_words_in_seconds_of_the_dialog(
     assert "5 words of 1 utterances" in printed
     assert ["word", "alignment", "missing", "7", "kept"] in map(str.split, printed.splitlines())
     before = output.read_bytes()
-    iemocap.main(["words", str(root), str(output)])
+    release.command(["words", str(root), str(output)])
     assert output.read_bytes() == before
 
 
@@ -133,7 +133,7 @@ def test_damaged_and_unlabelled_alignments_are_reported(
     wdseg(root, f"{IMPRO}_F001").mkdir()
     wdseg(root, f"{IMPRO}_MXX0").write_text(ALIGNED)
     (wdseg(root, f"{IMPRO}_F000").parent / f"._{IMPRO}_F000.wdseg").write_bytes(b"\0")
-    assert iemocap.main(["words", str(root), str(tmp_path / "words.csv"), "--items"]) == 0
+    assert release.command(["words", str(root), str(tmp_path / "words.csv"), "--items"]) == 0
     lines = capsys.readouterr().out.splitlines()
     folder = f"Session1/{alignment.FOLDER}/{IMPRO}"
     assert f"{folder}/{IMPRO}_MXX0.wdseg: word alignment without a label" in lines
@@ -144,7 +144,7 @@ def test_damaged_and_unlabelled_alignments_are_reported(
 
 def test_copy_without_alignments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = release.make(tmp_path / "IEMOCAP_full_release", sessions=[1])
-    assert iemocap.main(["words", str(root), str(tmp_path / "words.csv")]) == 2
+    assert release.command(["words", str(root), str(tmp_path / "words.csv")]) == 2
     error = capsys.readouterr().err
     assert f"looked for SessionN/{alignment.FOLDER}/<dialog>/<utterance>.wdseg" in error
     assert "found: word alignment missing (8), folder missing (1)" in error
@@ -152,5 +152,5 @@ def test_copy_without_alignments(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_output_that_cannot_be_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert iemocap.main(["words", str(root), str(root / "absent/words.csv")]) == 2
+    assert release.command(["words", str(root), str(root / "absent/words.csv")]) == 2
     assert "absent" in capsys.readouterr().err

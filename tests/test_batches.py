@@ -75,7 +75,7 @@ def test_iterating_ends(path: Path) -> None:
 def test_a_scheme_gives_labels_and_leaves_out_what_has_no_class(
     path: Path, store: FeatureStore
 ) -> None:
-    scheme = labels.scheme("four")
+    scheme = labels.scheme("four", store.description)
     dataset = StoreDataset(path, ["mfcc"], scheme=scheme)
     table = store.utterances
     kept = table[table["emotion"].isin(scheme.mapping)]
@@ -115,8 +115,8 @@ def same_item(found: Item, expected: Item) -> None:
 def test_a_packed_store_gives_the_same_items(tmp_path: Path, compression: str) -> None:
     folder = make_store(tmp_path, compression=compression)
     pack(folder, tmp_path / "packed.h5")
-    one = StoreDataset(folder, scheme=labels.scheme("six"), max_steps=4)
-    other = StoreDataset(tmp_path / "packed.h5", scheme=labels.scheme("six"), max_steps=4)
+    one = StoreDataset(folder, scheme="six", max_steps=4)
+    other = StoreDataset(tmp_path / "packed.h5", scheme="six", max_steps=4)
     assert len(one) == len(other) > 20
     for found, expected in zip(other, one, strict=True):  # type: ignore[call-overload]
         same_item(found, expected)
@@ -301,7 +301,7 @@ def test_worker_processes_read_the_same(store: FeatureStore, method: str) -> Non
     """Of a dataset on an open store, which this process reads before and after."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {method}")
-    dataset = StoreDataset(store, ["mfcc", "glove", "prosody"], scheme=labels.scheme("seven"))
+    dataset = StoreDataset(store, ["mfcc", "glove", "prosody"], scheme="seven")
     expected = [dataset.batch(range(start, start + 5)) for start in range(0, 35, 5)]
     loader = DataLoader(
         dataset, 5, num_workers=2, collate_fn=collate, multiprocessing_context=method

@@ -112,7 +112,7 @@ def test_help_of_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_stages_are_those_of_the_pipeline() -> None:
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-    assert set(STAGES) == set(pipeline["stages"])
+    assert set(STAGES) == {"embedded", *pipeline["stages"]}
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

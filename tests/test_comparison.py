@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,22 @@ def test_the_page_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
     assert "permutation test" in page
     assert "independent" in page
     assert page.count("nan") == 0
+
+
+def test_scenarios_have_columns_and_a_table_of_their_own(tmp_path: Path) -> None:
+    found = {key: made(key, right) for key, right in (("amh-2", HALF), ("idea", [True] * 12))}
+    names = found["amh-2"].predictions["utterance"]
+    scenarios = dict(zip(names, ["improvised", "scripted"] * 6, strict=True))
+    found = {key: replace(result, scenarios=scenarios) for key, result in found.items()}
+    whole = table.build(found, "amh-2", {})
+    assert whole.scenarios == ("improvised", "scripted")
+    for scenario in whole.scenarios:
+        for figure in ("weighted_accuracy", "unweighted_accuracy"):
+            assert whole.rows.set_index("key").loc["idea", f"{scenario}_{figure}"] == 1.0
+    writing.write(whole, tmp_path)
+    page = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert "## Scenarios apart" in page and "| improvised WA | improvised UA | scripted WA" in page
+    assert "Scenarios" not in writing.markdown(built())
 
 
 def test_the_report_finds_its_columns(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.registry import EXTRACTORS, MODELS
+from pipeline.registry import CORPORA, EXTRACTORS, MODELS
 
 ROOT = Path(__file__).parents[1]
-CODE = ("pipeline", "stages")
+CODE = ("embedded", "pipeline", "stages")
 
 # What no stage lists. Each changes how, where or whether a stage runs, but no value that it writes,
 # so that a change of it is no reason to extract or train anew. pipeline/hdf5.py is not among them,
@@ -24,6 +24,7 @@ SUPPORT = {
     "pipeline/compute.py": "devices, and the number of processes and when they end",
     "pipeline/filesystem.py": "what errors of the system mean, whole files, and locks",
     "pipeline/paramfile.py": "how parameter files are read",
+    "pipeline/paramnames.py": "which classes parameters name; those that a stage uses are listed",
     "pipeline/paramtypes.py": "what values parameters may have",
     "pipeline/params.py": "it checks values; those that a stage uses are its parameters",
     "pipeline/space.py": "room on the disk",
@@ -145,9 +146,10 @@ def stages(path: str) -> dict[str, Any]:
 STAGES = stages("dvc.yaml")
 
 
-def extractors(stage: str) -> set[str]:
-    """Files of the extractors that a stage gets from the parameters, which load them by name."""
+def by_name(stage: str) -> set[str]:
+    """Files of what a stage gets from the parameters, which load it: readers or extractors."""
     paths = {entry.path for entry in EXTRACTORS.values() if stage in ("weights", *entry.modalities)}
+    paths |= {entry.path for entry in CORPORA.values() if stage == "parse"}
     return {f"{path.partition(':')[0].replace('.', '/')}.py" for path in paths}
 
 
@@ -158,9 +160,17 @@ def test_a_stage_lists_the_code_that_it_runs(name: str) -> None:
     models = {entry.path for entry in MODELS.values()}
     run = {
         path
-        for first in (f"stages/{name}.py", *extractors(name))
+        for first in (f"stages/{name}.py", *by_name(name))
         for path in run_by(first, loaded=models.__contains__)
     }
+    assert too_few_and_too_many(listed, run) == ([], [])
+
+
+def test_the_stage_of_the_embedded_corpus_lists_the_code_that_it_runs() -> None:
+    stage = stages("embedded/dvc.yaml")["make"]
+    assert (stage["cmd"], stage["wdir"]) == ("python -m embedded", "..")
+    listed = listed_code(stage["deps"])
+    run = run_by("embedded/__main__.py", loaded=lambda entry: False)
     assert too_few_and_too_many(listed, run) == ([], [])
 
 

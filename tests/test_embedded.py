@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
+import embedded
+from embedded import making, screenplay, textfiles
+from embedded.screenplay import CLASSES, Trap
 from pipeline import params
-from pipeline.corpus import embedded
-from pipeline.corpus.embedded import making, screenplay, textfiles
-from pipeline.corpus.embedded.screenplay import CLASSES, Trap
 from pipeline.features.words import normalise, tokenise
 from tests.test_kill import alive, children
 
@@ -28,7 +28,7 @@ LABEL = re.compile(
     r"\[(\d\.\d{4}), (\d\.\d{4}), (\d\.\d{4})\]"
 )
 LINE = re.compile(r"(Ses\d\d[FM]_\w+_[FM]\d{3}) \[(\d{3}\.\d{4})-(\d{3}\.\d{4})\]: (.+)")
-SIZE = params.Embedded(dialogs_per_session=1, seed=0)
+SIZE = params.Embedded(dialogs_per_session=1, seed=0, traps=True)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,11 @@ def root(corpus: tuple[Path, Path]) -> Path:
 @pytest.fixture(scope="session")
 def dialogs() -> dict[Trap, screenplay.Dialog]:
     """The dialog that carries each trap."""
-    return {trap: dialog for dialog in screenplay.write(1, SIZE.seed) for trap in dialog.traps}
+    return {
+        trap: dialog
+        for dialog in screenplay.write(1, SIZE.seed, SIZE.traps)
+        for trap in dialog.traps
+    }
 
 
 def real(root: Path, pattern: str) -> list[Path]:
@@ -378,7 +382,7 @@ class TestErrors:
         assert not root.exists()
         assert not glove.exists()
         (tmp_path / "corpus.partial" / "stale.txt").write_text("x")
-        monkeypatch.setattr(making, "_litter", lambda root: None)
+        monkeypatch.setattr(making, "_litter", lambda root, everywhere: None)
         embedded.make(SIZE, root, glove)
         assert not (root / "stale.txt").exists()
         assert len(list(root.glob("Ses*.txt"))) == 5
@@ -388,10 +392,10 @@ def test_worker_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from pipeline import params
-from pipeline.corpus import embedded
+import embedded
 if __name__ == "__main__":
     folder = Path({str(tmp_path)!r})
-    size = params.Embedded(dialogs_per_session=16, seed=0)
+    size = params.Embedded(dialogs_per_session=16, seed=0, traps=True)
     embedded.make(size, folder / "release", folder / "glove.txt", workers=2)
 """
     script = tmp_path / "make.py"

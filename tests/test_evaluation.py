@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
-from pipeline import InputError, evaluation, params
+from pipeline import InputError, calibration, evaluation, params
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from stages import evaluate as evaluate_stage
@@ -176,7 +176,7 @@ def confident(confidences: list[float], right: list[bool]) -> pd.DataFrame:
 
 def test_calibration_by_hand() -> None:
     """An upper edge belongs to its bin: 0.75 to the third of four."""
-    table = evaluation.calibration(confident([0.6, 0.75, 0.9, 1.0], [False, True, True, True]), 4)
+    table = calibration.calibration(confident([0.6, 0.75, 0.9, 1.0], [False, True, True, True]), 4)
     assert table["lower"].tolist() == [0, 0.25, 0.5, 0.75]
     assert table["upper"].tolist() == [0.25, 0.5, 0.75, 1]
     assert table["utterances"].tolist() == [0, 0, 2, 2]
@@ -184,7 +184,7 @@ def test_calibration_by_hand() -> None:
     assert table["accuracy"].tolist()[2:] == [0.5, 1]
     assert table[["confidence", "accuracy"]][:2].isna().all(axis=None)
     # half of the utterances are 0.175 off, half 0.05
-    assert evaluation.expected_calibration_error(table) == pytest.approx(0.1125)
+    assert calibration.expected_calibration_error(table) == pytest.approx(0.1125)
 
 
 @given(
@@ -195,7 +195,7 @@ def test_calibration_agrees_with_scikit_learns_curve(
     rows: list[tuple[int, bool]], bins: int
 ) -> None:
     confidences, right = [share / 100 for share, _ in rows], [ok for _, ok in rows]
-    table = evaluation.calibration(confident(confidences, right), bins)
+    table = calibration.calibration(confident(confidences, right), bins)
     used = table[table["utterances"] > 0]
     accuracy, confidence = calibration_curve(right, confidences, n_bins=bins)
     assert table["utterances"].sum() == len(rows)
@@ -225,6 +225,21 @@ def folder(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Models of random weights that join prosody to the audio, of two seeds."""
     path = tmp_path_factory.mktemp("models")
     return make_models(store, path, seeds=(10, 9), prosody="prosody", hops=2)
+
+
+def test_scenarios_apart_by_hand() -> None:
+    rows = pd.DataFrame(
+        [("a", 1, "x", "x"), ("b", 1, "x", "y"), ("c", 2, "y", "y"), ("d", 2, "y", "x")],
+        columns=["utterance", "fold", "true", "predicted"],
+    ).assign(seed=0)
+    scenarios = {"a": "scripted", "b": "improvised", "c": "scripted", "d": "", "e": "other"}
+    found = evaluation.by_scenario(rows, scenarios)
+    assert list(found) == ["improvised", "scripted"]
+    # the second fold tests nothing improvised
+    assert found["improvised"]["weighted_accuracy"] == {"mean": 0.0, "deviation": 0.0}
+    assert found["scripted"]["weighted_accuracy"] == {"mean": 1.0, "deviation": 0.0}
+    assert evaluation.by_scenario(rows, dict.fromkeys("abcd", "improvised")) == {}
+    assert evaluation.by_scenario(rows, dict.fromkeys("abcd", "")) == {}
 
 
 def test_models_are_found_by_fold_and_seed(

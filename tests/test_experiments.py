@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which nothing has run, and which has no lock of other runs."""
     clone = Clone(tmp_path_factory.mktemp("clone"))
-    clone.run("git", "rm", "-q", "dvc.lock")
+    clone.run("git", "rm", "-q", "--ignore-unmatch", "dvc.lock", "embedded/dvc.lock")
     clone.run("git", "commit", "-qm", "no lock")
     return clone
 
@@ -49,7 +49,7 @@ def test_small_numbers_reach_every_float(clone: Clone, written: str) -> None:
     assert {"train.learning_rate", "model.dropout.text", "audio.streams.mfcc.step"} <= set(keys)
     changes = [part for key in keys for part in ("-S", f"{key}={written}")]
     clone.run("git", "checkout", "--", "params.yaml")
-    clone.run("dvc", "exp", "run", "--force", *changes, "embed_corpus")
+    clone.run("dvc", "exp", "run", "--force", *changes, "embedded/dvc.yaml:make")
     settings = params.load(clone.folder / "params.yaml")
     assert {key: value(settings, key) for key in keys} == dict.fromkeys(keys, 5e-5)
 

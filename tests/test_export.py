@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import params
 from pipeline.corpus import labels, splits
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.export import __main__ as command
 from pipeline.export import arrays, common, mmsa
 from pipeline.store import FeatureStore
@@ -46,7 +47,7 @@ SHORT = ["--params", str(ROOT / "params.yaml"), "--steps", "audio=5", "text=4", 
 def expected_part(store: FeatureStore, settings: params.Params, fold: int, part: str):
     """Ids and labels of a part, by way of the label scheme and split protocol themselves."""
     table = store.utterances
-    scheme = labels.scheme(settings.labels.scheme)
+    scheme = labels.scheme(settings.labels.scheme, DESCRIPTION)
     classes = scheme.apply(table["emotion"])
     folds = splits.folds(table, classes, settings.split, ROOT / "splits")
     ids = getattr(next(found for found in folds if found.number == fold), part)
@@ -130,7 +131,7 @@ def test_the_mmsa_pickle(
             utterances, classes = expected_part(store, settings, 1, part)
             assert found["id"] == utterances
             assert found["classification_labels"].tolist() == classes
-            names = labels.scheme(settings.labels.scheme).classes
+            names = labels.scheme(settings.labels.scheme, DESCRIPTION).classes
             assert found["annotations"] == [names[label] for label in classes]
             assert found["raw_text"] == ["so it is"] * len(classes)
             assert found["regression_labels"].tolist() == [-0.5] * len(classes)

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import InputError, hdf5, params, store
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features.checking import check
 from pipeline.features.external import External
 from pipeline.features.extraction import extract
 from pipeline.store import checking, describing, writing
 from pipeline.store.batches import of_model
-from tests.synthetic import CONTEXT, make_store, spoken, table, wide
+from tests.synthetic import CONTEXT, make_store, spoken, table, votes
 
 IDS = table()["utterance"].tolist()
 
@@ -277,7 +278,9 @@ def test_a_model_reads_it_like_any_other(tmp_path: Path) -> None:
     file = made(write_npy(tmp_path / "npy", arrays), tmp_path / "a")
     file.rename(output / "visual" / "wav2vec.h5")
     streams = {"audio": ["mfcc"], "visual": ["wav2vec"]}
-    writing.write_table(output, table(), wide(table()), streams, corpus="synthetic")
+    writing.write_table(
+        output, table(), votes(table()), streams, corpus="synthetic", description=DESCRIPTION
+    )
     assert checking.verify(output) == []
     with store.FeatureStore(output) as opened:
         assert opened.streams == ["mfcc", "wav2vec"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.corpus import formats
+from pipeline.corpus.iemocap import formats
 
 times = st.integers(0, 99_999_999).map(lambda n: n / 10_000)
 scores = st.integers(10_000, 50_000).map(lambda n: n / 10_000)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
-import shutil
-import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus import iemocap, totals
-from pipeline.corpus.findings import Reason
-from pipeline.corpus.iemocap import CorpusError
-from pipeline.corpus.table import TABLES
+from pipeline.corpus.__main__ import main
+from pipeline.corpus.description import Description
+from pipeline.corpus.iemocap import totals
+from pipeline.corpus.iemocap.codes import DESCRIPTION
+from pipeline.corpus.iemocap.reasons import Reason
+from pipeline.corpus.iemocap.votes import CODES
+from pipeline.corpus.table import TABLES, CorpusError, read_table
 from stages import parse as stage
 from tests import release
 from tests.release import found, relative, rows
@@ -37,19 +38,18 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_columns_and_values(root: Path) -> None:
-    table = iemocap.parse(root, "left").utterances
-    assert list(table.columns) == [
-        *("utterance", "session", "dialog", "scenario", "speaker", "gender", "start", "end"),
-        *("emotion", "valence", "activation", "dominance", "text", "audio", "video", "side"),
-    ]
+    table = release.parse(root).utterances
+    assert list(table.columns) == list(TABLES["utterances"])
     assert table["utterance"].tolist() == sorted(table["utterance"])
     assert table.to_dict("records")[1] == {
         "utterance": "Ses01F_impro01_F001",
-        "session": 1,
         "dialog": "Ses01F_impro01",
-        "scenario": "improvised",
+        "order": 2,
         "speaker": "Ses01F",
+        "group": "1",
         "gender": "F",
+        "scenario": "improvised",
+        "part": "",
         "start": 5.25,
         "end": 6.7501,
         "emotion": "exc",
@@ -59,24 +59,25 @@ def test_columns_and_values(root: Path) -> None:
         "text": "Excuse me.",
         "audio": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F001.wav",
         "video": "Session1/dialog/avi/DivX/Ses01F_impro01.avi",
-        "side": "left",
+        "place": "left",
     }
 
 
-def test_speaker_is_of_the_utterance_and_side_follows_the_markers(root: Path) -> None:
+def test_speaker_is_of_the_utterance_and_place_follows_the_markers(root: Path) -> None:
     table = rows(root)
     script = table.loc[f"{SCRIPT}_F000"]
     assert (script["speaker"], script["gender"], script["scenario"]) == ("Ses01F", "F", "scripted")
-    assert script["side"] == "right"
-    assert table.loc[f"{SCRIPT}_M000", "side"] == "left"
-    assert table.loc[f"{IMPRO}_F000", "side"] == "left"
-    assert table.loc[f"{IMPRO}_M000", "side"] == "right"
-    other = iemocap.parse(root, "right").utterances
-    assert (other["side"].to_numpy() != table["side"].to_numpy()).all()
+    assert script["place"] == "right"
+    assert table.loc[f"{SCRIPT}_M000", "place"] == "left"
+    assert table.loc[f"{IMPRO}_F000", "place"] == "left"
+    assert table.loc[f"{IMPRO}_M000", "place"] == "right"
+    other = release.parse(root, "right").utterances
+    assert (other["place"].to_numpy() != table["place"].to_numpy()).all()
 
 
 def test_votes(root: Path) -> None:
-    votes = iemocap.parse(root, "left").votes
+    parsed = release.parse(root)
+    votes = parsed.details["raters"]
     assert len(votes) == 16 * len(release.VOTES)
     first = votes[votes["utterance"] == f"{IMPRO}_F000"].reset_index(drop=True)
     assert first["rater"].tolist() == ["E2", "E3", "F1", "E3", "M1"]
@@ -86,11 +87,15 @@ def test_votes(root: Path) -> None:
     scores = first[["valence", "activation", "dominance"]].to_numpy()
     assert scores[3].tolist() == [3.0, 2.0, 2.0]
     assert all(map(math.isnan, scores[0]))
+    assert parsed.votes.columns.tolist() == ["utterance", *CODES]
+    assert parsed.votes["utterance"].equals(parsed.utterances["utterance"])
+    counted = parsed.votes.set_index("utterance").T[f"{IMPRO}_F000"].to_dict()
+    assert {code: count for code, count in counted.items() if count} == {"neu": 1.5, "sad": 0.5}
 
 
 def test_dialogs(root: Path) -> None:
     release.video_file(root, SCRIPT).unlink()
-    table = iemocap.parse(root, "left").dialogs
+    table = release.parse(root).details["dialogs"]
     assert list(table.columns) == [
         *("dialog", "session", "marked", "scenario", "script", "part", "take"),
         *("utterances", "video"),
@@ -103,12 +108,12 @@ def test_dialogs(root: Path) -> None:
 
 
 def test_report_counts(root: Path) -> None:
-    report = iemocap.parse(root, "left").report
+    report = release.parse(root).report
     assert (report["utterances"], report["dialogs"], report["videos"]) == (16, 4, 4)
-    assert report["by_session"] == {"1": 8, "2": 8}
+    assert report["by_group"] == {"1": 8, "2": 8}
     assert report["by_emotion"]["ang"] == 4
     assert report["by_emotion"]["xxx"] == 0
-    assert report["by_emotion_and_session"]["ang"] == {"1": 2, "2": 2}
+    assert report["by_emotion_and_group"]["ang"] == {"1": 2, "2": 2}
     assert report["media"]["audio"] == {"present": 16, "missing": 0}
     assert report["reasons"] == {"session missing": {"count": 3, "outcome": "skipped"}}
     assert [item["file"] for item in report["items"]] == ["Session3", "Session4", "Session5"]
@@ -131,7 +136,7 @@ def test_media_are_not_opened_and_each_folder_is_listed_once(
 
     monkeypatch.setattr(Path, "read_bytes", record_open)
     monkeypatch.setattr(os, "listdir", record_list)
-    iemocap.parse(root, "left")
+    release.parse(root)
     assert {path.suffix for path in opened} == {".txt"}
     assert len(listed) == len(set(listed)) == 2 * (4 + 2)
 
@@ -140,18 +145,28 @@ def test_media_are_not_opened_and_each_folder_is_listed_once(
 
 
 def test_write_and_read_back(root: Path, tmp_path: Path) -> None:
-    parsed = iemocap.parse(root, "left")
-    iemocap.write(parsed, tmp_path / "out")
+    parsed = release.parse(root)
+    release.write(parsed, tmp_path / "out")
     for name, columns in TABLES.items():
         path = tmp_path / "out" / f"{name}.csv"
         assert b"\r" not in path.read_bytes()
-        others = {"votes": parsed.votes, "dialogs": parsed.dialogs}
-        expected = others.get(name, parsed.utterances)
-        assert iemocap.read_table(path).equals(expected[list(columns)])
+        found = read_table(path)
+        if name == "votes":
+            assert found.equals(parsed.votes.astype(dict.fromkeys(CODES, "float64")))
+            continue
+        known = [column for column in columns if not column.endswith("sha256")]
+        assert found.columns.tolist() == list(columns)
+        assert found[known].equals(parsed.utterances[known])
+    for name, table in parsed.details.items():
+        detail = pd.read_csv(tmp_path / "out/details" / f"{name}.csv")
+        assert detail.columns.tolist() == table.columns.tolist() and len(detail) == len(table)
+    described = (tmp_path / "out/corpus.json").read_text("utf-8")
+    assert Description.from_json(described) == DESCRIPTION
     assert json.loads((tmp_path / "out/parse.json").read_text("utf-8")) == parsed.report
-    iemocap.write(iemocap.parse(root, "left"), tmp_path / "again")
-    for path in (tmp_path / "out").iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    release.write(release.parse(root), tmp_path / "again")
+    for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
+        again = tmp_path / "again" / path.relative_to(tmp_path / "out")
+        assert path.read_bytes() == again.read_bytes()
         assert str(tmp_path) not in path.read_text("utf-8")
 
 
@@ -173,9 +188,9 @@ def test_any_text_and_times_come_back(root: Path, text: str, start: int, length:
     spoken = [release.Utterance(f"{IMPRO}_F000", *times, text=line)]
     release.labels_file(root, IMPRO).write_text(release.label_text(spoken))
     release.transcript_file(root, IMPRO).write_text(release.transcript_text(spoken), "utf-8")
-    parsed = iemocap.parse(root, "left")
-    iemocap.write(parsed, root / "out")
-    table = iemocap.read_table(root / "out/utterances.csv")
+    parsed = release.parse(root)
+    release.write(parsed, root / "out")
+    table = read_table(root / "out/utterances.csv")
     assert table.equals(parsed.utterances)
     assert table["text"][0] == line.strip()
     assert (table["start"][0], table["end"][0]) == times
@@ -186,7 +201,10 @@ def test_any_text_and_times_come_back(root: Path, text: str, start: int, length:
     [
         (None, "no such file; `dvc repro parse`"),
         ("", "is no table of audio"),
-        ("utterance,audio\na,b\n", "has no column dialog, start, end; found utterance, audio"),
+        (
+            "utterance,audio\na,b\n",
+            "has no column dialog, start, end, audio_sha256; found utterance, audio",
+        ),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path: Path, content: str | None, message: str) -> None:
@@ -194,19 +212,19 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: str | None, message
     if content is not None:
         path.write_text(content)
     with pytest.raises(CorpusError, match=message):
-        iemocap.read_table(path)
+        read_table(path)
 
 
 def test_table_with_a_value_of_another_type(tmp_path: Path) -> None:
     path = tmp_path / "visual.csv"
-    path.write_text("utterance,dialog,start,end,video,side\na,b,soon,2,v,left\n")
+    path.write_text("utterance,dialog,start,end,video,place,video_sha256\na,b,soon,2,v,left,0\n")
     with pytest.raises(CorpusError, match=r"visual\.csv: is no table of visual.*soon"):
-        iemocap.read_table(path)
+        read_table(path)
 
 
 def test_table_of_another_name(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"named for no table; known are utterances"):
-        iemocap.read_table(tmp_path / "other.csv")
+        read_table(tmp_path / "other.csv")
 
 
 # --- roots that are none --------------------------------------------------------------------------
@@ -224,7 +242,7 @@ def test_table_of_another_name(tmp_path: Path) -> None:
 )
 def test_root_that_is_no_release(root: Path, below: str, hint: str) -> None:
     with pytest.raises(CorpusError, match=hint) as error:
-        iemocap.parse(root / below, "left")
+        release.parse(root / below)
     assert str(root / below) in str(error.value)
 
 
@@ -233,19 +251,19 @@ def test_a_root_that_a_temporary_experiment_does_not_see(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CorpusError, match="does not exist.*--downstream ... train` needs none"):
-        iemocap.parse("data/raw/IEMOCAP_full_release", "left")
+        release.parse(Path("data/raw/IEMOCAP_full_release"))
 
 
 def test_root_far_from_any_release(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="looked for the folders Session1 to Session5") as error:
-        iemocap.parse(tmp_path, "left")
+        release.parse(tmp_path)
     assert "set corpus.root to the folder that holds them" in str(error.value)
 
 
 def test_release_without_utterances(tmp_path: Path) -> None:
     (tmp_path / "Session1").mkdir()
     with pytest.raises(CorpusError, match=r"not one utterance.*session missing \(5\)"):
-        iemocap.parse(tmp_path, "left")
+        release.parse(tmp_path)
 
 
 # --- stage and command line -----------------------------------------------------------------------
@@ -262,10 +280,10 @@ def test_stage(
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(content))
     stage.main()
-    table = iemocap.read_table("data/interim/utterances.csv")
+    table = read_table("data/interim/embedded/utterances.csv")
     assert len(table) == 16
     for name in ("audio", "text", "visual"):
-        narrow = iemocap.read_table(f"data/interim/{name}.csv")
+        narrow = read_table(f"data/interim/embedded/{name}.csv")
         assert narrow["utterance"].tolist() == table["utterance"].tolist()
     output = capsys.readouterr().out
     assert "session missing" in output
@@ -273,68 +291,33 @@ def test_stage(
 
 
 def test_check_of_a_partial_copy(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert iemocap.main(["check", str(root), "--items"]) == 1
+    assert release.command(["check", str(root), "--items"]) == 1
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines]
     assert ["dialogs", "2/28", "2/30", "0/32", "0/30", "0/31", "4/151"] in rows
     assert ["labelled", "ang", "2", "2", "0", "0", "0", "4/1103"] in rows
     assert "missing: Session3, Session4, Session5" in lines
     assert "Session3: session missing" in lines
-    remedy = next(line for line in lines if line.startswith("mkdir -p") and "Session4" in line)
-    folders = ("dialog/EmoEvaluation", "dialog/transcriptions", "dialog/avi/DivX", "sentences/wav")
-    assert remedy.split()[2:] == [str(root / "Session4" / folder) for folder in folders]
 
 
-def test_empty_folders_in_place_of_a_session(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    iemocap.main(["check", str(root)])
-    for line in capsys.readouterr().out.splitlines():
-        if line.startswith("mkdir -p "):
-            subprocess.run(shlex.split(line), check=True)
-    assert iemocap.main(["check", str(root)]) == 1
-    output = capsys.readouterr().out
-    assert "missing: Session3, Session4, Session5" in output
-    assert "mkdir" not in output
+def test_empty_folders_of_a_session(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "Session4/dialog/EmoEvaluation").mkdir(parents=True)
+    assert release.command(["check", str(root)]) == 1
+    assert "missing: Session3, Session4, Session5" in capsys.readouterr().out
     assert [file for file, _, _ in found(root, Reason.NO_SESSION)] == [
         f"Session{n}" for n in (3, 4, 5)
     ]
 
 
-def test_a_folder_of_links_stands_in_for_a_partial_copy(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.rmtree(root / "Session2/dialog/avi")
-    before = sorted(root.rglob("*"))
-    copy = root.name  # relative, as the links must not be
-    assert iemocap.main(["check", copy]) == 1
-    offered = capsys.readouterr().out.splitlines()
-    command = next(line for line in offered if line.endswith("--links data/raw/IEMOCAP_links"))
-    arguments = shlex.split(command)[3:]
-    assert iemocap.main(arguments) == 1
-    output = capsys.readouterr().out
-    assert "set corpus.root to this folder" in output and "mkdir" not in output
-    links = Path("data/raw/IEMOCAP_links")
-    assert sorted(root.rglob("*")) == before
-    assert iemocap.parse(links, "left").utterances.equals(iemocap.parse(root, "left").utterances)
-    assert (links / "Session1").is_symlink()
-    assert not any((links / "Session2/dialog/avi/DivX").iterdir())
-    iemocap.main(["check", str(links)])
-    assert "mkdir" not in capsys.readouterr().out
-
-
-def test_links_are_made_in_a_new_folder_only(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = sorted(root.rglob("*"))
-    assert iemocap.main(["check", str(root), "--links", str(root)]) == 2
-    assert f"{root}: exists; links are made in a new folder only" in capsys.readouterr().err
-    assert sorted(root.rglob("*")) == before
+def test_check_by_the_name_of_the_format(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert release.command(["check", str(root)]) == 1
+    own = capsys.readouterr().out
+    assert main(["check", str(root), "--format", "iemocap"]) == 1
+    assert capsys.readouterr().out == own
 
 
 def test_check_of_no_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert iemocap.main(["check", str(tmp_path)]) == 2
+    assert release.command(["check", str(tmp_path)]) == 2
     assert "Session1 to Session5" in capsys.readouterr().err
 
 

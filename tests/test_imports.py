@@ -15,7 +15,6 @@ MODELS = {"torch", "torchvision", "transformers"}
 SOUND = {"soundfile", "soxr"}
 SLOW = {"dvclive", "librosa", "matplotlib", "opensmile", "scipy", "sklearn"}
 UNUSED = {
-    "embed_corpus": MODELS | SLOW,
     "weights": MODELS | SLOW | SOUND,
     "parse": MODELS | SLOW | SOUND,
     "audio": MODELS | SLOW | SOUND,
@@ -31,12 +30,12 @@ import importlib, json, sys
 importlib.import_module(f"stages.{sys.argv[1]}")
 print(json.dumps(sorted(sys.modules)))
 """
-# every extractor of the registry
+# every reader and extractor of the registry
 READ = """
 import json, sys
 from pipeline import params, registry
 params.load()
-for entry in registry.EXTRACTORS.values():
+for entry in (*registry.CORPORA.values(), *registry.EXTRACTORS.values()):
     entry.load()
 print(json.dumps(sorted(sys.modules)))
 """
@@ -52,6 +51,11 @@ def loaded(code: str, *arguments: str) -> set[str]:
         check=True,
     )
     return set(json.loads(found.stdout))
+
+
+def test_the_embedded_corpus_is_made_without_what_it_does_not_use() -> None:
+    found = loaded("import embedded.__main__, json, sys; print(json.dumps(sorted(sys.modules)))")
+    assert found & (MODELS | SLOW) == set()
 
 
 @pytest.mark.parametrize("stage", UNUSED)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -68,16 +69,24 @@ def never() -> bool:
     return False
 
 
+def passed(moment: float) -> bool:
+    return time.monotonic() > moment
+
+
+def renewed(path: Path, before: int | None) -> bool:
+    """Whether a file is there that is not the one of before."""
+    return path.exists() and path.stat().st_mtime_ns != before
+
+
 def moments(clone: Clone, chosen: random.Random) -> Iterator[Callable[[], bool]]:
     """When to kill: at random, and in turn the moment after the last byte of each stage."""
     for name in cycle(LAST):
         seconds = chosen.uniform(1, 25)
-        began = time.monotonic()
-        yield lambda began=began, seconds=seconds: time.monotonic() - began > seconds
+        yield partial(passed, time.monotonic() + seconds)
         path = clone.folder / name
         # of a run before, it is deleted by DVC before the stage runs again
         before = path.stat().st_mtime_ns if path.exists() else None
-        yield lambda path=path, before=before: path.exists() and path.stat().st_mtime_ns != before
+        yield partial(renewed, path, before)
 
 
 def test_killed_again_and_again_it_ends_with_the_hashes_of_an_uninterrupted_run(

@@ -84,7 +84,9 @@ def test_every_value_finds_its_place(old: Path, tmp_path: Path) -> None:
         **{"extractor": "torchvision", "network": "resnet34", "weights": "random"},
         **{"region": "speaker", "crop": 112, "batch_size": 4, **stored},
     }
-    assert settings.corpus.iemocap.marked_actor == "right"
+    assert settings.corpus.reader.marked_actor == "right"
+    assert (settings.corpus.format, settings.labels.scenarios) == ("iemocap", "all")
+    assert (settings.embedded.dialogs_per_session, settings.embedded.traps) == (4, False)
     text = new.read_text(encoding="utf-8")
     assert text.startswith("# my own setting\n") and "# of the telephone" in text
     assert "\n\nvisual:\n" in text and "list: null " in text
@@ -93,15 +95,35 @@ def test_every_value_finds_its_place(old: Path, tmp_path: Path) -> None:
 def test_the_groups_that_have_not_changed_stay_as_they_are(old: Path) -> None:
     before, after = params.read_yaml(old), migrate(old)
     old.write_text(after, encoding="utf-8")
-    for group in ("labels", "split", "model", "train", "report", "compute"):
+    assert params.read_yaml(old)["labels"] == {**before["labels"], "scenarios": "all"}
+    for group in ("split", "model", "train", "report", "compute"):
         assert params.read_yaml(old)[group] == before[group]
+
+
+def test_the_second_version_is_known_by_its_embedded_corpus(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    start, end = text.index("embedded:  "), text.index("# Streams are named here")
+    moved = "".join(f"  {line}\n" for line in text[start:end].splitlines() if line)
+    second = text[:start].rstrip() + "\n" + moved + "\n" + text[end:]
+    for line in ("  format: ", "    traps: ", "  scenarios: "):
+        second = "".join(row for row in second.splitlines(keepends=True) if line not in row)
+    path = tmp_path / "second.yaml"
+    path.write_text(second, encoding="utf-8")
+    with pytest.raises(
+        params.ParamsError, match=r"corpus.embedded: is the group embedded now; `python -m"
+    ):
+        params.load(path)
+    migrated = migrate(path)
+    assert "# Streams are named here" in migrated and "\n\nembedded:" in migrated
+    path.write_text(migrated, encoding="utf-8")
+    assert params.load(path) == params.load(ROOT / "params.yaml")
 
 
 def test_what_cannot_be_migrated_is_named(
     old: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["migrate", str(ROOT / "params.yaml")]) == 1
-    assert "names streams already" in capsys.readouterr().err
+    assert "is in the present form" in capsys.readouterr().err
     old.write_text(old.read_text("utf-8").replace("  bert_layer: -2\n", ""), encoding="utf-8")
     assert main(["migrate", str(old)]) == 1
     assert "lacks text.bert_layer" in capsys.readouterr().err

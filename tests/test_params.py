@@ -46,8 +46,16 @@ def test_the_default_file_is_valid() -> None:
         ("model.modalities", ["audio", "smell"], "'audio', 'text' or 'video', got 'smell'"),
         ("model.modalities", ["audio", "audio"], "model: modalities names one twice"),
         ("model.modalities", [], "model.modalities: List should have at least 1 item"),
-        ("labels.scheme", "eight", "labels.scheme: Input should be 'seven', 'six' or 'four'"),
-        ("split.protocol", "leave", "split.protocol: Input should be 'session', 'speaker', 'rand"),
+        (
+            "labels.scheme",
+            "eight",
+            "labels.scheme is eight; IEMOCAP has seven, six, four, or w",
+        ),
+        (
+            "split.protocol",
+            "leave",
+            "split.protocol is leave; there are session, group, speaker",
+        ),
         ("split.protocol", "file", "split.list: is null, but split.protocol file needs the name"),
         ("split.list", "mine", "split.list: is mine, but split.protocol session makes its own"),
         ("split.list", "../mine", "split.list: String should match pattern"),
@@ -92,7 +100,23 @@ def test_the_default_file_is_valid() -> None:
         ("train.learning_rate", 1e38, "train.learning_rate: Input should be less than or equal"),
         ("train.weight_decay", 1e300, "train.weight_decay: Input should be less than or equal"),
         ("corpus.name", "../elsewhere", "corpus.name: String should match pattern"),
-        ("extra", {}, "extra: no such key.*known here: corpus, audio, text"),
+        (
+            "corpus.roof",
+            "x",
+            r"corpus.roof: no such key \(did you mean root\?\); known here: name, ",
+        ),
+        ("corpus.reader", "x", "corpus.reader: no such key; known here: name, root, format, iemo"),
+        (
+            "corpus.embedded",
+            {},
+            "corpus.embedded: is the group embedded now; `python -m .* migrate",
+        ),
+        ("corpus.format", "emo", "corpus.format: no format 'emo'; there are iemocap"),
+        ("corpus.iemocap.marked_actor", "up", "corpus.iemocap.marked_actor: Input should be 'left"),
+        ("corpus.iemocap.marked", "left", r"corpus.iemocap.marked: no such key \(did you mean mar"),
+        ("labels.scenarios", ["read"], "labels.scenarios names read; IEMOCAP has improvised, scri"),
+        ("labels.scenarios", [], "labels.scenarios: List should have at least 1 item"),
+        ("extra", {}, "extra: no such key.*known here: corpus, embedded, audio"),
     ],
 )
 def test_a_bad_value_names_its_key(key: str, value: Any, message: str) -> None:
@@ -187,14 +211,14 @@ def test_a_path_that_dvc_reads_is_to_be_written_in_full(
 @pytest.mark.slow
 def test_dvc_stops_at_a_sign_of_the_home_folder(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
-    recipe = (clone.folder / "recipes/iemocap.yaml").read_text(encoding="utf-8")
-    recipe = recipe.replace("root: data/raw/", "root: ~/")
-    (clone.folder / "params.yaml").write_text(recipe, encoding="utf-8")
-    printed = clone.run("dvc", "repro", "embed_corpus", fails=True)
+    path = clone.folder / "params.yaml"
+    text = path.read_text(encoding="utf-8").replace("root: data/raw/embedded/", "root: ~/")
+    path.write_text(text, encoding="utf-8")
+    printed = clone.run("dvc", "repro", "embedded/dvc.yaml:make", fails=True)
     assert re.search(r"error: params\.yaml:\n  corpus\.root: ~/.*; write /.*_release\n", printed)
     # where parse is the first to run, DVC itself misses the folder, by its name in full
     printed += clone.run("dvc", "repro", "parse", fails=True)
-    assert f"No such file or directory: '{tmp_path}/~/IEMOCAP_full_release/" in printed
+    assert f"No such file or directory: '{tmp_path}/~/IEMOCAP_full_release'" in printed
     assert "Traceback" not in printed
 
 

@@ -1,18 +1,21 @@
-"""`dvc repro parse`: what it depends on, what leaves it alone, and how links to a copy serve it."""
+"""`dvc repro parse`: what it depends on, and what becomes of it after."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import yaml
 
-from pipeline.corpus import disk
+from pipeline.corpus.table import read_table
 from tests import release
 
 ROOT = Path(__file__).parents[1]
@@ -42,9 +45,6 @@ def run_dvc(folder: Path, *arguments: str) -> str:
 def project(tmp_path: Path) -> Path:
     """Make a project with the stages up to `audio`, and a partial copy of the release beside it."""
     copy = release.make(tmp_path / "IEMOCAP_full_release", sessions=[1])
-    for session in disk.SESSIONS:
-        for below in disk.FOLDERS:
-            (copy / f"Session{session}" / below).mkdir(parents=True, exist_ok=True)
     project = tmp_path / "project"
     for part in ("pipeline", "stages"):
         shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -64,35 +64,65 @@ def set_root(project: Path, root: Path) -> None:
     (project / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
 
 
-def test_unrelated_files_of_the_release_change_nothing(project: Path) -> None:
-    assert "Running stage 'parse'" in run_dvc(project, "repro", "parse")
-    assert (project / "data/interim/utterances.csv").exists()
+def stages_run(printed: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", printed)
+
+
+def edit_label(copy: Path, dialog: str = IMPRO) -> None:
+    label = release.labels_file(copy, dialog)
+    text = label.read_text()
+    label.write_text(text.replace("\tang\t", "\tfru\t"))
+    assert label.read_text() != text
+
+
+def test_a_changed_label_reads_no_media_and_extracts_nothing(project: Path) -> None:
+    assert stages_run(run_dvc(project, "repro", "audio")) == ["parse", "weights", "audio"]
+    table = read_table(project / "data/interim/embedded/audio.csv")
     copy = project.parent / "IEMOCAP_full_release"
-    for path in ("dialog/MOCAP_rotated", "dialog/wav", f"sentences/ForcedAlignment/{IMPRO}"):
-        folder = copy / "Session1" / path
-        folder.mkdir(parents=True)
-        (folder / f"{IMPRO}_F000.txt").write_text("1 2 3")
-    assert "Running" not in run_dvc(project, "repro", "parse")
-    label = release.labels_file(copy, IMPRO)
-    label.write_text(label.read_text().replace("\tang\t", "\tfru\t"))
-    assert "Running stage 'parse'" in run_dvc(project, "repro", "parse")
+    content = (copy / table["audio"][0]).read_bytes()
+    assert table["audio_sha256"][0] == hashlib.sha256(content).hexdigest()
+    edit_label(copy)
+    printed = run_dvc(project, "repro", "audio")
+    assert stages_run(printed) == ["parse"] and "hash media" not in printed
+    assert "Running" not in run_dvc(project, "repro", "audio")
 
 
-@pytest.mark.parametrize("place", ["project/data/raw/links", "elsewhere/links"])
-def test_a_partial_copy_runs_through_a_folder_of_links(
+def test_a_changed_recording_extracts_again(project: Path) -> None:
+    run_dvc(project, "repro", "audio")
+    wav = release.wav_file(project.parent / "IEMOCAP_full_release", f"{IMPRO}_F000")
+    soundfile.write(wav, soundfile.read(wav)[0] / 2, release.RATE, subtype="PCM_16")
+    printed = run_dvc(project, "repro", "audio")
+    assert stages_run(printed) == ["parse", "audio"] and "hash media" in printed
+
+
+def test_the_corpus_at_another_path_runs_parse_alone(project: Path, tmp_path: Path) -> None:
+    run_dvc(project, "repro", "audio")
+    (tmp_path / "IEMOCAP_full_release").rename(tmp_path / "moved")
+    set_root(project, tmp_path / "moved")
+    assert stages_run(run_dvc(project, "repro", "audio")) == ["parse"]
+
+
+@pytest.mark.parametrize("place", ["project/data/raw/link", "elsewhere/link"])
+def test_a_partial_read_only_copy_needs_no_empty_folders(
     project: Path, tmp_path: Path, place: str
 ) -> None:
+    """A copy that lacks sessions and folders, as it is and by a link to it."""
     copy = release.make(tmp_path / "read-only", sessions=[1, 2])
     shutil.rmtree(copy / "Session2/dialog/avi")
     before = sorted(copy.rglob("*"))
-    disk.link(copy, tmp_path / place)
-    set_root(project, tmp_path / place)
+    for folder in (copy, *copy.rglob("*")):
+        folder.chmod(folder.stat().st_mode & 0o555)
+    set_root(project, copy)
     run_dvc(project, "repro", "audio")
     report = json.loads((project / "data/interim/audio.json").read_text("utf-8"))
     assert (report["utterances"], report["problems"]) == (16, [])
     assert sorted(copy.rglob("*")) == before
-    # of a session that is one link, and of one whose folders are links
-    for dialog in ("Ses01F_impro01", "Ses02F_impro01"):
-        label = release.labels_file(copy, dialog)
-        label.write_text(label.read_text().replace("\tang\t", "\tfru\t"))
-        assert "Running stage 'parse'" in run_dvc(project, "repro", "parse")
+    for folder in (copy, *copy.rglob("*")):
+        folder.chmod(folder.stat().st_mode | 0o200)
+    link = tmp_path / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(copy)
+    set_root(project, link)
+    assert stages_run(run_dvc(project, "repro", "audio")) == ["parse"]
+    edit_label(copy, "Ses02F_impro01")
+    assert stages_run(run_dvc(project, "repro", "audio")) == ["parse"]

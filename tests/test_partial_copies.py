@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus import iemocap
-from pipeline.corpus.findings import Reason
+from pipeline.corpus.iemocap.reasons import Reason
 from tests import release
 from tests.release import append, found, relative, rows
 
@@ -29,12 +28,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_hidden_files_are_only_counted(root: Path) -> None:
-    before = iemocap.parse(root, "left")
+    before = release.parse(root)
     for path in [p for p in root.rglob("*") if p.is_file()]:
         (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7junk")
         (path.parent / ".DS_Store").write_bytes(b"\0")
     (root / "Session1/sentences/wav/.DS_Store").write_bytes(b"\0")
-    after = iemocap.parse(root, "left")
+    after = release.parse(root)
     assert after.utterances.equals(before.utterances)
     assert after.items == before.items
     # 4 dialogs: labels, transcript, video, 4 wavs; .DS_Store: 6 folders, 4 of wavs, 1 above them
@@ -46,7 +45,7 @@ def test_missing_folder_media_and_session(root: Path) -> None:
     wav = release.wav_file(root, f"{SCRIPT}_M001")
     wav.unlink()
     shutil.rmtree(root / "Session2/sentences")
-    parsed = iemocap.parse(root, "left")
+    parsed = release.parse(root)
     table = parsed.utterances.set_index("utterance")
     assert (table["video"] == "").sum() == 4
     assert table.loc[f"{SCRIPT}_M001", "audio"] == ""
@@ -108,13 +107,13 @@ def test_transcript_lines_of_no_utterance(root: Path) -> None:
 
 
 def test_order_of_transcript_lines_and_line_ends_change_nothing(root: Path) -> None:
-    before = iemocap.parse(root, "left")
+    before = release.parse(root)
     for path in root.rglob("*.txt"):
         content = path.read_text()
         if path.parent.name == "transcriptions":
             content = "".join(reversed(content.splitlines(keepends=True)))
         path.write_bytes(b"\xef\xbb\xbf" + content.replace("\n", "\r\n").encode())
-    after = iemocap.parse(root, "left")
+    after = release.parse(root)
     assert after.utterances.equals(before.utterances)
     assert after.votes.equals(before.votes)
     assert after.items == before.items
@@ -140,11 +139,11 @@ def test_utf_8_is_tried_first(root: Path) -> None:
 def test_utf_16_is_read_and_reported(root: Path, codec: str) -> None:
     path = release.transcript_file(root, IMPRO)
     path.write_text(path.read_text().replace("Excuse me.", "I\u2019m caf\u00e9"), encoding="utf-8")
-    before = iemocap.parse(root, "left")
+    before = release.parse(root)
     files = [*root.rglob("transcriptions/*.txt"), *root.rglob("EmoEvaluation/*.txt")]
     for file in files:
         file.write_bytes(file.read_text(encoding="utf-8").replace("\n", "\r\n").encode(codec))
-    after = iemocap.parse(root, "left")
+    after = release.parse(root)
     assert after.utterances.equals(before.utterances)
     assert after.votes.equals(before.votes)
     assert found(root, Reason.UTF_16) == [(relative(f, root), None, "") for f in sorted(files)]
@@ -191,13 +190,13 @@ def test_files_of_another_format(root: Path) -> None:
     ],
 )
 def test_bad_label_lines_are_skipped(root: Path, line: str, reason: Reason, detail: str) -> None:
-    before = iemocap.parse(root, "left")
+    before = release.parse(root)
     path = release.labels_file(root, IMPRO)
     number = append(path, line)
     ((file, at, given_detail),) = found(root, reason)
     assert (file, at) == (relative(path, root), number)
     assert detail in given_detail
-    after = iemocap.parse(root, "left")
+    after = release.parse(root)
     assert after.utterances.equals(before.utterances)
     assert after.votes.equals(before.votes)
     assert len(after.items) == len(before.items) + 1
@@ -206,9 +205,9 @@ def test_bad_label_lines_are_skipped(root: Path, line: str, reason: Reason, deta
 def test_unknown_emotion_names_the_known_codes_and_skips_only_its_utterance(root: Path) -> None:
     path = release.labels_file(root, IMPRO)
     path.write_text(path.read_text().replace("\tang\t", "\tjoy\t"))
-    parsed = iemocap.parse(root, "left")
+    parsed = release.parse(root)
     assert len(parsed.utterances) == 15
-    assert f"{IMPRO}_F000" not in set(parsed.votes["utterance"])
+    assert f"{IMPRO}_F000" not in set(parsed.details["raters"]["utterance"])
     ((_, line, detail),) = found(root, Reason.UNKNOWN_EMOTION)
     assert line == 3
     assert detail.endswith("none of ang, hap, exc, sad, fru, fea, sur, neu, dis, oth, xxx")
@@ -263,7 +262,7 @@ def test_wav_in_the_folder_of_another_take(root: Path) -> None:
 def test_names_that_are_not_utf_8_can_be_reported(root: Path, tmp_path: Path) -> None:
     folder = os.fsencode(root / "Session1/dialog/EmoEvaluation")
     (Path(os.fsdecode(folder + b"/caf\xe9.txt"))).write_bytes(b"")
-    iemocap.write(iemocap.parse(root, "left"), tmp_path / "out")
+    release.write(release.parse(root), tmp_path / "out")
     assert found(root, Reason.NO_DIALOG) == [("Session1/dialog/EmoEvaluation/caf?.txt", None, "")]
 
 

@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from pipeline.store import FeatureStore, checking
+from tests import release
 from tests.clone import Checkout, Clone, stages_run
 
 FEATURES = ("audio", "text", "visual")
-STAGES = ("embed_corpus", "parse", "weights", *FEATURES, "store", "train", "evaluate")
+STAGES = ("make", "parse", "weights", *FEATURES, "store", "train", "evaluate")
 pytestmark = pytest.mark.slow
 
 
@@ -70,6 +71,21 @@ def test_outputs_are_links_to_the_cache_which_no_stage_writes_through(clone: Clo
     assert "up to date" in clone.run("dvc", "status", "dvc.yaml")
 
 
+def test_another_corpus_runs_nothing_of_the_embedded_one(clone: Clone) -> None:
+    release.make(clone.folder / "data/raw/own")
+    path = clone.folder / "params.yaml"
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw["corpus"]["root"] = "data/raw/own"
+    del raw["embedded"]
+    path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    made = clone.folder / "embedded/espeak.py"
+    made.write_text(made.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    printed = clone.run("dvc", "repro", "--dry")
+    assert stages_run(printed)[0] == "parse" and "embedded/dvc.yaml" not in printed
+    clone.run("git", "checkout", "--", ".")
+    assert "up to date" in clone.run("dvc", "repro")
+
+
 def test_the_report_is_self_contained_and_shows_what_was_looked_at(clone: Clone) -> None:
     page = (clone.folder / "results/report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
@@ -103,7 +119,7 @@ def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
     with FeatureStore(clone.folder / "data/features/embedded.h5") as opened:
         assert (opened.stream("mfcc").width, opened.stream("short").width) == (120, 39)
     clone.run("git", "checkout", "--", ".")
-    # the table's column side follows the parameter; sound and words do not depend on it
+    # the table's column place follows the parameter; sound and words do not depend on it
     printed = clone.run("dvc", "exp", "run", "-S", "corpus.iemocap.marked_actor=right")
     assert stages_run(printed) == ["parse", "visual", "store", "train", "evaluate"]
     clone.run("git", "checkout", "--", ".")

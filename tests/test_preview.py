@@ -5,13 +5,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.corpus.iemocap import parse
+from pipeline.corpus.iemocap.reader import Iemocap
 from pipeline.corpus.table import write_table
 from pipeline.features import preview
 from tests import release
@@ -68,12 +69,14 @@ def halves(picture: np.ndarray) -> list[list[str]]:
     return rows
 
 
-def rows_of(root: Path, dialog: str = DIALOG, marked: str = "left") -> pd.DataFrame:
-    table = parse(root, marked).utterances
+def rows_of(
+    root: Path, dialog: str = DIALOG, marked: Literal["left", "right"] = "left"
+) -> pd.DataFrame:
+    table = release.parse(root, marked).utterances
     return table[table["dialog"] == dialog]
 
 
-VIEW = preview.View()
+VIEW = preview.View(Iemocap())
 
 
 @pytest.mark.parametrize("dialog", [DIALOG, "Ses01M_script01_1b"])
@@ -153,25 +156,25 @@ def test_the_pipelines_own_table_and_parameters_are_used(root, here, monkeypatch
     embedded = "data/raw/embedded/IEMOCAP_full_release"
     content = content.replace(embedded, str(root)).replace("crop: 224", "crop: 160")
     (here / "params.yaml").write_text(content.replace("max_frames: 32", "max_frames: 8"))
-    Path("data/interim").mkdir(parents=True)
-    table = parse(root, "left").utterances
-    write_table(table, preview.TABLE)
+    Path("data/interim/embedded").mkdir(parents=True)
+    table = release.parse(root).utterances
+    write_table(table, Path("data/interim/embedded/utterances.csv"))
     seen = []
 
     def sheet(rows, folder, view, utterances):
-        seen.append((rows["side"].tolist(), folder, view, utterances))
+        seen.append((rows["place"].tolist(), folder, view, utterances))
         return np.zeros((4, 4, 3), np.uint8), []
 
     monkeypatch.setattr(preview, "sheet", sheet)
     options = ("--marked", "right", "--frames-per-second", "1.5", "--utterances", "3")
     assert run(DIALOG) == run(DIALOG, *options) == 0
     (sides, folder, view, count), (turned, _, changed, fewer) = seen
-    assert sides == table[table["dialog"] == DIALOG]["side"].tolist()
+    assert sides == table[table["dialog"] == DIALOG]["place"].tolist()
     assert folder == root
-    assert view == preview.View(3.0, max_frames=8, crop=160, marked_actor="left")
+    assert view == preview.View(Iemocap(), 3.0, max_frames=8, crop=160)
     assert count == 12
     assert turned == [{"left": "right", "right": "left"}[side] for side in sides]
-    assert changed == replace(view, marked_actor="right", frames_per_second=1.5)
+    assert changed == replace(view, reader=Iemocap(marked_actor="right"), frames_per_second=1.5)
     assert fewer == 3
 
 

@@ -15,13 +15,14 @@ import pytest
 import soundfile
 
 from pipeline import params
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.corpus.utterance import from_table
 from pipeline.export import __main__ as export
 from pipeline.features import extraction, words
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
 from pipeline.store import writing
-from tests.synthetic import make_store, table, wide
+from tests.synthetic import make_store, table, votes
 
 ROOT = Path(__file__).parents[1]
 RATE = 16000
@@ -65,7 +66,9 @@ def make_release(folder: Path) -> None:
             output=output / name,
         )
     names = {name: list(extractors) for name, extractors in streams.items()}
-    writing.write_table(output, utterances, wide(utterances), names, corpus="synthetic")
+    writing.write_table(
+        output, utterances, votes(utterances), names, corpus="synthetic", description=DESCRIPTION
+    )
 
 
 def test_the_documented_calls_give_the_stored_values(

@@ -17,11 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from pipeline import InputError, attention, evaluation, report
+from pipeline.corpus.description import GROUP
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
-from tests import videos
+from tests import synthetic, videos
 from tests.synthetic import CODES, make_store
 from tests.trained import STEPS, make_models
 
@@ -100,6 +101,7 @@ def write_report(
         predictions,
         folder,
         missing=evaluation.missing(store, folder, CPU),
+        scenarios=evaluation.by_scenario(predictions, store.scenarios),
         looked=folder / "attention.h5",
         comparison=comparison,
         media=media,
@@ -173,7 +175,7 @@ def test_tables_lie_beside_the_page(store: FeatureStore, run: Path) -> None:
     tables = {path.stem: pd.read_csv(path) for path in (run / "plots").glob("*.csv")}
     assert sorted(tables) == [
         *("attention", "calibration", "classes", "confusion", "curves", "examples", "folds"),
-        *("missing", "profile", "sessions", "speakers"),
+        *("groups", "missing", "profile", "scenarios", "speakers"),
     ]
     assert tables["speakers"]["speaker"].tolist() == sorted(set(store.utterances["speaker"]))
     assert tables["speakers"]["utterances"].sum() == len(store)
@@ -304,9 +306,39 @@ def test_speakers_shared_between_parts_are_said_to_flatter() -> None:
     apart = pd.DataFrame(
         {"utterance": list("abcd"), "fold": 1, "part": ["train", "train", "test", "test"]}
     )
-    assert facts.protocol(split, apart, table).endswith("no speaker is in two parts of a fold")
+    found = facts.protocol(split, apart, table, GROUP)
+    assert found.endswith("no speaker is in two parts of a fold")
     mixed = apart.assign(part=["train", "test", "train", "test"])
-    assert "speakers are shared between parts" in facts.protocol(split, mixed, table)
+    assert "speakers are shared between parts" in facts.protocol(split, mixed, table, GROUP)
+
+
+def test_scenarios_are_shown_apart_with_what_to_bear_in_mind(
+    store: FeatureStore, run: Path, tmp_path: Path
+) -> None:
+    # the store of the other tests has one scenario
+    assert "Scenarios apart" not in (run / "report.html").read_text(encoding="utf-8")
+    table = synthetic.table()
+    table["scenario"] = ["improvised" if n % 3 else "scripted" for n in range(len(table))]
+    with FeatureStore(synthetic.make_store(tmp_path, table)) as opened:
+        page = text_of(write_report(opened, tmp_path / "run", hardest=0))
+    assert "Scenarios apart" in page and "All sessions perform the same three scripts" in page
+    apart = pd.read_csv(tmp_path / "run/plots/scenarios.csv")
+    assert apart["scenario"].tolist() == ["improvised", "scripted"]
+    assert apart["utterances"].sum() == len(table)
+
+
+def test_what_is_left_out_is_told_by_scenario_or_label() -> None:
+    table = pd.DataFrame(
+        {
+            "utterance": list("abcde"),
+            "emotion": ["ang", "ang", "xxx", "xxx", ""],
+            "scenario": ["improvised", "scripted", "improvised", "scripted", "improvised"],
+        }
+    )
+    labelled = pd.Series({"a": "ang", "b": "ang"})
+    assert facts.left_out(table, labelled, "all") == {"xxx": 2, "no label": 1}
+    found = facts.left_out(table, labelled[:1], ["improvised"])
+    assert found == {"scripted": 2, "xxx": 1, "no label": 1}
 
 
 # --- what the model saw --------------------------------------------------------------------------

@@ -236,9 +236,12 @@ def test_where_text_is_included_only_its_streams_and_the_table_spell_it(
 
 
 def test_a_corpus_outside_the_embedded_one_is_no_output() -> None:
-    graph = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text(encoding="utf-8"))
     outputs: dict[str, dict[str, Any]] = {}
-    for stage in graph["stages"].values():
+    graphs = [
+        yaml.safe_load((Path(__file__).parents[1] / name).read_text(encoding="utf-8"))
+        for name in ("dvc.yaml", "embedded/dvc.yaml")
+    ]
+    for stage in (stage for graph in graphs for stage in graph["stages"].values()):
         for output in (*stage.get("outs", ()), *stage.get("metrics", ())):
             outputs |= output if isinstance(output, dict) else {output: {}}
     assert [name for name in outputs if name.startswith(("data/raw", "${corpus.root}"))] == [

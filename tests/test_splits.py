@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from pipeline import params
 from pipeline.corpus import splits
+from pipeline.corpus.description import Word
 from pipeline.corpus.splits import Fold, SplitError
 
 SESSION = params.Split(protocol="session", list=None, folds=10, seed=0)
 SPEAKER = params.Split(protocol="speaker", list=None, folds=10, seed=0)
 LISTED = params.Split(protocol="file", list="mine", folds=10, seed=0)
+WORD = Word("session", "sessions")
 NOWHERE = Path("nowhere")  # no protocol but file reads lists
 
 
@@ -34,7 +36,7 @@ def make_table(sessions: list[int]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "utterance": [f"Ses0{s}F_impro01_{'FM'[i % 2]}{i:03d}" for i, s in enumerate(sessions)],
-            "session": sessions,
+            "group": [str(s) for s in sessions],
             "speaker": [f"Ses0{s}{'FM'[i % 2]}" for i, s in enumerate(sessions)],
         }
     )
@@ -65,20 +67,20 @@ def test_session_keeps_sessions_and_speakers_apart(rows: list[tuple[int, int]]) 
     table = make_table([session for session, _ in rows])
     classes = np.array([label for _, label in rows])
     labelled = table[classes >= 0]
-    sessions = sorted(set(labelled["session"]))
+    sessions = sorted(map(int, set(labelled["group"])))
     if len(sessions) < 3:
         with pytest.raises(SplitError, match=r"needs labelled utterances of 3 sessions"):
-            splits.folds(table, classes, SESSION, NOWHERE)
+            splits.folds(table, classes, SESSION, NOWHERE, WORD)
         return
-    folds = splits.folds(table, classes, SESSION, NOWHERE)
+    folds = splits.folds(table, classes, SESSION, NOWHERE, WORD)
     check(folds, set(labelled["utterance"]))
     assert [fold.number for fold in folds] == sessions
     by_id = labelled.set_index("utterance")
     for place, fold in enumerate(folds):
-        assert set(by_id.loc[list(fold.test), "session"]) == {fold.number}
+        assert set(by_id.loc[list(fold.test), "group"]) == {str(fold.number)}
         following = sessions[(place + 1) % len(sessions)]
-        assert set(by_id.loc[list(fold.development), "session"]) == {following}
-        for column in ("session", "speaker"):
+        assert set(by_id.loc[list(fold.development), "group"]) == {str(following)}
+        for column in ("group", "speaker"):
             train, development, test = (set(by_id.loc[list(p), column]) for p in parts(fold))
             assert not (train & development or train & test or development & test)
 
@@ -89,12 +91,12 @@ def test_speaker_tests_one_and_develops_on_the_other(rows: list[tuple[int, int]]
     classes = np.array([label for _, label in rows])
     labelled = table[classes >= 0]
     speakers = sorted(set(labelled["speaker"]))
-    sessions = set(labelled["session"])
+    sessions = set(labelled["group"])
     if len(sessions) < 2 or len(speakers) != 2 * len(sessions):
         with pytest.raises(SplitError, match="split.protocol speaker needs"):
-            splits.folds(table, classes, SPEAKER, NOWHERE)
+            splits.folds(table, classes, SPEAKER, NOWHERE, WORD)
         return
-    folds = splits.folds(table, classes, SPEAKER, NOWHERE)
+    folds = splits.folds(table, classes, SPEAKER, NOWHERE, WORD)
     check(folds, set(labelled["utterance"]))
     assert [fold.number for fold in folds] == list(range(1, len(speakers) + 1))
     by_id = labelled.set_index("utterance")
@@ -103,19 +105,19 @@ def test_speaker_tests_one_and_develops_on_the_other(rows: list[tuple[int, int]]
         assert test == {speaker}
         assert development == {speaker[:-1] + {"F": "M", "M": "F"}[speaker[-1]]}
         assert train == set(speakers) - test - development
-        sessions_of = [set(by_id.loc[list(p), "session"]) for p in parts(fold)]
+        sessions_of = [set(by_id.loc[list(p), "group"]) for p in parts(fold)]
         assert sessions_of[1] == sessions_of[2] and not sessions_of[0] & sessions_of[2]
 
 
 def test_a_session_with_one_labelled_speaker_is_refused() -> None:
     table = make_table([1, 1, 2, 2, 3, 3])
     with pytest.raises(SplitError, match=r"labelled utterances in session 2: Ses02F; complete"):
-        splits.folds(table, [0, 0, 0, -1, 0, 0], SPEAKER, NOWHERE)
+        splits.folds(table, [0, 0, 0, -1, 0, 0], SPEAKER, NOWHERE, WORD)
 
 
 def test_one_session_leaves_none_to_train_on() -> None:
     with pytest.raises(SplitError, match="needs labelled utterances of 2 sessions or more"):
-        splits.folds(make_table([4, 4]), [0, 0], SPEAKER, NOWHERE)
+        splits.folds(make_table([4, 4]), [0, 0], SPEAKER, NOWHERE, WORD)
 
 
 @given(tables, st.integers(3, 12), st.integers(0, 5))
@@ -124,9 +126,9 @@ def test_random_is_stratified(rows: list[tuple[int, int]], k: int, seed: int) ->
     classes = np.array([label for _, label in rows])
     if (classes >= 0).sum() < k:
         with pytest.raises(SplitError, match=f"split.folds is {k}, but there are only"):
-            splits.folds(table, classes, random(k, seed), NOWHERE)
+            splits.folds(table, classes, random(k, seed), NOWHERE, WORD)
         return
-    folds = splits.folds(table, classes, random(k, seed), NOWHERE)
+    folds = splits.folds(table, classes, random(k, seed), NOWHERE, WORD)
     check(folds, set(table["utterance"][classes >= 0]))
     assert [fold.number for fold in folds] == list(range(1, k + 1))
     for fold, following in zip(folds, folds[1:] + folds[:1], strict=True):
@@ -145,13 +147,13 @@ def test_order_of_rows_changes_nothing(rows, shuffler, setting) -> None:
     table = make_table([session for session, _ in rows])
     classes = np.array([label for _, label in rows])
     labelled = table[classes >= 0]
-    assume(labelled["session"].nunique() >= 3)
+    assume(labelled["group"].nunique() >= 3)
     if setting is SPEAKER:
-        assume(labelled["speaker"].nunique() == 2 * labelled["session"].nunique())
+        assume(labelled["speaker"].nunique() == 2 * labelled["group"].nunique())
     order = list(range(len(table)))
     shuffler.shuffle(order)
     shuffled = table.iloc[order]
-    assert splits.folds(shuffled, classes[order], setting, NOWHERE) == splits.folds(
+    assert splits.folds(shuffled, classes[order], setting, NOWHERE, WORD) == splits.folds(
         table, classes, setting, NOWHERE
     )
 
@@ -159,16 +161,16 @@ def test_order_of_rows_changes_nothing(rows, shuffler, setting) -> None:
 def test_ten_folds_are_8_1_1_and_follow_the_seed() -> None:
     table = make_table([1 + i % 5 for i in range(200)])
     classes = np.arange(200) % 7
-    folds = splits.folds(table, classes, random(), NOWHERE)
+    folds = splits.folds(table, classes, random(), NOWHERE, WORD)
     assert [tuple(map(len, parts(fold))) for fold in folds] == [(160, 20, 20)] * 10
-    assert folds == splits.folds(table, classes, random(), NOWHERE)
-    assert folds != splits.folds(table, classes, random(seed=1), NOWHERE)
+    assert folds == splits.folds(table, classes, random(), NOWHERE, WORD)
+    assert folds != splits.folds(table, classes, random(seed=1), NOWHERE, WORD)
 
 
 def test_class_rarer_than_folds() -> None:
     table = make_table([1] * 40)
     classes = np.array([0] * 38 + [1] * 2)
-    folds = splits.folds(table, classes, random(), NOWHERE)
+    folds = splits.folds(table, classes, random(), NOWHERE, WORD)
     rare = set(table["utterance"][classes == 1])
     assert sorted(len(rare & set(fold.test)) for fold in folds) == [0] * 8 + [1] * 2
 
@@ -176,18 +178,18 @@ def test_class_rarer_than_folds() -> None:
 def test_speaker_in_two_sessions_is_refused() -> None:
     table = make_table([1, 2, 3, 4]).assign(speaker=["a", "b", "c", "a"])
     with pytest.raises(SplitError, match="speaker a is in more than one session"):
-        splits.folds(table, [0, 0, 0, 0], SESSION, NOWHERE)
+        splits.folds(table, [0, 0, 0, 0], SESSION, NOWHERE, WORD)
 
 
 def test_utterance_twice_is_refused() -> None:
     table = make_table([1, 2, 3]).assign(utterance="same")
     with pytest.raises(SplitError, match="utterance same is in the table twice"):
-        splits.folds(table, [0, 0, 0], SESSION, NOWHERE)
+        splits.folds(table, [0, 0, 0], SESSION, NOWHERE, WORD)
 
 
 @pytest.mark.parametrize("setting", [SESSION, SPEAKER, random(4)])
 def test_assignments_come_back(tmp_path: Path, setting: params.Split) -> None:
-    folds = splits.folds(make_table(MIXED), [0] * 30, setting, NOWHERE)
+    folds = splits.folds(make_table(MIXED), [0] * 30, setting, NOWHERE, WORD)
     table = splits.assignments(folds)
     assert table.columns.tolist() == ["utterance", "fold", "part"]
     assert len(table) == len(folds) * 30
@@ -200,7 +202,7 @@ def test_the_folds_of_a_run_as_a_list_give_them_again(
     tmp_path: Path, setting: params.Split
 ) -> None:
     table, classes = make_table(MIXED), [0] * 30
-    folds = splits.folds(table, classes, setting, NOWHERE)
+    folds = splits.folds(table, classes, setting, NOWHERE, WORD)
     shuffled = splits.assignments(folds).sample(frac=1, random_state=0)
     shuffled.to_csv(tmp_path / "mine.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n")
     assert splits.folds(table, classes, LISTED, tmp_path) == folds
@@ -276,3 +278,12 @@ def test_lists_that_cannot_be_read(tmp_path: Path, content: str | None, message:
         path.write_text(content)
     with pytest.raises(SplitError, match=message):
         splits.read(path)
+
+
+def test_groups_without_numbers_are_folds_in_their_order() -> None:
+    table = make_table([1, 2, 3, 4]).assign(group=["08+03", "10+09", "11+13", "11+13"])
+    setting = SESSION.model_copy(update={"protocol": "group"})
+    folds = splits.folds(table, [0, 0, 0, 0], setting, NOWHERE)
+    assert [(fold.number, len(fold.test)) for fold in folds] == [(1, 1), (2, 1), (3, 2)]
+    with pytest.raises(SplitError, match="protocol group needs .* 3 groups or more.*: 08\\+03, 10"):
+        splits.folds(table[:2], [0, 0], setting, NOWHERE)

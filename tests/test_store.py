@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline import store
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.store import checking, command, comparing, writing
-from tests.synthetic import CODES, CONTEXT, Noise, make_store, spoken, table, wide
+from tests.synthetic import CODES, CONTEXT, Noise, make_store, spoken, table, votes
 
 FILES = ["audio/mfcc.h5", "audio/prosody.h5", "store.h5", "text/glove.h5", "visual/resnet.h5"]
 
@@ -36,7 +37,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def write_table(folder: Path, sessions: int = 5, streams: dict[str, list[str]] | None = None):
     utterances = table(sessions=sessions)
     writing.write_table(
-        folder, utterances, wide(utterances), streams or {"audio": ["mfcc"]}, corpus="x"
+        folder,
+        utterances,
+        votes(utterances),
+        streams or {"audio": ["mfcc"]},
+        corpus="x",
+        description=DESCRIPTION,
     )
 
 
@@ -88,15 +94,24 @@ def test_votes_are_kept_as_numbers(path: Path) -> None:
 
 
 def test_votes_for_an_utterance_that_is_not_there_are_refused(path: Path, copy: Path) -> None:
-    votes = wide(table())
-    votes.loc[3, "utterance"] = "Ses09F_impro01_F000"
+    given = votes(table())
+    given.loc[3, "utterance"] = "Ses09F_impro01_F000"
     with pytest.raises(store.StoreError, match=r"votes.csv: utterance Ses09F_impro01_F000 is not"):
-        writing.write_table(copy, table(), votes, {"audio": ["mfcc"]}, corpus="x")
+        writing.write_table(
+            copy, table(), given, {"audio": ["mfcc"]}, corpus="x", description=DESCRIPTION
+        )
     assert contents(copy) == contents(path)
 
 
 def test_utterances_without_a_vote_have_none(copy: Path) -> None:
-    writing.write_table(copy, table(), wide(table()).iloc[1:], {"audio": ["mfcc"]}, corpus="x")
+    writing.write_table(
+        copy,
+        table(),
+        votes(table()).iloc[1:],
+        {"audio": ["mfcc"]},
+        corpus="x",
+        description=DESCRIPTION,
+    )
     with store.FeatureStore(copy) as opened:
         assert opened.votes.sum(axis=1).tolist() == [0.0] + [3.0] * 34
 

@@ -95,7 +95,8 @@ def test_recordings_count_by_what_they_hold(
 
 
 def test_votes_count(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(synthetic.WORDS, "ang", "Surprise")
+    votes = synthetic.votes
+    monkeypatch.setattr(synthetic, "votes", lambda table: votes(table).assign(fea=1.0))
     assert identity_of(make_store(tmp_path)) != identity_of(path)
 
 

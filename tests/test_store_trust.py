@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from pipeline import store
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features import streamfile
 from pipeline.features.extraction import extract
 from pipeline.store import checking, command, comparing, writing
-from tests.synthetic import CONTEXT, Noise, make_store, spoken, table, wide
+from tests.synthetic import CONTEXT, Noise, make_store, spoken, table, votes
 
 IDS = table()["utterance"].tolist()
 FILES = ["store.h5", "audio/mfcc.h5", "audio/prosody.h5", "text/glove.h5"]
@@ -209,9 +210,16 @@ def changed_store(folder: Path) -> Path:
         kept=folder / "kept",
         output=folder / "store" / "audio",
     )
-    votes = wide(few)
-    votes["ang"] += np.arange(len(votes)) == 5
-    writing.write_table(folder / "store", few, votes, {"audio": ["mfcc"]}, corpus="synthetic")
+    given = votes(few)
+    given["ang"] += np.arange(len(given)) == 5
+    writing.write_table(
+        folder / "store",
+        few,
+        given,
+        {"audio": ["mfcc"]},
+        corpus="synthetic",
+        description=DESCRIPTION,
+    )
     return folder / "store"
 
 

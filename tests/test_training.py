@@ -17,7 +17,8 @@ import torch
 import yaml
 
 from pipeline import InputError, params, report, training
-from pipeline.corpus import votes
+from pipeline.corpus.iemocap import votes
+from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.evaluation import models, predict
 from pipeline.fitting import balanced, class_weights, fit, learning_rate
 from pipeline.models.classifier import Classifier
@@ -225,6 +226,18 @@ def test_targets_are_the_majority_or_the_votes(store: FeatureStore, tmp_path: Pa
     assert job.classes[-1] == "oth" and "oth" in votes.CODES
 
 
+def test_only_the_chosen_scenarios_are_trained_and_tested(tmp_path: Path) -> None:
+    rows = table()
+    rows["scenario"] = ["improvised" if n % 3 else "scripted" for n in range(len(rows))]
+    path = make_store(tmp_path, rows)
+    improvised = set(rows["utterance"][rows["scenario"] == "improvised"])
+    jobs = planned(path, tmp_path, of("labels", scenarios=["improvised"]))
+    for job in jobs:
+        assert {*job.fold.train, *job.fold.development, *job.fold.test} == improvised
+    recorded = json.loads((tmp_path / "models/parameters.json").read_text(encoding="utf-8"))
+    assert recorded["labels"]["scenarios"] == ["improvised"]
+
+
 def test_a_store_without_votes_cannot_give_them(store: FeatureStore, tmp_path: Path) -> None:
     unrated = tmp_path / "unrated"
     shutil.copytree(store.path, unrated)
@@ -266,7 +279,8 @@ def test_the_report_tells_the_protocol_and_whether_speakers_are_shared(
 ) -> None:
     planned(store.path, tmp_path, of("split", **split))
     assigned = pd.read_csv(tmp_path / "models" / "folds.csv")
-    assert re.match(words, facts.protocol(split | {"list": None}, assigned, store.utterances))
+    told = facts.protocol(split | {"list": None}, assigned, store.utterances, DESCRIPTION.group)
+    assert re.match(words, told)
 
 
 def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def rows_of(*spans, video=VIDEO) -> pd.DataFrame:
             "start": starts,
             "end": ends,
             "video": video,
-            "side": sides,
+            "place": sides,
         }
     )
 

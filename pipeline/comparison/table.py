@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,13 @@ class Result:
         :func:`pipeline.store.identity.identity`.
     predictions
         ``predictions.csv``.
+    scenarios
+        That of each utterance; empty for none.
     """
 
     record: dict[str, Any]
     predictions: pd.DataFrame
+    scenarios: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Table:
         A row a model, see docs/comparison.md for its columns; nothing where a figure is not there.
     classes
         The classes' names.
+    scenarios
+        Those whose figures have columns of their own, such as ``improvised_weighted_accuracy``.
     hops
         Keys of the rows that differ from the reference in nothing but their hops, by hops; the
         reference is among them.
@@ -61,6 +66,7 @@ class Table:
     rows: pd.DataFrame
     classes: list[str]
     hops: dict[int, str]
+    scenarios: tuple[str, ...] = ()
 
 
 def results(
@@ -103,7 +109,7 @@ def results(
                 )
         found[key] = Result(record, predictions)
     with FeatureStore(store) as opened:
-        origin, content = identity(opened), opened.sha256
+        origin, content, scenarios = identity(opened), opened.sha256, opened.scenarios
     for key, result in found.items():
         if result.record["store"] != content:
             raise ComparisonError(
@@ -111,6 +117,7 @@ def results(
                 "which makes anew what is older than the store"
             )
         result.record["store"] = origin
+        found[key] = replace(result, scenarios=scenarios)
     return found
 
 
@@ -184,7 +191,9 @@ def build(
                 f"p_holm{end}": round(adjusted[name][key], 6),
             }
         lines.append(line)
-    return Table(pd.DataFrame(lines), found[reference].record["classes"], _hops(found, reference))
+    classes, first = found[reference].record["classes"], found[reference]
+    apart = tuple(evaluation.by_scenario(first.predictions, first.scenarios))
+    return Table(pd.DataFrame(lines), classes, _hops(found, reference), apart)
 
 
 def differences(result: Result, other: Result) -> dict[str, significance.Difference]:
@@ -231,6 +240,13 @@ def _figures(key: str, result: Result) -> dict[str, Any]:
     for name, figure in evaluation.summary(evaluation.by_fold(predictions)).items():
         line[name] = figure["mean"]
         line |= {f"{name}_{end}": value for end, value in figure.items() if end != "mean"}
+    for scenario, figures in evaluation.by_scenario(predictions, result.scenarios).items():
+        for name in TESTED:
+            column = f"{scenario}_{name}"
+            line |= {
+                column: figures[name]["mean"],
+                f"{column}_deviation": figures[name]["deviation"],
+            }
     return line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ def markdown(table: Table) -> str:
         ),
         _all_figures(rows),
     ]
+    if table.scenarios:
+        parts += ["## Scenarios apart", _by_scenario(rows, table.scenarios)]
     published = [name for name in _SHORT if f"published_{name}" in rows]
     some = rows[rows[[f"published_{name}" for name in published]].notna().any(axis=1)]
     if len(some):
@@ -130,6 +133,20 @@ def _all_figures(rows: pd.DataFrame) -> str:
         for _, row in rows.iterrows()
     ]
     return _table(["model", "modalities", *_SHORT.values()], lines)
+
+
+def _by_scenario(rows: pd.DataFrame, scenarios: Sequence[str]) -> str:
+    columns = [(scenario, name) for scenario in scenarios for name in TESTED]
+    lines = [
+        [
+            _name(row),
+            row["modalities"],
+            *(_figure(row, f"{scenario}_{name}") for scenario, name in columns),
+        ]
+        for _, row in rows.iterrows()
+    ]
+    heads = [f"{scenario} {_SHORT[name]}" for scenario, name in columns]
+    return _table(["model", "modalities", *heads], lines)
 
 
 def _published(rows: pd.DataFrame, names: list[str]) -> str:

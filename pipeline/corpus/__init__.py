@@ -1,1 +1,1 @@
-"""The corpora: reading the IEMOCAP release, and making the embedded stand-in for it."""
+"""Corpora: the readers, and the one table of utterances that they all become."""

@@ -1,47 +1,24 @@
-"""What reading a copy of the release found: items with reasons, and counts, for ``parse.json``."""
+"""What reading a copy of a corpus found: items with reasons, and counts, for ``parse.json``."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import pandas as pd
 
-from pipeline.corpus.labels import EMOTIONS
+from pipeline.corpus.description import Description
 
 
 class Reason(Enum):
-    """Why an item is in the report, and what became of it: skipped, or kept as far as it goes."""
+    """Why an item is in the report, and what became of it; each corpus has reasons of its own.
 
-    NO_SESSION = "session missing", "skipped"
-    NO_FOLDER = "folder missing", "skipped"
-    NO_DIALOG = "not named for a dialog of its session", "skipped"
-    UNREADABLE = "cannot be read from the disk", "skipped"
-    EMPTY = "empty text file", "skipped"
-    OTHER_FORMAT = "wrong format, must be .txt, .avi or .wav", "skipped"
-    BAD_LABEL = "malformed label line", "skipped"
-    BAD_TIMES = "label does not end after its start", "skipped"
-    UNKNOWN_EMOTION = "unknown emotion code", "skipped"
-    OTHER_DIALOG = "id not of this dialog", "skipped"
-    DUPLICATE = "id seen before in the file", "skipped"
-    BAD_VOTE = "malformed rater's line", "skipped"
-    NO_ID = "transcript line of no utterance", "skipped"
-    UNNUMBERED = "XX id", "skipped"
-    NO_LABEL = "in the transcript, not in the labels", "skipped"
-    WAV_NO_LABEL = "wav without a label", "skipped"
-    WAV_OTHER_DIALOG = "wav named for another dialog, not needed", "skipped"
-    VIDEO_NO_LABEL = "video of a dialog without labels", "skipped"
-    NO_TEXT = "in the labels, not in the transcript", "kept"
-    WAV_MOVED = "wav in the folder of another dialog", "kept"
-    NO_AUDIO = "wav missing", "kept"
-    NO_VIDEO = "video missing", "kept"
-    NO_ALIGNMENT = "word alignment missing", "kept"
-    BAD_ALIGNMENT = "malformed word alignment", "skipped"
-    ALIGNMENT_NO_LABEL = "word alignment without a label", "skipped"
-    WINDOWS_1252 = "not UTF-8, read as Windows-1252", "kept"
-    UTF_16 = "UTF-16, read as such", "kept"
+    ``NO_AUDIO = "wav missing", "kept"``: the utterance stays, without what is missing; what is
+    ``skipped`` is left out of the tables.
+    """
 
     def __init__(self, text: str, outcome: str) -> None:
         self.text = text
@@ -54,22 +31,33 @@ class Item:
 
     reason: Reason
     file: str
-    line: int | None
-    detail: str
+    line: int | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.reason.text}{': ' if self.detail else ''}{self.detail}"
 
 
 def report(
-    utterances: pd.DataFrame, votes: pd.DataFrame, items: list[Item], hidden: int
+    utterances: pd.DataFrame,
+    description: Description,
+    items: Sequence[Item],
+    hidden: int,
+    counts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return counts of both tables and of reasons, and all items, as JSON.
+    """Return counts of the table and of reasons, and all items, as JSON.
 
-    ``reasons`` has an entry for each reason that occurs; ``media`` counts utterances.
+    ``reasons`` has an entry for each reason that occurs; ``media`` counts utterances; `counts` are
+    those of this corpus alone.
     """
-    emotions, sessions = utterances["emotion"], utterances["session"]
-    present = sorted(sessions.unique().tolist())
-    by_emotion_and_session = {
-        code: {str(s): int(((emotions == code) & (sessions == s)).sum()) for s in present}
-        for code in EMOTIONS
+    emotions, groups = utterances["emotion"], utterances["group"]
+    present = sorted(groups.unique().tolist())
+    # codes that the description lacks are counted too, for corpora that say what they like
+    codes = list(dict.fromkeys([*description.emotions, *sorted(emotions.unique().tolist())]))
+    by_emotion_and_group = {
+        code: {group: int(((emotions == code) & (groups == group)).sum()) for group in present}
+        for code in codes
     }
     media = {
         column: {
@@ -82,10 +70,10 @@ def report(
         "utterances": len(utterances),
         "dialogs": int(utterances["dialog"].nunique()),
         "videos": int(utterances["video"][utterances["video"] != ""].nunique()),
-        "votes": len(votes),
-        "by_emotion": {code: int((emotions == code).sum()) for code in EMOTIONS},
-        "by_session": {str(s): int((sessions == s).sum()) for s in present},
-        "by_emotion_and_session": by_emotion_and_session,
+        **counts,
+        "by_emotion": {code: int((emotions == code).sum()) for code in codes},
+        "by_group": {group: int((groups == group).sum()) for group in present},
+        "by_emotion_and_group": by_emotion_and_group,
         "media": media,
         "hidden_files": hidden,
         "reasons": count(items),
@@ -101,13 +89,13 @@ def report(
     }
 
 
-def summary(content: dict[str, Any]) -> str:
+def summary(content: Mapping[str, Any], description: Description) -> str:
     """Return the counts of a report as tables for the terminal: emotions, then reasons."""
-    tables = [_emotions(content), reasons(content["reasons"])]
+    tables = [_emotions(content, description.group.one), reasons(content["reasons"])]
     return "\n\n".join(table for table in tables if table)
 
 
-def reasons(content: dict[str, dict[str, Any]]) -> str:
+def reasons(content: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the ``reasons`` of a report as a table for the terminal; empty if there are none."""
     if not content:
         return ""
@@ -118,24 +106,33 @@ def reasons(content: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def count(items: list[Item]) -> dict[str, dict[str, Any]]:
-    """Return an entry for each reason that occurs in `items`: its count and its outcome."""
+def count(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """Return an entry for each reason that occurs, in the order of their class."""
     counts = Counter(item.reason for item in items)
+    kinds: list[type[Reason]] = list(dict.fromkeys(map(type, counts)))
+    known = [reason for kind in kinds for reason in kind]
     return {
         reason.text: {"count": counts[reason], "outcome": reason.outcome}
-        for reason in Reason
+        for reason in known
         if counts[reason]
     }
 
 
-def _emotions(content: dict[str, Any]) -> str:
-    sessions = list(content["by_session"])
-    rows = content["by_emotion_and_session"] | {"all": content["by_session"]}
+_SHOWN = 12  # groups that fit beside each other on a terminal
+
+
+def _emotions(content: Mapping[str, Any], word: str) -> str:
+    groups = list(content["by_group"])
+    rows = content["by_emotion_and_group"] | {"all": content["by_group"]}
     totals = content["by_emotion"] | {"all": content["utterances"]}
-    head = "".join(f"   Ses{s:0>2}" for s in sessions)
-    lines = [f"{'emotion':<9}{head}{'all':>8}"]
+    shown = groups if len(groups) <= _SHOWN else []
+    width = max(8, *(len(group) + 2 for group in groups))
+    head = "".join(f"{group:>{width}}" for group in shown)
+    lines = [f"{'emotion':<13}{head}{'all':>8}"]
+    if shown:
+        lines.insert(0, f"{'':<13}{word:>{width}}")
     for name, counts in rows.items():
         if totals[name]:
-            row = "".join(f"{counts[s]:>8}" for s in sessions)
-            lines.append(f"{name:<9}{row}{totals[name]:>8}")
+            row = "".join(f"{counts[group]:>{width}}" for group in shown)
+            lines.append(f"{name or '(none)':<13}{row}{totals[name]:>8}")
     return "\n".join(lines)

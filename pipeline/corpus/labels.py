@@ -1,37 +1,17 @@
-"""The release's emotion codes and the label schemes that make classes of them."""
+"""Label schemes: the classes that are made of a corpus's emotion codes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from pipeline import InputError
-
-EMOTIONS = {
-    "ang": "anger",
-    "hap": "happiness",
-    "exc": "excitement",
-    "sad": "sadness",
-    "fru": "frustration",
-    "fea": "fear",
-    "sur": "surprise",
-    "neu": "neutral state",
-    "dis": "disgust",
-    "oth": "other",
-    "xxx": "no majority among the raters",
-}
-"""The release's majority labels: code and meaning."""
-
-_SCHEMES = {
-    # the classes of the AMH paper, in its order
-    "seven": {code: code for code in ("ang", "exc", "hap", "sad", "fru", "sur", "neu")},
-    "six": {code: code for code in ("ang", "exc", "fru", "hap", "neu", "sad")},
-    # happiness and excitement merged: the usual four-class setting
-    "four": {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"},
-}
+from pipeline.corpus.description import Description
 
 
 class LabelError(InputError):
@@ -40,34 +20,60 @@ class LabelError(InputError):
 
 @dataclass(frozen=True)
 class Scheme:
-    """A mapping from the release's codes to classes.
+    """A mapping from a corpus's codes to classes, for all of its utterances or some scenarios.
 
     Attributes
     ----------
     name
-        ``seven``, ``six``, ``four``, or ``custom`` for the user's own.
+        That of the corpus's own, such as ``seven``, or ``custom`` for the user's.
     mapping
         Class name by code; codes that are not in it are left out.
+    codes
+        All codes of the corpus, in the order of reports.
+    scenarios
+        Those whose utterances have a class; None for all.
     """
 
     name: str
     mapping: dict[str, str]
+    codes: tuple[str, ...]
+    scenarios: tuple[str, ...] | None = None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The classes by first mention; a class's index is its place here."""
         return tuple(dict.fromkeys(self.mapping.values()))
 
-    def apply(self, emotions: Iterable[str]) -> np.ndarray:
-        """Return [N] int64 class indices of [N] codes of the release; -1 where a code is left out.
+    def of(self, table: pd.DataFrame) -> np.ndarray:
+        """Return [N] int64 class indices of the rows of an utterance table; -1 for none.
 
         Raises
         ------
         LabelError
-            If one is no code of the release.
+            If an emotion is no code of the corpus, or it has no such scenario.
+        """
+        classes = self.apply(table["emotion"])
+        if self.scenarios is None:
+            return classes
+        present = sorted(set(table["scenario"]) - {""})
+        unknown = [name for name in self.scenarios if name not in present]
+        if unknown:
+            raise LabelError(
+                f"labels.scenarios: no utterance is {unknown[0]}; there are "
+                f"{', '.join(present) or 'no scenarios in this corpus'}"
+            )
+        return np.where(table["scenario"].isin(self.scenarios), classes, -1)
+
+    def apply(self, emotions: Iterable[str]) -> np.ndarray:
+        """Return [N] int64 class indices of [N] codes; -1 where a code is left out.
+
+        Raises
+        ------
+        LabelError
+            If one is no code of the corpus.
         """
         emotions = list(emotions)
-        _check_codes(emotions, "emotion")
+        _check_codes((code for code in emotions if code), self.codes, "emotion")
         index = {code: self.classes.index(name) for code, name in self.mapping.items()}
         return np.array([index.get(code, -1) for code in emotions], dtype=np.int64)
 
@@ -111,41 +117,46 @@ class Scheme:
         totals = chances.sum(axis=1, keepdims=True)
         return (chances / np.where(totals == 0, 1, totals)).astype(np.float32)
 
-    def left_out(self, emotions: Iterable[str]) -> dict[str, int]:
-        """Return how many utterances have each code without a class, in `EMOTIONS`' order."""
-        emotions = list(emotions)
-        counts = {code: emotions.count(code) for code in EMOTIONS if code not in self.mapping}
-        return {code: count for code, count in counts.items() if count}
 
-
-def scheme(setting: str | dict[str, str]) -> Scheme:
-    """Return the label scheme of the parameter ``labels.scheme``.
+def scheme(
+    setting: str | dict[str, str],
+    corpus: Description,
+    scenarios: Literal["all"] | Sequence[str] = "all",
+) -> Scheme:
+    """Return the label scheme of the parameters ``labels``.
 
     Parameters
     ----------
     setting
-        ``seven``, ``six``, ``four``, or a mapping from codes of the release to class names.
+        ``labels.scheme``: the name of one of the corpus's, or a mapping from its codes to class
+        names.
+    corpus
+        Whose codes these are.
+    scenarios
+        ``labels.scenarios``.
 
     Raises
     ------
     LabelError
         If the name or a code is unknown, a class has no name, or there are fewer than two classes.
     """
+    codes = tuple(corpus.emotions)
+    chosen = None if scenarios == "all" else tuple(scenarios)
     if isinstance(setting, str):
-        if setting not in _SCHEMES:
+        if setting not in corpus.schemes:
             raise LabelError(
-                f"labels.scheme: {setting!r} is no scheme; known are {', '.join(_SCHEMES)}, "
-                "or a mapping from the release's codes to class names"
+                f"labels.scheme: {setting!r} is no scheme of {corpus.title}; known are "
+                f"{', '.join(corpus.schemes)}, or a mapping from its codes to class names"
             )
-        return Scheme(setting, dict(_SCHEMES[setting]))
-    _check_codes(setting, "labels.scheme")
+        return Scheme(setting, dict(corpus.schemes[setting]), codes, chosen)
+    _check_codes(setting, codes, "labels.scheme")
     unnamed = [code for code, name in setting.items() if not name.strip()]
     if unnamed:
         raise LabelError(
             f"labels.scheme: {unnamed[0]} has an empty class name; "
             "to leave a code out, remove its line"
         )
-    custom = Scheme("custom", dict(setting))
+    custom = Scheme("custom", dict(setting), codes, chosen)
     if len(custom.classes) < 2:
         raise LabelError(
             f"labels.scheme: all codes have one class, {custom.classes[0]}; name two or more"
@@ -155,9 +166,9 @@ def scheme(setting: str | dict[str, str]) -> Scheme:
     return custom
 
 
-def _check_codes(codes: Iterable[str], where: str) -> None:
-    unknown = [code for code in codes if code not in EMOTIONS]
+def _check_codes(used: Iterable[str], codes: Sequence[str], where: str) -> None:
+    unknown = [code for code in used if code not in codes]
     if unknown:
         raise LabelError(
-            f"{where}: {unknown[0]!r} is no code of the release; known are {', '.join(EMOTIONS)}"
+            f"{where}: {unknown[0]!r} is no code of the corpus; known are {', '.join(codes)}"
         )

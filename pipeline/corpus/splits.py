@@ -1,12 +1,12 @@
 """Split protocols: which utterances train, develop and test each fold.
 
-``session``
-    Leave one session out. Fold k tests session k, develops on the next session (after the last
-    comes the first) and trains on the rest: no speaker is on two sides, so the figures hold for
-    unknown speakers.
+``group``, or the corpus's word for one, such as ``session``
+    Leave one group out. Fold k tests group k, develops on the next one (after the last comes the
+    first) and trains on the rest: no speaker is on two sides, so the figures hold for unknown
+    speakers.
 ``speaker``
-    Fold k tests speaker k of the sorted speakers, develops on the other speaker of the same session
-    and trains on the other sessions: no speaker is on two sides, nor are the two who talk to each
+    Fold k tests speaker k of the sorted speakers, develops on the other speaker of the same group
+    and trains on the other groups: no speaker is on two sides, nor are the two who talk to each
     other divided between training and testing.
 ``random``
     k parts of equal size and equal shares of the classes. Fold k tests part k, develops on the next
@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import InputError, params
+from pipeline.corpus.description import GROUP, Word
 from pipeline.filesystem import unreadable
 
 PARTS = ("train", "development", "test")
@@ -46,8 +47,9 @@ class Fold:
     Attributes
     ----------
     number
-        The session that is tested; of speakers its place among them all, sorted, and of random
-        folds the part, both from 1; of a list the list's number.
+        Of groups the one that is tested, where all are named by numbers above 0; else its place
+        among them all, sorted, as of speakers; of random folds the part. Places and parts count
+        from 1. Of a list the list's number.
     train, development, test
         Utterance ids.
     """
@@ -63,27 +65,30 @@ def folds(
     classes: Sequence[int] | np.ndarray,
     settings: params.Split,
     lists: Path,
+    word: Word = GROUP,
 ) -> list[Fold]:
     """Divide the labelled utterances of a table; the order of its rows changes nothing.
 
     Parameters
     ----------
     table
-        One row an utterance; needs the columns ``utterance``, ``session`` and ``speaker``.
+        One row an utterance; needs the columns ``utterance``, ``group`` and ``speaker``.
     classes
         [N] class index of each row; rows with -1 are in no part of any fold.
     settings
         Parameters `split`.
     lists
         The folder of fixed lists, ``<split.list>.csv``; only protocol `file` reads it.
+    word
+        What the corpus calls a group.
 
     Raises
     ------
     SplitError
-        If an utterance is there twice, there are too few sessions, speakers or utterances, or the
+        If an utterance is there twice, there are too few groups, speakers or utterances, or the
         list is damaged or does not fit the table.
     """
-    labelled = table[["utterance", "session", "speaker"]].assign(label=np.asarray(classes))
+    labelled = table[["utterance", "group", "speaker"]].assign(label=np.asarray(classes))
     labelled = labelled[labelled["label"] >= 0].sort_values("utterance", ignore_index=True)
     twice = labelled["utterance"][labelled["utterance"].duplicated()]
     if len(twice):
@@ -91,10 +96,10 @@ def folds(
     if settings.protocol == "file":
         return _listed(lists / f"{settings.list}.csv", table, labelled)
     if settings.protocol == "speaker":
-        return _speakers(labelled)
-    if settings.protocol == "session":
-        return _rotate(labelled["utterance"], _sessions(labelled))
-    return _rotate(labelled["utterance"], _stratified(labelled["label"], settings))
+        return _speakers(labelled, word)
+    if settings.protocol == "random":
+        return _rotate(labelled["utterance"], _stratified(labelled["label"], settings))
+    return _rotate(labelled["utterance"], _groups(labelled, word, settings.protocol))
 
 
 def _listed(path: Path, table: pd.DataFrame, labelled: pd.DataFrame) -> list[Fold]:
@@ -120,29 +125,29 @@ def _listed(path: Path, table: pd.DataFrame, labelled: pd.DataFrame) -> list[Fol
     return result
 
 
-def _speakers(labelled: pd.DataFrame) -> list[Fold]:
+def _speakers(labelled: pd.DataFrame, word: Word) -> list[Fold]:
     """Return one fold a speaker."""
-    _one_session_each(labelled, "testing one speaker")
-    utterances, sessions = labelled["utterance"], labelled["session"]
-    if sessions.nunique() < 2:
+    _one_group_each(labelled, "testing one speaker", word)
+    utterances, groups = labelled["utterance"], labelled["group"]
+    if groups.nunique() < 2:
         raise SplitError(
-            "split.protocol speaker needs labelled utterances of 2 sessions or more, to train on "
-            f"the others; found {sessions.nunique()}; complete the corpus or set split.protocol "
-            "to random"
+            f"split.protocol speaker needs labelled utterances of 2 {word.several} or more, to "
+            f"train on the others; found {groups.nunique()}; complete the corpus or set "
+            "split.protocol to random"
         )
-    for session, rows in labelled.groupby("session"):
+    for group, rows in labelled.groupby("group"):
         speakers = sorted(rows["speaker"].unique())
         if len(speakers) != 2:
             raise SplitError(
-                "split.protocol speaker needs two speakers a session, one to test and one to "
-                f"develop on; those with labelled utterances in session {session}: "
-                f"{', '.join(speakers)}; complete the corpus or set split.protocol to session or "
-                "random"
+                f"split.protocol speaker needs two speakers a {word.one}, one to test and one to "
+                f"develop on; those with labelled utterances in {word.one} {group}: "
+                f"{', '.join(speakers)}; complete the corpus or set split.protocol to {word.one} "
+                "or random"
             )
     result = []
     for number, speaker in enumerate(sorted(labelled["speaker"].unique()), start=1):
         tested = labelled["speaker"] == speaker
-        together = sessions == sessions[tested].iloc[0]
+        together = groups == groups[tested].iloc[0]
         result.append(
             Fold(
                 number=number,
@@ -154,25 +159,28 @@ def _speakers(labelled: pd.DataFrame) -> list[Fold]:
     return result
 
 
-def _sessions(labelled: pd.DataFrame) -> pd.Series:
-    """Return the part of each utterance: its session."""
-    sessions = sorted(labelled["session"].unique().tolist())
-    if len(sessions) < 3:
+def _groups(labelled: pd.DataFrame, word: Word, protocol: str) -> pd.Series:
+    """Return the part of each utterance: the number of its group."""
+    groups = sorted(labelled["group"].unique().tolist())
+    if len(groups) < 3:
         raise SplitError(
-            "split.protocol session needs labelled utterances of 3 sessions or more, to train, "
-            f"develop and test on; found {len(sessions)}: {sessions}; complete the corpus or set "
-            "split.protocol to random"
+            f"split.protocol {protocol} needs labelled utterances of 3 {word.several} or more, to "
+            f"train, develop and test on; found {len(groups)}: {', '.join(groups)}; complete the "
+            "corpus or set split.protocol to random"
         )
-    _one_session_each(labelled, "leaving a session out")
-    return labelled["session"]
+    _one_group_each(labelled, f"leaving a {word.one} out", word)
+    numbers = [int(group) if group.isdecimal() else 0 for group in groups]
+    if min(numbers) < 1 or len(set(numbers)) < len(numbers):
+        numbers = list(range(1, len(groups) + 1))
+    return labelled["group"].map(dict(zip(groups, numbers, strict=True)))
 
 
-def _one_session_each(labelled: pd.DataFrame, doing: str) -> None:
-    """Raise where a speaker is in two sessions; `doing` is what would go wrong."""
-    spread = labelled.groupby("speaker")["session"].nunique()
+def _one_group_each(labelled: pd.DataFrame, doing: str, word: Word) -> None:
+    """Raise where a speaker is in two groups; `doing` is what would go wrong."""
+    spread = labelled.groupby("speaker")["group"].nunique()
     if (spread > 1).any():
         raise SplitError(
-            f"speaker {spread.idxmax()} is in more than one session, so {doing} does not keep "
+            f"speaker {spread.idxmax()} is in more than one {word.one}, so {doing} does not keep "
             "speakers apart"
         )
 

@@ -12,41 +12,33 @@ from pipeline.filesystem import replacing
 TABLES: dict[str, dict[str, str]] = {
     "utterances": {
         "utterance": "str",  # Ses01F_impro01_M003
-        "session": "int64",  # 1 to 5
         "dialog": "str",  # Ses01F_impro01
-        "scenario": "str",  # improvised or scripted
+        "order": "int64",  # place in the dialog
         "speaker": "str",  # Ses01M
+        "group": "str",  # what a fold leaves out together: of IEMOCAP the session
         "gender": "str",  # F or M
-        "start": "float64",  # seconds in the dialog
+        "scenario": "str",  # the corpus's own division: improvised or scripted
+        "part": "str",  # of an official split: train, development or test
+        "start": "float64",  # seconds in the recordings below
         "end": "float64",
-        "emotion": "str",  # the release's code
-        "valence": "float64",  # means over the raters, 1 to 5
+        "emotion": "str",  # the corpus's code
+        "valence": "float64",  # means over the raters
         "activation": "float64",
         "dominance": "float64",
-        "text": "str",  # as in the transcript; empty when there is none
-        "audio": "str",  # relative to the corpus's root; empty when the file is missing
+        "text": "str",  # as in the transcript; empty where there is none
+        "audio": "str",  # relative to the corpus's root; empty where the file is missing
         "video": "str",
-        "side": "str",  # the speaker's half of the video: left or right
+        "place": "str",  # of the speaker in the video: left, right or whole
     },
-    # one row a dialog with at least one utterance
-    "dialogs": {
-        "dialog": "str",  # Ses01F_script01_1b
-        "session": "int64",
-        "marked": "str",  # who wore the markers: F or M
-        "scenario": "str",
-        "script": "str",  # number of the script or the improvisation: 01
-        "part": "str",  # of a script: 1; else empty
-        "take": "str",  # b; empty for most
-        "utterances": "int64",  # how many
-        "video": "str",
-    },
-    # what each modality reads of it, so that a change elsewhere in the table recomputes nothing
+    # what each modality reads of it, so that a change elsewhere in the table recomputes nothing;
+    # with the content of the media, so that a change of them recomputes what it touches
     "audio": {
         "utterance": "str",
         "dialog": "str",
         "start": "float64",
         "end": "float64",
         "audio": "str",
+        "audio_sha256": "str",
     },
     "text": {"utterance": "str", "dialog": "str", "text": "str"},
     "visual": {
@@ -55,21 +47,16 @@ TABLES: dict[str, dict[str, str]] = {
         "start": "float64",
         "end": "float64",
         "video": "str",
-        "side": "str",
+        "place": "str",
+        "video_sha256": "str",
     },
-    # one row a rater's line; scores are empty in categorical rows, votes in attribute rows
-    "votes": {
-        "utterance": "str",
-        "rater": "str",  # E1 to E6, or the actors themselves: F1, M1
-        "kind": "str",  # categorical or attribute
-        "votes": "str",  # the rater's words: Neutral, or several as Sadness;Frustration
-        "valence": "float64",  # 1 to 5
-        "activation": "float64",
-        "dominance": "float64",
-        "comment": "str",
-    },
+    # how many raters chose each of the corpus's codes; a column each
+    "votes": {"utterance": "str"},
 }
 """The columns and types of each table, by the stem of its file's name."""
+
+_FURTHER = {"votes": "float64"}
+"""The type of all further columns, of tables that may have some."""
 
 
 class CorpusError(InputError):
@@ -78,7 +65,7 @@ class CorpusError(InputError):
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write the columns of the table that `path` is named for; the same table, the same bytes."""
-    columns = list(TABLES[path.stem])
+    columns = list(table.columns if path.stem in _FURTHER else TABLES[path.stem])
     with replacing(path) as partial:
         table[columns].to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
 
@@ -96,7 +83,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if path.stem not in TABLES:
         raise CorpusError(f"{path}: is named for no table; known are {', '.join(TABLES)}.csv")
-    types = TABLES[path.stem]
+    types = dict(TABLES[path.stem])
     remedy = "`dvc repro parse` makes it"
     try:
         found = pd.read_csv(path, nrows=0).columns
@@ -105,6 +92,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
             raise CorpusError(
                 f"{path}: has no column {', '.join(missing)}; found {', '.join(found)}; {remedy}"
             )
+        if path.stem in _FURTHER:
+            types |= {column: _FURTHER[path.stem] for column in found if column not in types}
         table = pd.read_csv(
             path,
             usecols=list(types),

@@ -1,10 +1,15 @@
-"""An utterance, as extractors see it: of any corpus, whatever its folders look like."""
+"""An utterance, as readers of corpora write it and extractors see it, whatever the folders are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
+
+DIMENSIONS = ("valence", "activation", "dominance")
+"""The dimensions that an utterance can be rated on, as columns of the utterance table."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Source:
     place
         Of a video, where the speaker is: ``left``, ``right`` or ``whole``; empty of a recording.
     sha256
-        Of its content; empty where it is not known.
+        Hash of the file's content; empty where it is not known.
     """
 
     path: str
@@ -28,18 +33,37 @@ class Source:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance; a modality's table has what its extractors read, the rest is empty.
+    """One utterance; what a corpus does not have is empty.
+
+    The table of a modality has what its extractors read, and the rest is empty there.
 
     Attributes
     ----------
     id, dialog
-        Its name, and that of the dialog it belongs to.
+        Its name, and that of the dialog it belongs to. In the order of ids the utterances of a
+        dialog follow each other.
     start, end
-        Seconds in the dialog.
+        Seconds in the recordings below.
     text
-        Its transcript; empty where there is none.
+        Its transcript.
     audio, video
         Where it is heard and seen; None where the corpus lacks it.
+    order
+        Its place in the dialog; any ascending numbers.
+    speaker, group
+        Who speaks, and what a fold leaves out together, such as a session of IEMOCAP.
+    gender
+        ``F`` or ``M``.
+    emotion
+        The corpus's own code; empty for none.
+    part
+        Its part of the corpus's official split: ``train``, ``development`` or ``test``.
+    scenario
+        Its part of the corpus's own division, such as ``improvised``.
+    votes
+        How many raters chose each code.
+    dimensions
+        Ratings by name, one of :data:`DIMENSIONS`.
     """
 
     id: str
@@ -49,13 +73,23 @@ class Utterance:
     text: str = ""
     audio: Source | None = None
     video: Source | None = None
+    order: int = 0
+    speaker: str = ""
+    group: str = ""
+    gender: str = ""
+    emotion: str = ""
+    part: str = ""
+    scenario: str = ""
+    votes: Mapping[str, float] = field(default_factory=dict)
+    dimensions: Mapping[str, float] = field(default_factory=dict)
 
 
 def from_table(rows: pd.DataFrame) -> list[Utterance]:
     """The utterances of a table with one row per utterance, in its order.
 
-    Needs the columns ``utterance`` and ``dialog``; reads ``start``, ``end``, ``text``, ``audio``,
-    ``video`` and ``side`` where they are there.
+    Needs the columns ``utterance`` and ``dialog``. The others are read where they are there: those
+    named as attributes of :class:`Utterance`, its dimensions, and ``audio_sha256``,
+    ``video_sha256`` and ``place`` of its sources.
     """
     result = []
     for row in rows.to_dict("records"):
@@ -64,11 +98,25 @@ def from_table(rows: pd.DataFrame) -> list[Utterance]:
             Utterance(
                 id=row["utterance"],
                 dialog=row["dialog"],
+                order=row.get("order", 0),
+                speaker=row.get("speaker", ""),
+                group=row.get("group", ""),
+                gender=row.get("gender", ""),
                 start=row.get("start", 0.0),
                 end=row.get("end", 0.0),
                 text=row.get("text", ""),
-                audio=Source(audio) if audio else None,
-                video=Source(video, row["side"]) if video else None,
+                emotion=row.get("emotion", ""),
+                audio=Source(audio, sha256=row.get("audio_sha256", "")) if audio else None,
+                video=Source(video, row.get("place", ""), row.get("video_sha256", ""))
+                if video
+                else None,
+                part=row.get("part", ""),
+                scenario=row.get("scenario", ""),
+                dimensions={
+                    name: row[name]
+                    for name in DIMENSIONS
+                    if not math.isnan(row.get(name, math.nan))
+                },
             )
         )
     return result

@@ -51,9 +51,11 @@ def divide(
         If there is no fold of that number.
     """
     table = store.utterances
-    scheme = labels.scheme(settings.labels.scheme)
-    classes = scheme.apply(table["emotion"])
-    folds = {found.number: found for found in splits.folds(table, classes, settings.split, lists)}
+    scheme = labels.scheme(settings.labels.scheme, store.description, settings.labels.scenarios)
+    classes = scheme.of(table)
+    word = store.description.group
+    divided = splits.folds(table, classes, settings.split, lists, word)
+    folds = {found.number: found for found in divided}
     number = min(folds) if fold is None else fold
     if number not in folds:
         known = ", ".join(map(str, sorted(folds)))

@@ -16,7 +16,7 @@ from pipeline.store import FeatureStore, Stream
 def write(store: FeatureStore, output: Path, streams: Sequence[str] | None = None) -> None:
     """Write a CSV file of utterance-level means; an utterance without steps has empty cells.
 
-    Columns ``utterance``, ``session``, ``dialog``, ``speaker``, ``emotion``, then
+    Columns ``utterance``, ``group``, ``dialog``, ``speaker``, ``emotion``, then
     ``<stream>_<number>`` for the mean over the steps, or ``<stream>_<name>`` for values of
     utterance-level streams as they are. Token ids count as their vectors. Nine digits keep every
     float32.
@@ -36,7 +36,7 @@ def write(store: FeatureStore, output: Path, streams: Sequence[str] | None = Non
         If the file exists or a stream is missing.
     """
     chosen = [store.stream(name) for name in streams or store.streams]
-    about = ["utterance", "session", "dialog", "speaker", "emotion"]
+    about = ["utterance", "group", "dialog", "speaker", "emotion"]
     header = [f"{stream.name}_{name}" for stream in chosen for name in _columns(stream)]
     table = store.utterances[about].itertuples(index=False)
     with whole(output) as partial, partial.open("w", newline="", encoding="utf-8") as file:

@@ -23,13 +23,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipeline import InputError, params
-from pipeline.corpus import formats, iemocap
+from pipeline.corpus import parsing
+from pipeline.corpus.reader import Reader
 from pipeline.corpus.table import CorpusError, read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features.video import Crop, VideoError, corner, crops, displayed
 from pipeline.features.visual import clips_of
+from pipeline.registry import CORPORA
 
-TABLE = Path("data/interim/utterances.csv")
+INTERIM = Path("data/interim")
 
 # pixels
 _THUMB, _GAP, _LABEL, _LINE, _MARGIN = 96, 6, 16, 17, 20
@@ -40,7 +42,11 @@ _DPI = 100
 _FONT, _SMALL = 8.5, 7.0  # points
 _CHARACTERS = 46  # of _FONT in _HEAD
 
-_COLOURS = {"left": (31, 119, 180), "right": (214, 90, 20)}  # red, green, blue
+_COLOURS = {  # of places
+    "left": (31, 119, 180),
+    "right": (214, 90, 20),
+    "whole": (31, 119, 180),
+}  # red, green, blue
 # not the user's own style
 _STYLE = {
     name: value
@@ -60,14 +66,15 @@ class View:
         The parameters of ``visual``.
     crop
         That of the first stream that crops, in pixels.
-    marked_actor
-        The side of the actor with the markers.
+    reader
+        That of the corpus, which knows who is seen where.
     """
+
+    reader: Reader
 
     frames_per_second: float = 3.0
     max_frames: int = 32
     crop: int = 224
-    marked_actor: str = "left"
 
 
 class PreviewError(InputError):
@@ -88,11 +95,11 @@ class _Text:
 
 @dataclass(frozen=True)
 class _Row:
-    """An utterance of the sheet: the lines at its left, its crops, and the side of its speaker."""
+    """An utterance of the sheet: the lines at its left, its crops, and its speaker's place."""
 
     lines: list[str]
     crops: list[Crop]
-    side: str
+    place: str
 
     @property
     def height(self) -> int:
@@ -152,7 +159,7 @@ def sheet(
 
     wanted = [len(clip.times) for clip in clips]
     drawn = [
-        _Row(_lines(row, len(taken), count), taken, str(row["side"]))
+        _Row(_lines(row, len(taken), count, view.reader), taken, str(row["place"]))
         for (_, row), taken, count in zip(rows.iterrows(), found, wanted, strict=True)
     ]
     problems = [
@@ -161,17 +168,17 @@ def sheet(
         if len(taken) < count
     ]
     moment = min(crop.time for taken in found for crop in taken)
-    return _draw(drawn, _overview(path, moment, view.crop), _title(rows, view)), problems
+    return _draw(drawn, _overview(path, moment, view.crop, rows), _title(rows, view)), problems
 
 
-def _lines(row: pd.Series, taken: int, wanted: int) -> list[str]:
+def _lines(row: pd.Series, taken: int, wanted: int, reader: Reader) -> list[str]:
     """Say what stands at the left of an utterance."""
-    marked = formats.dialog(row["dialog"])
-    markers = " (wears the markers)" if marked and marked.marked == row["gender"] else ""
+    remark = reader.remark(row)
+    seen = "whole picture" if row["place"] == "whole" else f"{row['place']} half"
     words = textwrap.wrap(row["text"], _CHARACTERS) or ["(no transcript)"]
     return [
         row["utterance"],
-        f"{row['speaker']}{markers}, {row['side']} half",
+        f"{row['speaker']}{f' ({remark})' if remark else ''}, {seen}",
         f"{row['start']:.2f} to {row['end']:.2f} s, {taken} of {wanted} frames",
         *words,
     ]
@@ -180,27 +187,23 @@ def _lines(row: pd.Series, taken: int, wanted: int) -> list[str]:
 def _title(rows: pd.DataFrame, view: View) -> list[str]:
     """Say what the sheet shows and what to look for."""
     dialog = str(rows["dialog"].iloc[0])
-    known = formats.dialog(dialog)
-    actor = {"F": "the woman", "M": "the man"}.get(known.marked if known else "", "the actor")
-    other = "right" if view.marked_actor == "left" else "left"
     return [
         dialog,
         str(rows["video"].iloc[0]),
         f"{view.crop} x {view.crop} pixels of the speaker's half, "
         f"{view.frames_per_second:g} frames per second, at most {view.max_frames}",
         "",
-        f"By its name, {actor} wears the markers in this dialog; that side is taken to be the "
-        f"{view.marked_actor} (corpus.iemocap.marked_actor).",
-        "Every row should show its own speaker, talking. If the rows show the listener, set "
-        f"corpus.iemocap.marked_actor to {other}.",
+        *view.reader.seats(dialog),
     ]
 
 
-def _overview(path: Path, moment: float, size: int) -> np.ndarray:
-    """Frame of a video at a time, both crops outlined; [_OVERVIEW, width, 3] uint8, RGB."""
+def _overview(path: Path, moment: float, size: int, rows: pd.DataFrame) -> np.ndarray:
+    """Frame of a video at a time, crops outlined; [_OVERVIEW, width, 3] uint8, RGB."""
     image = next(displayed(path, np.array([moment]))).image.copy()
-    for side, colour in _COLOURS.items():
-        top, left = corner(image, side, size)
+    whole = (rows["place"] == "whole").all()
+    for place in ("whole",) if whole else ("left", "right"):
+        top, left = corner(image, place, size)
+        colour = _COLOURS[place]
         cv2.rectangle(image, (left, top), (left + size - 1, top + size - 1), colour[::-1], 4)
     width = round(image.shape[1] * _OVERVIEW / image.shape[0])
     return cv2.resize(image, (width, _OVERVIEW), interpolation=cv2.INTER_AREA)[..., ::-1]
@@ -225,7 +228,7 @@ def _draw(rows: Sequence[_Row], overview: np.ndarray, title: Sequence[str]) -> n
 
     for row, top in zip(rows, tops, strict=False):
         canvas[top - _GAP, _MARGIN:-_MARGIN] = 200
-        canvas[top : top + row.height - _GAP, _MARGIN : _MARGIN + 4] = _COLOURS[row.side]
+        canvas[top : top + row.height - _GAP, _MARGIN : _MARGIN + 4] = _COLOURS[row.place]
         for number, line in enumerate(row.lines):
             colour = _FAINT if number in (1, 2) else _INK
             place = _MARGIN + 12, top + number * _LINE
@@ -276,8 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: ``python -m pipeline.features.visual preview DIALOG``."""
     options = _options(arguments)
     try:
-        view, root = _settings(options)
-        rows = _rows(options.dialog, options.root, root, view.marked_actor)
+        view, root, tables = _settings(options)
+        table = None if options.root else tables / "utterances.csv"
+        rows = _rows(options.dialog, view.reader, root, table)
         picture, problems = sheet(rows, root, view, options.utterances)
         _save(picture, options.output or Path(f"{options.dialog}.png"))
     except (PreviewError, CorpusError, params.ParamsError) as error:
@@ -297,11 +301,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "preview",
         help="draw the crops that would be embedded",
         description="Draw the crops of a dialog that would be embedded, as a PNG. What is not "
-        "given is taken from params.yaml, and the utterances from data/interim/utterances.csv, "
-        "where they exist.",
+        "given is taken from params.yaml, and the utterances from the tables of `dvc repro "
+        "parse`, where they exist.",
     )
     preview.add_argument("dialog", help="such as Ses01F_impro01")
-    preview.add_argument("--root", type=Path, help="read this copy: it holds Session1 ... Session5")
+    preview.add_argument("--root", type=Path, help="read this copy, as corpus.root")
     preview.add_argument("--output", type=Path, help="the PNG (default: DIALOG.png)")
     preview.add_argument("--marked", choices=["left", "right"], help="corpus.iemocap.marked_actor")
     preview.add_argument("--frames-per-second", type=_rate)
@@ -327,46 +331,46 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _settings(options: argparse.Namespace) -> tuple[View, Path]:
-    """Return what is drawn and the corpus's folder: as given, else of params.yaml."""
-    view, root = View(), options.root
-    if Path("params.yaml").is_file():
+def _settings(options: argparse.Namespace) -> tuple[View, Path, Path]:
+    """What is drawn, the corpus's folder and that of its tables: as given, else of params.yaml."""
+    if not Path("params.yaml").is_file():
+        if options.root is None:
+            raise PreviewError("there is no params.yaml here that names the corpus; give --root")
+        view, root, tables = View(CORPORA["iemocap"].load()()), options.root, INTERIM
+    else:
         known = params.load()
-        root = root or Path(known.corpus.root)
         sizes = (getattr(stream, "crop", None) for stream in known.visual.streams.values())
         view = View(
+            known.corpus.reader,
             known.visual.frames_per_second,
             known.visual.max_frames,
             next((crop for crop in sizes if crop), View.crop),
-            known.corpus.iemocap.marked_actor,
         )
-    if root is None:
-        raise PreviewError("there is no params.yaml here that names the corpus; give --root")
-    given = {"marked_actor": options.marked, "frames_per_second": options.frames_per_second}
-    return replace(
-        view, **{name: value for name, value in given.items() if value is not None}
-    ), root
+        root = options.root or Path(known.corpus.root)
+        tables = INTERIM / known.corpus.name
+    if options.marked is not None:
+        if not hasattr(view.reader, "marked_actor"):
+            title = view.reader.description.title
+            raise PreviewError(f"--marked: {title} has no actor who wears markers; leave it out")
+        reader = view.reader.model_copy(update={"marked_actor": options.marked})
+        view = replace(view, reader=reader)
+    if options.frames_per_second is not None:
+        view = replace(view, frames_per_second=options.frames_per_second)
+    return view, root, tables
 
 
-def _rows(dialog: str, given: Path | None, root: Path, marked: str) -> pd.DataFrame:
-    """Utterances of a dialog: of the pipeline's table, or of a given copy of the release."""
-    if given is None and TABLE.is_file():
-        table = _seated(read_table(TABLE), marked)
+def _rows(dialog: str, reader: Reader, root: Path, table: Path | None) -> pd.DataFrame:
+    """Utterances of a dialog: of the pipeline's table, or of a copy where there is none."""
+    if table is not None and table.is_file():
+        known = reader.seated(read_table(table))
     else:
-        table = iemocap.parse(root, marked).utterances
-    rows = table[table["dialog"] == dialog]
+        known = parsing.parse(reader, root).utterances
+    rows = known[known["dialog"] == dialog]
     if rows.empty:
-        known = table["dialog"].unique().tolist()
-        close = difflib.get_close_matches(dialog, known, n=5, cutoff=0.5) or known[:5]
-        raise PreviewError(f"{dialog}: no such dialog of {len(known)}; close: {', '.join(close)}")
+        names = known["dialog"].unique().tolist()
+        close = difflib.get_close_matches(dialog, names, n=5, cutoff=0.5) or names[:5]
+        raise PreviewError(f"{dialog}: no such dialog of {len(names)}; close: {', '.join(close)}")
     return rows
-
-
-def _seated(table: pd.DataFrame, marked: str) -> pd.DataFrame:
-    """Return the table with each speaker's half for `marked`, whatever it was parsed with."""
-    letters = table["dialog"].str[len("Ses01")]
-    other = {"left": "right", "right": "left"}[marked]
-    return table.assign(side=np.where(table["gender"] == letters, marked, other))
 
 
 def _save(picture: np.ndarray, path: Path) -> None:

@@ -45,14 +45,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Clip:
-    """What to take for one utterance: when, and which half of the picture.
+    """What to take for one utterance: when, and which part of the picture.
 
     Attributes
     ----------
     times
         Seconds in the dialog, ascending.
     side
-        ``left`` or ``right``.
+        ``left``, ``right`` or ``whole``.
     """
 
     times: np.ndarray
@@ -61,7 +61,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of one half of a frame.
+    """A square of one half of a frame, or of all of it.
 
     Attributes
     ----------
@@ -122,14 +122,14 @@ def crops(path: Path, clips: Sequence[Clip], size: int) -> Iterator[Crop]:
 
 
 def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
-    """Cut the central square out of one half of a frame.
+    """Cut the central square out of one half of a frame, or of all of it.
 
     Parameters
     ----------
     image
         [height, width, 3] uint8, blue, green, red.
     side
-        ``left`` or ``right``: columns below or from ``width // 2``.
+        ``left`` or ``right``: columns below or from ``width // 2``; ``whole``: all columns.
     size
         Pixels.
 
@@ -141,7 +141,7 @@ def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
     Raises
     ------
     VideoError
-        If the half is smaller than `size`.
+        If that is smaller than `size`.
     """
     top, left = corner(image, side, size)
     return np.ascontiguousarray(image[top : top + size, left : left + size, ::-1])
@@ -149,11 +149,12 @@ def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
 
 def corner(image: np.ndarray, side: str, size: int) -> tuple[int, int]:
     """Top row and left column of what :func:`square` cuts out; parameters and errors as there."""
-    height, width = image.shape[0], image.shape[1] // 2
+    height, width = image.shape[0], image.shape[1] // (1 if side == "whole" else 2)
     if size > min(height, width):
         raise VideoError(
-            f"has frames of {image.shape[1]} x {height} pixels, whose half does not hold a crop "
-            f"of {size} x {size}; set the stream's crop to {min(height, width)} or less"
+            f"has frames of {image.shape[1]} x {height} pixels, which do not hold a crop of "
+            f"{size} x {size} where the speaker is ({side}); set the stream's crop to "
+            f"{min(height, width)} or less"
         )
     return (height - size) // 2, (width - size) // 2 + (width if side == "right" else 0)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
+from pipeline.corpus.description import Word
 from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
 
 
-def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame) -> str:
+def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame, word: Word) -> str:
     """How utterances were divided, and whether speakers really are kept apart.
 
     Parameters
@@ -23,13 +25,14 @@ def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame)
         ``folds.csv``: utterance, fold, part.
     table
         The utterance table.
+    word
+        What the corpus calls a group.
     """
     name = {
-        "session": "leave one session out",
-        "speaker": "one speaker tests, the other of the session develops",
+        "speaker": f"one speaker tests, the other of the {word.one} develops",
         "random": "random, stratified",
         "file": f"the list splits/{split['list']}.csv",
-    }[split["protocol"]]
+    }.get(split["protocol"], f"leave one {word.one} out")
     folds = assigned.merge(table[["utterance", "speaker"]], on="utterance")
     shared = (folds.groupby(["fold", "speaker"])["part"].nunique() > 1).any()
     speakers = (
@@ -59,24 +62,30 @@ def counts(table: pd.DataFrame, emotions: pd.Series) -> dict[str, Any]:
         "utterances": len(table),
         "labelled": len(emotions),
         "dialogs": table["dialog"].nunique(),
-        "sessions": table["session"].nunique(),
+        "groups": table["group"].nunique(),
         "speakers": table["speaker"].nunique(),
         "minutes": float((table["end"] - table["start"]).sum() / 60),
     }
 
 
-def left_out(table: pd.DataFrame, emotions: pd.Series) -> dict[str, int]:
-    """Utterances without a class, by the release's code."""
+def left_out(
+    table: pd.DataFrame, emotions: pd.Series, scenarios: Literal["all"] | Sequence[str]
+) -> dict[str, int]:
+    """Utterances without a class: those of other `scenarios` by theirs, the rest by their code."""
     others = table[~table["utterance"].isin(emotions.index)]
-    return {str(code): int(count) for code, count in others["emotion"].value_counts().items()}
+    reasons = others["emotion"].where(others["emotion"] != "", "no label")
+    if scenarios != "all":
+        chosen = others["scenario"].isin(list(scenarios))
+        reasons = reasons.where(chosen, others["scenario"].replace("", "no scenario"))
+    return {str(reason): int(count) for reason, count in reasons.value_counts().items()}
 
 
 def corpus_rows(
     emotions: pd.Series, table: pd.DataFrame, classes: list[str]
 ) -> list[dict[str, Any]]:
-    """Utterances by session and class, and of all sessions."""
-    sessions = table.set_index("utterance")["session"].loc[emotions.index]
-    found = pd.crosstab(sessions, emotions).reindex(columns=classes, fill_value=0)
+    """Utterances by group and class, and of all groups."""
+    groups = table.set_index("utterance")["group"].loc[emotions.index]
+    found = pd.crosstab(groups, emotions).reindex(columns=classes, fill_value=0)
     rows = [{"name": str(name), "counts": row.tolist()} for name, row in found.iterrows()]
     return [*rows, {"name": "all", "counts": found.sum().tolist()}]
 

@@ -176,7 +176,7 @@ def _frames(
         # every second pixel is enough for a thumbnail
         return [
             (crop.time - float(about["start"]), crop.image[::2, ::2])
-            for crop in crops(path, [Clip(chosen, str(about["side"]))], size)
+            for crop in crops(path, [Clip(chosen, str(about["place"]))], size)
         ]
     except VideoError:
         return []

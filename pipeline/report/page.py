@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import InputError, attention, evaluation, params
+from pipeline import InputError, attention, calibration, evaluation, params
 from pipeline.filesystem import replacing
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
@@ -65,6 +65,7 @@ def write(
     results: Path,
     *,
     missing: dict[str, Summary],
+    scenarios: dict[str, Summary],
     looked: Path,
     comparison: Path,
     media: Path | None,
@@ -82,8 +83,8 @@ def write(
         Of all folds' test parts, from :func:`pipeline.evaluation.test_folds`.
     results
         Folder; gets ``plots/`` and ``report.html``.
-    missing
-        From :func:`pipeline.evaluation.missing`.
+    missing, scenarios
+        From :func:`pipeline.evaluation.missing` and :func:`pipeline.evaluation.by_scenario`.
     looked
         The file of :func:`pipeline.attention.write`.
     comparison
@@ -118,21 +119,25 @@ def write(
         corpus=corpus,
         model_name=parameters["label"],
         modalities=" + ".join(parameters["model"]["modalities"]),
-        protocol=facts.protocol(parameters["split"], assigned, table)
+        protocol=facts.protocol(parameters["split"], assigned, table, store.description.group)
         + facts.targets(parameters["train"]),
         classes=classes,
+        group=store.description.group,
         summary=summary,
         missing=missing,
+        scenarios=scenarios,
+        caution=store.description.caution,
+        chosen=parameters["labels"]["scenarios"],
         definitions=evaluation.METRICS,
         seeds=parameters["train"]["seeds"],
         majority=facts.majority(predictions),
         counts=facts.counts(table, emotions),
-        left_out=facts.left_out(table, emotions),
+        left_out=facts.left_out(table, emotions, parameters["labels"]["scenarios"]),
         corpus_rows=facts.corpus_rows(emotions, table, classes),
         comparison={**rows, "rows": rows["table"].to_dict("records")},
         streams=facts.streams(store, parameters["model"]),
         parameter_counts=parameters["parameters"],
-        ece=evaluation.expected_calibration_error(tables["calibration"]),
+        ece=calibration.expected_calibration_error(tables["calibration"]),
         bins=_BINS,
         tables={name: rows_of.to_dict("records") for name, rows_of in tables.items()},
         images={name: figures.embed(plots / f"{name}.png") for name in drawn},
@@ -173,10 +178,11 @@ def _tables(
         "classes": evaluation.by_class(predictions, classes),
         "confusion": predictions[["true", "predicted"]].rename(columns={"true": "actual"}),
         "curves": curves(training),
-        "calibration": evaluation.calibration(predictions, _BINS),
+        "calibration": calibration.calibration(predictions, _BINS),
         "missing": pd.DataFrame(without, columns=columns),
         "speakers": evaluation.by_group(predictions, store.utterances, "speaker"),
-        "sessions": evaluation.by_group(predictions, store.utterances, "session"),
+        "groups": evaluation.by_group(predictions, store.utterances, "group"),
+        "scenarios": evaluation.by_group(predictions, store.utterances, "scenario"),
         "attention": attention.statistics(looked),
         "profile": attention.profile(looked),
     }

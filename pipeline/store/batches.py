@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline import params
+from pipeline.corpus.labels import Scheme
+from pipeline.corpus.labels import scheme as labels_of
 from pipeline.features.stream import Statistics, Stream
 from pipeline.store.reading import FeatureStore, StoreError
-
-if TYPE_CHECKING:
-    from pipeline.corpus.labels import Scheme
 
 _POOL = 16  # batches whose utterances are sorted by length together
 
@@ -94,8 +93,8 @@ class StoreDataset(Dataset[Item]):
     streams
         Which streams to read; None reads all.
     scheme
-        Gives each item its label and leaves out utterances without a class; see
-        :func:`pipeline.corpus.labels.scheme`.
+        Gives each item its label and leaves out utterances without a class: one of the corpus's by
+        name, a mapping from its codes to class names, or a :class:`pipeline.corpus.labels.Scheme`.
     utterances
         Ids to keep, such as the training part of a fold; None keeps all.
     max_steps
@@ -121,7 +120,7 @@ class StoreDataset(Dataset[Item]):
         store: FeatureStore | str | Path,
         streams: Sequence[str] | None = None,
         *,
-        scheme: Scheme | None = None,
+        scheme: Scheme | str | dict[str, str] | None = None,
         utterances: Sequence[str] | None = None,
         max_steps: int | Mapping[str, int] | None = None,
     ) -> None:
@@ -131,11 +130,13 @@ class StoreDataset(Dataset[Item]):
         self.streams = [opened.stream(name).name for name in streams or opened.streams]
         self.max_steps = max_steps
         table = opened.utterances
+        if isinstance(scheme, str | dict):
+            scheme = labels_of(scheme, opened.description)
         ids = table["utterance"].tolist()
         unknown = sorted(set(utterances or ()) - set(ids))
         if unknown:
             raise StoreError(f"{self.path}: has no utterance {unknown[0]} ({len(unknown)} unknown)")
-        labels = np.full(len(ids), -1) if scheme is None else scheme.apply(table["emotion"])
+        labels = np.full(len(ids), -1) if scheme is None else scheme.of(table)
         keep = np.full(len(ids), True) if utterances is None else np.isin(ids, list(utterances))
         if scheme is not None:
             keep &= labels >= 0

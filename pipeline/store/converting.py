@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline import hdf5
+from pipeline.corpus.description import Description
 from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED
 from pipeline.features.streamfile import Arrays, Header, write
+from pipeline.registry import CORPORA
 from pipeline.store.reading import StoreError
 from pipeline.store.writing import write_table
 from pipeline.system.values import differences
@@ -97,6 +99,7 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
             votes,
             streams,
             corpus=str(file.attrs["corpus"]),
+            description=_description(file),
             include_text=text,
         )
     return found
@@ -110,7 +113,19 @@ def _table(file: h5py.File) -> pd.DataFrame:
             columns["utterance" if name == "id" else name] = (
                 dataset.asstr()[:] if text else dataset[:]
             )
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns).rename(columns={"session": "group", "side": "place"})
+    if "order" not in table:
+        table["group"] = table["group"].astype(str)
+        table["order"] = table.groupby("dialog")["start"].rank(method="first").astype("int64") - 1
+        table["part"] = ""
+    return table
+
+
+def _description(file: h5py.File) -> Description:
+    """What the store says of its corpus; before it did, all were of IEMOCAP."""
+    if "description" in file.attrs:
+        return Description.from_json(file.attrs["description"])
+    return CORPORA["iemocap"].load().description
 
 
 def _described(file: h5py.File, name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -13,12 +13,12 @@ from pipeline.store.reading import FeatureStore, open_checked
 def describe(path: Path) -> str:
     """A table of what a store, packed or not, holds."""
     with FeatureStore(path) as opened:
-        table = opened.utterances
+        table, word = opened.utterances, opened.description.group
         text = "with" if "text" in table else "without"
         lines = [
             f"corpus      {opened.corpus}, schema version {SCHEMA_VERSION}",
             f"utterances  {len(opened)} in {table['dialog'].nunique()} dialogs, "
-            f"{table['speaker'].nunique()} speakers",
+            f"{table['group'].nunique()} {word.several}, {table['speaker'].nunique()} speakers",
             f"emotions    {_counts(table['emotion'])}",
             f"transcripts {text}",
             f"sha256      {opened.sha256}",

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import InputError, hdf5
+from pipeline.corpus.description import Description
 from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION, Stream
 from pipeline.filesystem import unreadable
@@ -168,6 +169,17 @@ class FeatureStore:
     def corpus(self) -> str:
         """Its name."""
         return str(self._table.attrs["corpus"])
+
+    @cached_property
+    def description(self) -> Description:
+        """The corpus: its codes, label schemes and words."""
+        return Description.from_json(self._table.attrs["description"])
+
+    @property
+    def scenarios(self) -> dict[str, str]:
+        """The scenario of each utterance, by id; empty for none."""
+        table = self.utterances
+        return dict(zip(table["utterance"], table["scenario"], strict=True))
 
     @property
     def votes(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from pipeline.corpus.description import Description
 from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION, Stream
 from pipeline.hdf5 import remove_remains, write_strings, writing
@@ -27,6 +28,7 @@ def write_table(
     streams: Mapping[str, Sequence[str]],
     *,
     corpus: str,
+    description: Description,
     include_text: bool = True,
 ) -> None:
     """Write ``store.h5`` of a folder of streams, once they agree with the table.
@@ -41,6 +43,8 @@ def write_table(
         ``utterance`` and a column per category; utterances that it lacks have no vote.
     streams
         The names by modality.
+    corpus, description
+        Its name, and what later stages are told of it.
     include_text
         Whether transcripts are written.
 
@@ -69,6 +73,7 @@ def write_table(
     ):
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["corpus"] = corpus
+        file.attrs["description"] = description.as_json()
         file.attrs["streams"] = json.dumps(recorded, sort_keys=True)
         file.attrs["categories"] = json.dumps([name for name in votes if name != "utterance"])
         for column in table.columns:

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.filesystem import sha256
 from pipeline.params import read_yaml
 
-FILES = (Path("dvc.yaml"), Path("comparison/dvc.yaml"))
+FILES = (Path("dvc.yaml"), Path("embedded/dvc.yaml"), Path("comparison/dvc.yaml"))
 
 _PARAMETERS = "params.yaml"
 _CORPUS = "${corpus.root}"

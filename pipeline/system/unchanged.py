@@ -23,7 +23,7 @@ from pipeline.filesystem import sha256, unreadable
 from pipeline.system import graph
 from pipeline.system.values import differences
 
-CODE = ("pipeline", "stages")  # folders
+CODE = ("embedded", "pipeline", "stages")  # folders
 
 IGNORED = ("__pycache__", "*.pyc", ".*.sw?", ".#*", "*~")
 """Names of what is no part of a folder, as in ``.dvcignore``."""

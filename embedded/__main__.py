@@ -1,9 +1,9 @@
-"""Stage `embed_corpus`: make the embedded corpus and the word vectors of its transcripts."""
+"""Stage `make` of embedded/dvc.yaml: the embedded corpus and the word vectors of its lines."""
 
 from pathlib import Path
 
+import embedded
 from pipeline import compute, params
-from pipeline.corpus import embedded
 from stages import run
 
 # not corpus.root, which may be the user's own copy of the release
@@ -14,7 +14,7 @@ def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
     embedded.make(
-        settings.corpus.embedded,
+        settings.embedded,
         FOLDER / "IEMOCAP_full_release",
         FOLDER / "glove.embedded.300d.txt",
         workers=compute.processes(settings.compute.workers),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
-from pipeline.corpus import formats
-from pipeline.corpus.findings import Item, Reason
+from pipeline.corpus.findings import Item
+from pipeline.corpus.iemocap import formats
+from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.table import CorpusError
 
 SESSIONS = range(1, 6)
@@ -15,8 +15,6 @@ LABELS = "dialog/EmoEvaluation"
 TRANSCRIPTS = "dialog/transcriptions"
 VIDEO = "dialog/avi/DivX"
 AUDIO = "sentences/wav"
-FOLDERS = (LABELS, TRANSCRIPTS, VIDEO, AUDIO)
-"""The folders of a session that are read, below ``SessionN``."""
 
 _ENCODINGS = {"windows-1252": Reason.WINDOWS_1252, "utf-16": Reason.UTF_16}
 _EXCERPT = 160  # characters of a detail, such as a line that the report quotes
@@ -54,68 +52,6 @@ def find_sessions(root: Path) -> list[int]:
 
 def _sessions_in(folder: Path) -> list[int]:
     return [session for session in SESSIONS if (folder / f"Session{session}").is_dir()]
-
-
-def missing_folders(root: Path) -> str:
-    """Return the commands that make the folders a partial copy lacks; empty if it lacks none.
-
-    DVC stops where a dependency of a stage does not exist; an empty folder will do.
-    """
-    commands = [
-        f"mkdir -p {shlex.join(str(root / folder) for folder in folders)}"
-        for session in SESSIONS
-        if (folders := _lacking(root, session))
-    ]
-    if not commands:
-        return ""
-    check = shlex.join(["python", "-m", "pipeline.corpus.iemocap", "check", str(root)])
-    return "\n".join(
-        [
-            "`dvc repro` needs these folders to exist, empty ones will do:",
-            *commands,
-            "If the copy cannot be written to, make a folder of links to it instead:",
-            f"{check} --links data/raw/IEMOCAP_links",
-        ]
-    )
-
-
-def link(root: Path, folder: Path) -> None:
-    """Make a folder of links that stands in for the copy at `root`, which stays as it is.
-
-    A session that lacks no folder is one link. Of the others each of the :data:`FOLDERS` is one, or
-    is empty where the copy has none. The links end there: DVC reads a dependency that is a link or
-    lies behind one, but passes over the links inside it.
-
-    Raises
-    ------
-    CorpusError
-        If `folder` exists and is not empty.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CorpusError(
-            f"{folder}: exists; links are made in a new folder only: remove it or name another"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    root = root.resolve()
-    for session in SESSIONS:
-        lacking = _lacking(root, session)
-        for name in _folders(session) if lacking else [f"Session{session}"]:
-            place = folder / name
-            if name in lacking:
-                place.mkdir(parents=True)
-            else:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(root / name, target_is_directory=True)
-
-
-def _folders(session: int) -> list[str]:
-    """Return the folders of a session that are read, relative to the root."""
-    return [f"Session{session}/{below}" for below in FOLDERS]
-
-
-def _lacking(root: Path, session: int) -> list[str]:
-    """Return those of :func:`_folders` that a copy lacks."""
-    return [name for name in _folders(session) if not (root / name).is_dir()]
 
 
 class Copy:

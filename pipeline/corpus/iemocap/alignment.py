@@ -21,9 +21,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.corpus import formats
-from pipeline.corpus.disk import SESSIONS, Copy
-from pipeline.corpus.findings import Item, Reason
+from pipeline.corpus.findings import Item
+from pipeline.corpus.iemocap import formats
+from pipeline.corpus.iemocap.disk import SESSIONS, Copy
+from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.table import CorpusError
 
 FOLDER = "sentences/ForcedAlignment"
@@ -114,7 +115,8 @@ def read_copy(root: Path, utterances: pd.DataFrame) -> tuple[pd.DataFrame, list[
     """
     copy = Copy(root)
     files: dict[str, str] = {}
-    for session in sorted(set(SESSIONS) & set(utterances["session"])):
+    present = set(utterances["group"])
+    for session in (number for number in SESSIONS if str(number) in present):
         for folder in copy.dialogs(session, FOLDER).values():
             files |= copy.files(folder, ".wdseg")
     rows: list[tuple[str, str, float, float]] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from pipeline.corpus.embedded import espeak, lines
+from embedded import espeak, lines
 
 RATE = 16000
 """Samples a second of the release's recordings."""
@@ -118,7 +118,7 @@ def speak(text: str, voice: Voice, emotion: str, strength: float, seed: int) -> 
     Parameters
     ----------
     text
-        A line of :mod:`pipeline.corpus.embedded.lines`.
+        A line of :mod:`embedded.lines`.
     emotion
         A key of :data:`DELIVERIES`.
     strength

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from pipeline.corpus import formats
-from pipeline.corpus.disk import AUDIO, LABELS, TRANSCRIPTS, VIDEO, Copy
-from pipeline.corpus.findings import Reason
-from pipeline.corpus.labels import EMOTIONS
-
-_OPPOSITE = {"left": "right", "right": "left"}
+from pipeline.corpus.iemocap import formats, seats, votes
+from pipeline.corpus.iemocap.codes import EMOTIONS
+from pipeline.corpus.iemocap.disk import AUDIO, LABELS, TRANSCRIPTS, VIDEO, Copy
+from pipeline.corpus.iemocap.reasons import Reason
+from pipeline.corpus.utterance import DIMENSIONS, Source, Utterance
 
 
 class _Labelled(NamedTuple):
@@ -24,7 +22,7 @@ class _Labelled(NamedTuple):
 
 def read_session(
     copy: Copy, session: int, marked_actor: str
-) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+) -> list[tuple[Utterance, list[formats.Vote]]]:
     """Read ``SessionN`` of a copy.
 
     Parameters
@@ -39,7 +37,7 @@ def read_session(
     Returns
     -------
     list
-        For each utterance its row of the utterance table, and its rows of the votes.
+        The utterances, and every rater's line of each.
     """
     labels = copy.dialogs(session, LABELS, ".txt")
     transcripts = copy.dialogs(session, TRANSCRIPTS, ".txt")
@@ -62,33 +60,50 @@ def read_session(
         if labelled and not video:
             expected = f"Session{session}/{VIDEO}/{dialog.name}.avi"
             copy.miss(expected, Reason.NO_VIDEO, f"{len(labelled)} utterances")
-        for line, label, votes in labelled:
+        earlier = sorted((label.start, label.utterance) for _, label, _ in labelled)
+        order = {name: number for number, (_, name) in enumerate(earlier)}
+        for line, label, given in labelled:
             name = label.utterance
+            for word in votes.unknown(given):
+                copy.add(Reason.UNKNOWN_VOTE, labels[dialog], line, f"{name}: {word}")
             if name not in texts:
                 copy.add(Reason.NO_TEXT, labels[dialog], line, name)
             audio = recordings.take(name)
             if not audio:
                 expected = f"Session{session}/{AUDIO}/{dialog.name}/{name}.wav"
                 copy.miss(expected, Reason.NO_AUDIO)
-            found = {"text": texts.get(name, ""), "audio": audio, "video": video}
-            row = asdict(label) | _who(dialog, name, marked_actor) | found
-            rows.append((row, [{"utterance": name} | asdict(vote) for vote in votes]))
+            seat = seats.place(dialog, formats.speaker(name), marked_actor)
+            utterance = _utterance(
+                label,
+                dialog=dialog,
+                order=order[name],
+                text=texts.get(name, ""),
+                audio=Source(audio) if audio else None,
+                video=Source(video, seat) if video else None,
+                votes=votes.count(given),
+            )
+            rows.append((utterance, given))
         recordings.drop(seen)
     recordings.report_rest()
     return rows
 
 
-def _who(dialog: formats.Dialog, utterance: str, marked_actor: str) -> dict[str, Any]:
-    """Return what the ids of a dialog and of its utterance say, as columns."""
-    speaker = utterance.removeprefix(f"{dialog.name}_")[0]
-    return {
-        "session": dialog.session,
-        "dialog": dialog.name,
-        "scenario": dialog.scenario,
-        "speaker": f"Ses{dialog.session:02d}{speaker}",
-        "gender": speaker,
-        "side": marked_actor if speaker == dialog.marked else _OPPOSITE[marked_actor],
-    }
+def _utterance(label: formats.Label, *, dialog: formats.Dialog, **found: Any) -> Utterance:
+    """Put together what the ids of an utterance say, and what was `found` of it."""
+    speaker = formats.speaker(label.utterance)
+    return Utterance(
+        id=label.utterance,
+        dialog=dialog.name,
+        speaker=f"Ses{dialog.session:02d}{speaker}",
+        group=str(dialog.session),
+        gender=speaker,
+        start=label.start,
+        end=label.end,
+        emotion=label.emotion,
+        scenario=dialog.scenario,
+        dimensions={name: getattr(label, name) for name in DIMENSIONS},
+        **found,
+    )
 
 
 def _read_labels(
@@ -97,18 +112,18 @@ def _read_labels(
     """Return the utterances of a label file, and all ids in it, skipped ones included."""
     labelled: list[_Labelled] = []
     seen: set[str] = set()
-    votes: list[formats.Vote] = []  # of the label line above; of a skipped one they go nowhere
+    given: list[formats.Vote] = []  # of the label line above; of a skipped one they go nowhere
     for number, line in copy.lines(file) if file else []:
         if line.startswith("%"):
             continue
         if line.startswith(("C-", "A-")):
             vote = formats.vote_line(line)
             if vote:
-                votes.append(vote)
+                given.append(vote)
             else:
                 copy.add(Reason.BAD_VOTE, str(file), number, line)
             continue
-        votes = []
+        given = []
         label = formats.label_line(line)
         fault = _label_fault(dialog, label, line, seen)
         if label:
@@ -116,7 +131,7 @@ def _read_labels(
         if fault:
             copy.add(fault[0], str(file), number, fault[1])
         elif label:
-            labelled.append(_Labelled(number, label, votes))
+            labelled.append(_Labelled(number, label, given))
     return labelled, seen
 
 

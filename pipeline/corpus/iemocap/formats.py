@@ -73,6 +73,11 @@ def is_turn(name: str, dialog: Dialog) -> bool:
     return name.startswith(prefix) and _TURN.fullmatch(name, len(prefix)) is not None
 
 
+def speaker(utterance: str) -> str:
+    """Who speaks an utterance, ``F`` or ``M``: the letter of the last part of its id."""
+    return utterance.rpartition("_")[2][0]
+
+
 def is_unnumbered(name: str) -> bool:
     """Whether an id is one like ``Ses01F_impro01_MXX0``: a turn without label and wav."""
     return _UNNUMBERED_ID.fullmatch(name) is not None

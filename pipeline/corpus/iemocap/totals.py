@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.corpus.labels import EMOTIONS
+from pipeline.corpus.iemocap.codes import EMOTIONS
 
 DIALOGS = 151
 UTTERANCES = 10_039
@@ -67,7 +67,7 @@ def compare(utterances: pd.DataFrame) -> list[Total]:
     for session in lines:
         rows = utterances
         if session != _ALL:
-            rows = rows[rows["session"] == int(session)]
+            rows = rows[rows["group"] == session]
         named = {column: rows[rows[column] != ""] for column in ("text", "audio", "video")}
         counts: list[tuple[str, int, int | None]] = [
             ("dialogs", rows["dialog"].nunique(), dialogs[session]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.corpus.embedded.screenplay import CLASSES, Dialog, Trap, Turn
+from embedded.screenplay import CLASSES, Dialog, Trap, Turn
 
 CATEGORIES = {
     "ang": "Anger", "exc": "Excited", "fru": "Frustration", "hap": "Happiness",

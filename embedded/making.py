@@ -13,8 +13,9 @@ where. Layout, below each ``SessionN``::
     sentences/wav/<dialog>/<utterance>.wav
     sentences/ForcedAlignment/<dialog>/<utterance>.wdseg   for utterances whose words are timed
 
-It carries every trap of real copies (:class:`.screenplay.Trap`), and in addition
-AppleDouble files and ``.DS_Store`` beside the real ones.
+Other readers of the release accept it too. It carries those traps of real copies that they pass by
+(:class:`.screenplay.Trap`), and AppleDouble files and ``.DS_Store`` beside the media; where
+`traps` is set it carries all of them, and hidden files in every folder.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from embedded import film, recording, screenplay, textfiles, vectors, voice
+from embedded.screenplay import Dialog, Trap
 from pipeline import params
 from pipeline.compute import start_worker
-from pipeline.corpus.embedded import film, recording, screenplay, textfiles, vectors, voice
-from pipeline.corpus.embedded.screenplay import Dialog, Trap
 from pipeline.filesystem import replacing
 
 VECTOR_SIZE = 300
@@ -61,7 +62,7 @@ def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -
     Parameters
     ----------
     settings
-        Size and seed.
+        Size, seed and traps.
     root
         The folder that will hold ``Session1 ... Session5``; it must not exist.
     glove
@@ -84,12 +85,12 @@ def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    dialogs = screenplay.write(settings.dialogs_per_session, settings.seed)
-    with tqdm(total=len(dialogs), desc="embed_corpus", unit="dialog") as bar:
+    dialogs = screenplay.write(settings.dialogs_per_session, settings.seed, settings.traps)
+    with tqdm(total=len(dialogs), desc="embedded", unit="dialog") as bar:
         for _ in _produce_all(dialogs, partial, settings.seed, workers):
             bar.update()
     (partial / "README.txt").write_text(_README, encoding="utf-8")
-    _litter(partial)
+    _litter(partial, everywhere=settings.traps)
     texts = (turn.text for dialog in dialogs for turn in dialog.turns if turn.in_transcript)
     with replacing(glove) as unfinished:
         vectors.write(texts, VECTOR_SIZE, unfinished)
@@ -125,7 +126,7 @@ def _produce(dialog: Dialog, root: Path, seed: int) -> None:
     for path, content in textfiles.files(sound.timed, dialog, rng).items():
         _write(session / "dialog" / path, content)
     films = session / "dialog" / "avi" / "DivX"
-    films.mkdir(parents=True, exist_ok=True)  # also where there is none: stages depend on it
+    films.mkdir(parents=True, exist_ok=True)
     if Trap.NO_VIDEO not in dialog.traps:
         _write_film(dialog, sound, films / f"{dialog.name}.avi", rng)
 
@@ -172,11 +173,16 @@ def _write_film(
         film.misstate(path)
 
 
-def _litter(root: Path) -> None:
-    """Add what a Mac leaves: ``.DS_Store`` in folders, an AppleDouble beside the first file."""
+def _litter(root: Path, everywhere: bool) -> None:
+    """Add what a Mac leaves: ``.DS_Store`` in folders, an AppleDouble beside the first file.
+
+    In the release's own text folders there are none, and other readers open every file there.
+    """
     for session in sorted(root.glob("Session*")):
         for folder in sorted(path for path in session.rglob("*") if path.is_dir()):
             files = sorted(path.name for path in folder.iterdir() if path.is_file())
+            if not (everywhere or any(name.endswith((".avi", ".wav")) for name in files)):
+                continue
             _write(folder / ".DS_Store", _DS_STORE)
             if files:
                 _write(folder / f"._{files[0]}", _APPLE_DOUBLE)

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.corpus.embedded import face
-from pipeline.corpus.embedded.screenplay import Dialog, Speaker
-from pipeline.corpus.embedded.textfiles import TimedTurn
+from embedded import face
+from embedded.screenplay import Dialog, Speaker
+from embedded.textfiles import TimedTurn
 
 FRAMES_PER_SECOND = 29.97
 

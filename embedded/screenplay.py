@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.corpus.embedded import lines
+from embedded import lines
 
 Speaker = Literal["F", "M"]
 
@@ -72,6 +72,15 @@ _TRAPS = {
     5: (Trap.NO_VIDEO, Trap.TRANSCRIPT_LACKS_UTTERANCE),
 }
 _RARE = {3: "fea", 4: "oth"}
+# other readers of the release look for the speaker's letter at a fixed place of the id, for an
+# utterance's recording in its own folder, and for a label of each recording
+_ONLY_OURS = {Trap.WAV_IN_OTHER_TAKE, Trap.LABEL_LACKS_UTTERANCE}
+_TAKES: dict[int, dict[str, tuple[str, ...]]] = {
+    3: {"M_impro05": ("a", "b"), "M_impro08": ("a", "b")},
+    5: {"M_script01_1": ("b",)},
+}
+"""All takes of the release, by session and scene."""
+_MORE_TAKES: dict[str, tuple[str, ...]] = {"M_script01_1": ("b",), "F_impro02": ("a",)}
 
 
 class Cues(NamedTuple):
@@ -116,19 +125,23 @@ class Dialog:
         return "F" if self.name[5] == "F" else "M"
 
 
-def write(dialogs_per_session: int, seed: int) -> list[Dialog]:
-    """Plan the whole corpus, session by session; the first dialog of each carries traps."""
+def write(dialogs_per_session: int, seed: int, traps: bool) -> list[Dialog]:
+    """Plan the whole corpus, session by session; the first dialog of each carries traps.
+
+    Without `traps` it carries only those that other readers of the release pass by.
+    """
     return [
-        _dialog(name, position, np.random.default_rng([seed, session, position]))
+        _dialog(name, position, np.random.default_rng([seed, session, position]), traps)
         for session in SESSIONS
-        for position, name in enumerate(_names(session)[:dialogs_per_session])
+        for position, name in enumerate(_names(session, traps)[:dialogs_per_session])
     ]
 
 
-def _names(session: int) -> list[str]:
+def _names(session: int, traps: bool) -> list[str]:
     """Dialog ids of a session: improvised and scripted, either actor marked, in turn.
 
-    Each session starts elsewhere in the round, so that the first dialogs are of every kind.
+    Each session starts elsewhere in the round, so that the first dialogs are of every kind. Takes
+    are those of the release, or with `traps` more.
     """
     improvised = [f"impro{number:02d}" for number in range(1, 9)]
     scripted = [f"script0{script}_{part}" for script, part in
@@ -140,17 +153,18 @@ def _names(session: int) -> list[str]:
         if scenario
     ]
     start = session - 1
-    # takes a and b, as in the release
-    takes = {"M_script01_1": "b", "F_impro02": "a"}
+    takes = _MORE_TAKES if traps else _TAKES.get(session, {})
     return [
-        f"Ses{session:02d}{scene}{takes.get(scene, '')}"
+        f"Ses{session:02d}{scene}{take}"
         for scene in round_[start:] + round_[:start]
+        for take in takes.get(scene, ("",))
     ]
 
 
-def _dialog(name: str, position: int, rng: np.random.Generator) -> Dialog:
+def _dialog(name: str, position: int, rng: np.random.Generator, all_traps: bool) -> Dialog:
     session = int(name[4])
-    traps = frozenset(_TRAPS[session] if position == 0 else ())
+    carried = _TRAPS[session] if position == 0 else ()
+    traps = frozenset(trap for trap in carried if all_traps or trap not in _ONLY_OURS)
     # a dialog without video is short, since it costs the session a modality
     each = 1 if Trap.NO_VIDEO in traps else _EACH_CLASS
     emotions = [*(CLASSES * each), ("neu", "fru")[position % 2], "xxx"]

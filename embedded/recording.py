@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.corpus.embedded import voice
-from pipeline.corpus.embedded.screenplay import Dialog, Speaker, Turn
-from pipeline.corpus.embedded.textfiles import TimedTurn
+from embedded import voice
+from embedded.screenplay import Dialog, Speaker, Turn
+from embedded.textfiles import TimedTurn
 
 _FIRST_START, _LAST_REST = 0.5, 0.6
 _PAUSE = (-0.2, 0.25)  # seconds from one end to the next start; below 0 both speak
@@ -20,7 +20,7 @@ _PEAK = 0.98
 
 @dataclass(frozen=True)
 class Recording:
-    """The sound of a dialog at :data:`pipeline.corpus.embedded.voice.RATE`.
+    """The sound of a dialog at :data:`embedded.voice.RATE`.
 
     Attributes
     ----------

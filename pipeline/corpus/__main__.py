@@ -1,0 +1,91 @@
+"""``python -m pipeline.corpus``: look at a copy of a corpus before anything is computed of it.
+
+``check ROOT --format iemocap`` says what is in it, what is missing and what is odd;
+``words ROOT OUTPUT.csv`` writes a table of its word alignments. No media file is opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.corpus import findings, parsing
+from pipeline.corpus.findings import Item
+from pipeline.corpus.parsing import Parsed
+from pipeline.corpus.reader import Reader
+from pipeline.corpus.table import CorpusError
+from pipeline.registry import CORPORA
+
+
+def main(arguments: Sequence[str] | None = None, *, format: str | None = None) -> int:
+    """Command line; with `format` that of one corpus."""
+    options = _options(arguments, format)
+    reader = CORPORA[options.format].load()()
+    try:
+        parsed = parsing.parse(reader, options.root)
+        if options.command == "check":
+            return _check(reader, options.root, parsed, options.items)
+        return _words(reader, options.root, parsed, options.output, options.items)
+    except (CorpusError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _options(arguments: Sequence[str] | None, format: str | None) -> argparse.Namespace:
+    name = f"pipeline.corpus.{format}" if format else "pipeline.corpus"
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description="Copies of corpora.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser(
+        "check",
+        help="say what a copy holds",
+        description="Say what a copy holds and compare it with the full release, where that has "
+        "known totals; no media file is opened. Exit code: 0 the totals are those of the full "
+        "release, 1 they differ, 2 this is no copy of the corpus.",
+    )
+    words = commands.add_parser(
+        "words",
+        help="write the word alignments of a copy as one table",
+        description="Write utterance, word, start and end (seconds in the dialog) of each aligned "
+        "word. Exit code: 0 the table is written, 2 there is none to write.",
+    )
+    for command in (check, words):
+        command.add_argument("root", type=Path, help="the folder of the corpus, as corpus.root")
+        command.add_argument("--items", action="store_true", help="print each item found as well")
+        if format:
+            command.set_defaults(format=format)
+        else:
+            command.add_argument(
+                "--format", choices=list(CORPORA), default="iemocap", help="default: %(default)s"
+            )
+    words.add_argument("output", type=Path, help="the CSV file to write")
+    return parser.parse_args(arguments)
+
+
+def _check(reader: Reader, root: Path, parsed: Parsed, verbose: bool) -> int:
+    text, whole = reader.check(root, parsed)
+    print(text)
+    if verbose:
+        _print_items(parsed.items)
+    return int(not whole)
+
+
+def _words(reader: Reader, root: Path, parsed: Parsed, output: Path, verbose: bool) -> int:
+    table, items = reader.words(root, parsed.utterances)
+    table.to_csv(output, index=False, lineterminator="\n", encoding="utf-8")
+    print(f"{len(table)} words of {table['utterance'].nunique()} utterances: {output}")
+    print(findings.reasons(findings.count(items)))
+    if verbose:
+        _print_items(items)
+    return 0
+
+
+def _print_items(items: Sequence[Item]) -> None:
+    print()
+    for item in items:
+        print(item)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What parameters name: readers of corpora and extractors, built from the groups that say how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.paramfile import describe, unknown_key
+from pipeline.registry import CORPORA, EXTRACTORS
+
+
+def with_reader(corpus: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Put the reader in the place of the groups of all formats; and what is wrong with it."""
+    known = ["name", "root", "format", *CORPORA]
+    faults = [unknown_key(f"corpus.{key}", known) for key in corpus if key not in known]
+    if "embedded" in corpus:
+        faults = [
+            "corpus.embedded: is the group embedded now; `python -m pipeline.params migrate` moves "
+            "it there"
+        ]
+    name, reader = corpus.get("format", "iemocap"), None
+    if name in CORPORA:
+        kind = CORPORA[name].load()
+        try:
+            reader = kind.model_validate(corpus.get(name, {}))
+        except ValidationError as error:
+            faults += [describe(dict(fault), kind, ["corpus", name]) for fault in error.errors()]
+    else:
+        faults.append(f"corpus.format: no format {name!r}; there are {', '.join(CORPORA)}")
+    own = {key: corpus[key] for key in ("name", "root") if key in corpus}
+    return own | {"format": str(name), "reader": reader}, faults
+
+
+def with_extractors(group: str, values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Put extractors in the place of the streams of a group; and what is wrong with them."""
+    streams, faults = dict(values["streams"]), []
+    for name, specification in streams.items():
+        try:
+            streams[name] = _extractor(group, specification)
+        except ValidationError as error:
+            known, where = EXTRACTORS[specification["extractor"]].load(), [group, "streams", name]
+            faults += [describe(dict(fault), known, where) for fault in error.errors()]
+        except ValueError as error:
+            faults.append(f"{group}.streams.{name}: {error}")
+    return values | {"streams": streams}, faults
+
+
+def _extractor(group: str, specification: Any) -> Any:
+    """Build the extractor that a stream of a group names; a ValueError says what is wrong."""
+    if isinstance(specification, BaseModel):
+        return specification
+    known = [name for name, entry in EXTRACTORS.items() if group in entry.modalities]
+    name = specification.get("extractor") if isinstance(specification, dict) else None
+    if name not in known:
+        raise ValueError(
+            f"must name an extractor of {group}, one of {', '.join(known)}, such as "
+            f"{{extractor: {known[0]}}}, got {specification!r}"
+        )
+    return EXTRACTORS[name].load().model_validate(specification)
