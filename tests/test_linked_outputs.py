@@ -98,9 +98,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw["train"] |= {"epochs": 1}
     (folder / "params.yaml").write_text(params.as_yaml(raw), encoding="utf-8")
     release.make(folder / "release")
-    store = folder / "data/features/embedded.h5"
-    store.parent.mkdir(parents=True)
-    shutil.move(make_store(tmp_path_factory.mktemp("store")), store)
+    shutil.move(make_store(tmp_path_factory.mktemp("made")), folder / "data/features/embedded")
     (folder / "comparison").mkdir()
     rows = yaml.safe_dump({"reference": "amh-2", "rows": ROWS})
     (folder / "comparison/rows.yaml").write_text(rows, encoding="utf-8")
@@ -122,7 +120,7 @@ def run_weights() -> None:
 
 # in the order of the pipeline, each with its last output
 STAGES: dict[Callable[[], None], str] = {
-    parse.main: "data/interim/parse.json",
+    parse.main: "data/interim/embedded/parse.json",
     run_weights: "data/interim/weights/visual.json",
     train.main: "models/fold-5.safetensors",
     run_compare: "data/comparison/amh-2/row.json",

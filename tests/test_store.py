@@ -121,7 +121,7 @@ def test_a_sound_store_verifies_and_describes(path: Path, capsys: pytest.Capture
         assert command.main(["verify", str(found)]) == 0
     assert command.main(["describe", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "35 in 5 dialogs, 10 speakers" in printed
+    assert "35 in 5 dialogs, 5 sessions, 10 speakers" in printed
     assert re.search(r"mfcc +audio +4 +float32 +\d+ +0 +[\d.]+ +8 +1 +1 ", printed)
     assert command.main(["problems", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [

@@ -67,8 +67,8 @@ def test_from_a_folder_to_a_report(project: Path) -> None:
     assert json.loads(Path("data/interim/toy/parse.json").read_text())["by_group"] == {
         **{"a": 12, "b": 12, "c": 12}
     }
-    with FeatureStore("data/features/toy.h5") as opened:
-        assert opened.description.title == "Toy" and opened.votes is None
+    with FeatureStore("data/features/toy") as opened:
+        assert opened.description.title == "Toy" and opened.categories == []
     page = Path("results/report.html").read_text(encoding="utf-8")
     assert "leave one pair out; 3 folds: no speaker is in two parts of a fold" in page
     assert "Labelled utterances by pair and class." in page and "Speakers and pairs" in page

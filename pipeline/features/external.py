@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps
-from pipeline.features.hashing import digest
-from pipeline.features.sources import ExternalError, Source, open_source
 from pipeline.paramtypes import OwnPath
 from pipeline.weights import hashes
+
+if TYPE_CHECKING:
+    from pipeline.features.sources import Source
 
 
 class External(Extractor):
@@ -52,29 +56,30 @@ class External(Extractor):
         """SHA-256 of the file; of a folder one digest of the SHA-256 of all files in it."""
         path = Path(self.path)
         if not path.is_dir():
-            open_source(path)  # its errors say what is wrong
+            _opened(self.path)  # its errors say what is wrong
             return hashes("path", [path])
         files = [found for found in sorted(path.iterdir()) if found.suffix in (".npy", ".csv")]
-        return {path.name: digest(hashes("path", files))}
+        listed = json.dumps(hashes("path", files), sort_keys=True)
+        return {path.name: hashlib.sha256(listed.encode()).hexdigest()}
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         """Nothing; it compares the names in the source with the utterances of the corpus.
 
         Raises
         ------
-        ExternalError
+        InputError
             If the source is empty, or names an utterance that is none.
         """
         found, known = self._source.readers, [utterance.id for utterance in utterances]
         if not found:
-            raise ExternalError(
+            raise InputError(
                 f"path: {self.path}: holds no features; expected one .npy or .csv file per "
                 "utterance, or in HDF5 values, offsets and ids, or a dataset or group per utterance"
             )
         unknown = sorted(set(found) - set(known))
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
-            raise ExternalError(
+            raise InputError(
                 f"path: {self.path}: {len(unknown)} of {len(found)} names are no utterances of the "
                 f"corpus, such as {unknown[0]}; ids are of the form {(near or known)[0]}; rename "
                 "or remove them"
@@ -102,4 +107,6 @@ class External(Extractor):
 @cache
 def _opened(path: str) -> Source:
     """One open source per process."""
+    from pipeline.features.sources import open_source
+
     return open_source(Path(path))
