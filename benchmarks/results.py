@@ -170,6 +170,16 @@ BENCHMARKS = {
         ),
         ("--repeat=1",),
     ),
+    "corpus": Benchmark(
+        "A corpus of full size under DVC",
+        (
+            Target(
+                "`dvc repro parse`, nothing to do", _the("s", run="nothing to do"), "<", 8, " s"
+            ),
+            Target("parse, one changed label", _the("s", run="of that, the stage"), "<", 5, " s"),
+        ),
+        ("--repeat=1", "--beside=300"),
+    ),
 }
 
 

@@ -67,6 +67,10 @@ def made_up(name: str, *, good: bool) -> Rows:
             for corpus, times in (("1x", 1.0), ("4x", 1.0), ("16x", 1.1 * less))
         ],
         "full_release": [{"check_s": 20 * less, "parse_s": 20 * less}],
+        "corpus": [
+            {"run": "nothing to do", "s": 8 * less},
+            {"run": "of that, the stage", "s": 5 * less},
+        ],
     }
     return rows[name]
 

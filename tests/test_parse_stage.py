@@ -89,6 +89,25 @@ def test_a_changed_label_reads_no_media_and_extracts_nothing(project: Path) -> N
     assert "Running" not in run_dvc(project, "repro", "audio")
 
 
+def test_what_nobody_reads_of_a_copy_in_the_repository_changes_nothing(project: Path) -> None:
+    copy = project / "data/raw/IEMOCAP_full_release"
+    copy.parent.mkdir(parents=True)
+    (project.parent / "IEMOCAP_full_release").rename(copy)
+    shutil.copy(ROOT / ".dvcignore", project)
+    set_root(project, Path("data/raw/IEMOCAP_full_release"))
+    assert stages_run(run_dvc(project, "repro", "parse")) == ["parse"]
+    for path in (
+        *("dialog/MOCAP_rotated", "dialog/wav", "dialog/EmoEvaluation/Categorical"),
+        *(f"sentences/ForcedAlignment/{IMPRO}", f"sentences/MOCAP_head/{IMPRO}"),
+    ):
+        folder = copy / "Session1" / path
+        folder.mkdir(parents=True)
+        (folder / f"{IMPRO}_F000.txt").write_text("1 2 3")
+    assert "Running" not in run_dvc(project, "repro", "parse")
+    edit_label(copy)
+    assert stages_run(run_dvc(project, "repro", "parse")) == ["parse"]
+
+
 def test_a_changed_recording_extracts_again(project: Path) -> None:
     run_dvc(project, "repro", "audio")
     wav = release.wav_file(project.parent / "IEMOCAP_full_release", f"{IMPRO}_F000")

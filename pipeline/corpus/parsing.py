@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,8 @@ def write(parsed: Parsed, hashes: Mapping[str, str], folder: Path) -> None:
         Gets the :data:`~pipeline.corpus.table.TABLES`, and the corpus's own in ``details/``.
     """
     own = folder / "details"
-    own.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(own, ignore_errors=True)  # of another format, perhaps
+    own.mkdir(parents=True)
     table = parsed.utterances
     for name in ("audio", "video"):
         table = table.assign(**{f"{name}_sha256": [hashes.get(path, "") for path in table[name]]})
