@@ -73,6 +73,8 @@ class Model:
 
 CORPORA = {
     "iemocap": Corpus("pipeline.corpus.iemocap.reader:Iemocap"),
+    "emodb": Corpus("pipeline.corpus.emodb:EmoDB"),
+    "listed": Corpus("pipeline.corpus.listed:Listed"),
 }
 
 EXTRACTORS = {
