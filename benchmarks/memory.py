@@ -43,9 +43,10 @@ import psutil
 
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
-from pipeline import compute, params
+from pipeline import params
 from pipeline.store import FeatureStore
 from pipeline.store.describing import describe
+from pipeline.system import compute
 from tests import release, synthetic
 
 GROWTH = (1, 4, 16)
@@ -238,15 +239,15 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     import numpy as np
     import torch
 
-    from pipeline import training
-    from pipeline.evaluation import predict
-    from pipeline.fitting import _Run
+    from pipeline.evaluation.prediction import predict
     from pipeline.store.batches import of_model
+    from pipeline.training import folds
+    from pipeline.training.fitting import _Run
 
     compute.start_worker()  # as in a worker of the stage
     torch.set_num_threads(1)
     device = torch.device("cpu")
-    job = training.plan(
+    job = folds.plan(
         folder / STORE,
         settings,
         lists=Path("splits"),
@@ -259,7 +260,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
         names = opened.utterances["utterance"]
         dataset = of_model(opened, job.model, job.train.max_steps)
         chosen = np.flatnonzero(names.isin(job.fold.train))
-        classifier = training.build(dataset, job.model, job.train.max_steps, job.classes, chosen)
+        classifier = folds.build(dataset, job.model, job.train.max_steps, job.classes, chosen)
         run = _Run(classifier, job.train, device, np.random.default_rng(0))
         for indices in list(dataset.in_order(chosen, job.train.batch_size))[-steps:]:
             targets = torch.from_numpy(job.targets[indices])
@@ -274,12 +275,12 @@ def evaluate(folder: Path) -> None:
     """Classify the test part of the trained fold and write attention, as the stage does."""
     import torch
 
-    from pipeline import attention, evaluation
+    from pipeline.evaluation import attention, prediction
 
     device, models = torch.device("cpu"), folder / MODELS
     with FeatureStore(folder / STORE) as opened:
-        predictions = evaluation.test_folds(opened, models, device)
-        evaluation.missing(opened, models, device)
+        predictions = prediction.test_folds(opened, models, device)
+        prediction.missing(opened, models, device)
         attention.write(opened, models, predictions, folder / "attention.h5", device)
 
 

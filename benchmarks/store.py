@@ -27,9 +27,9 @@ import pandas as pd
 from benchmarks import results
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features.streamfile import Arrays, Header, write
-from pipeline.hdf5 import reading
 from pipeline.store import FeatureStore
 from pipeline.store.writing import write_table
+from pipeline.system.hdf5 import reading
 from tests import synthetic
 
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration

@@ -18,8 +18,8 @@ from pipeline import InputError
 from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
-from pipeline.space import FullDiskError
 from pipeline.store import Stream, checking
+from pipeline.system.disk import FullDiskError
 from pipeline.system.kept import alone, share
 from tests.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 

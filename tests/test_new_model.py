@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import InputError, training
+from pipeline import InputError
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
 from pipeline.store.batches import StoreDataset, of_model
+from pipeline.training import folds
 from tests.documented import register
 from tests.synthetic import CODES, make_store
 from tests.test_training import LABELS, settings
@@ -37,7 +38,7 @@ def build(store: FeatureStore, **model) -> tuple[Classifier, StoreDataset]:
     chosen = settings(name="pooling", **model)
     dataset = of_model(store, chosen.model, chosen.train.max_steps)
     torch.manual_seed(0)
-    classifier = training.build(
+    classifier = folds.build(
         dataset, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
     )
     return classifier, dataset

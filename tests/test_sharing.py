@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 
 from pipeline import store
 from pipeline.store import checking
-from pipeline.torchvision_shim import torchvision_operators
+from pipeline.system.torchvision_shim import torchvision_operators
 from tests import release
 from tests.clone import Checkout, Clone, stages_run
 

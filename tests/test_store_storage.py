@@ -12,13 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import hdf5, store
+from pipeline import store
 from pipeline.features import streamfile
 from pipeline.features.checking import check
 from pipeline.features.extraction import extract
 from pipeline.features.streamfile import Header, StreamError, write
 from pipeline.store import checking
 from pipeline.store.batches import StoreDataset
+from pipeline.system import hdf5
 from tests.synthetic import CONTEXT, make_store, spoken, streams, table
 
 IDS = table()["utterance"].tolist()

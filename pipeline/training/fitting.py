@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import InputError, compute, params
-from pipeline.checkpoints import Checkpoint
-from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
+from pipeline import InputError, params
+from pipeline.evaluation.metrics import unweighted_accuracy, weighted_accuracy
+from pipeline.evaluation.prediction import predict
 from pipeline.models.classifier import Classifier
 from pipeline.store.batches import Batch, StoreDataset
+from pipeline.system import compute
+from pipeline.training.checkpoints import Checkpoint
 
 Weights = dict[str, Tensor]
 
