@@ -76,7 +76,7 @@ class TestStartWorker:
         """Of 64 MB that are freed, counted in an own process, in pages that it still holds."""
         code = f"""
 import numpy as np, psutil
-from pipeline import compute
+from pipeline.system import compute
 if {worker}:
     compute.start_worker()
 before = psutil.Process().memory_info().rss

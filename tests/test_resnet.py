@@ -235,7 +235,7 @@ def test_a_cuda_build_is_left_alone():
     script = (
         "import torch\n"
         "torch.version.cuda = '13.0'\n"
-        "from pipeline import torchvision_shim\n"
+        "from pipeline.system import torchvision_shim\n"
         "torchvision_shim.torchvision_operators()\n"
         "print(torchvision_shim._libraries)\n"
     )

@@ -237,7 +237,8 @@ STAGE = '''
 import json
 from pathlib import Path
 
-from pipeline import hdf5, params
+from pipeline import params
+from pipeline.system import hdf5
 from stages import run
 
 
