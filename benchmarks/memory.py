@@ -41,13 +41,13 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from benchmarks import release, synthetic
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
 from pipeline import params
 from pipeline.store import FeatureStore
 from pipeline.store.describing import describe
 from pipeline.system import compute
-from tests import release, synthetic
 
 GROWTH = (1, 4, 16)
 RECIPE = Path("recipes/iemocap.yaml")
@@ -242,7 +242,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     from pipeline.evaluation.prediction import predict
     from pipeline.store.batches import of_model
     from pipeline.training import folds
-    from pipeline.training.fitting import _Run
+    from pipeline.training.fitting import Run
 
     compute.start_worker()  # as in a worker of the stage
     torch.set_num_threads(1)
@@ -261,7 +261,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
         dataset = of_model(opened, job.model, job.train.max_steps)
         chosen = np.flatnonzero(names.isin(job.fold.train))
         classifier = folds.build(dataset, job.model, job.train.max_steps, job.classes, chosen)
-        run = _Run(classifier, job.train, device, np.random.default_rng(0))
+        run = Run(classifier, job.train, device, np.random.default_rng(0))
         for indices in list(dataset.in_order(chosen, job.train.batch_size))[-steps:]:
             targets = torch.from_numpy(job.targets[indices])
             batch = dataset.batch(indices)

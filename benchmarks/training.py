@@ -43,7 +43,7 @@ from pipeline.store import FeatureStore
 from pipeline.store.batches import Batch, StoreDataset, of_model
 from pipeline.system import compute
 from pipeline.training import folds
-from pipeline.training.fitting import _Run
+from pipeline.training.fitting import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,7 +109,7 @@ class Runner:
         classifier = folds.build(self.dataset, settings.model, most, classes, some)
         encoders: Any = classifier.model.encoders
         self.grus: dict[str, nn.GRU] = {name: coder.gru for name, coder in encoders.items()}
-        self.run = _Run(classifier, settings.train, device, np.random.default_rng(0))
+        self.run = Run(classifier, settings.train, device, np.random.default_rng(0))
 
     def ours(self, chosen: np.ndarray) -> float:
         """Seconds of a step of the training stage."""

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.synthetic import make_store
 from pipeline.evaluation import attention, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from pipeline.system.hdf5 import write_strings, writing
-from tests.synthetic import make_store
 from tests.trained import STEPS, make_models
 
 CPU = torch.device("cpu")

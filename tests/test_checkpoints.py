@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.synthetic import make_store
 from pipeline import InputError, params
 from pipeline.system.kept import Kept
 from pipeline.training import folds
 from pipeline.training.checkpoints import Checkpoint, digest
-from tests.synthetic import make_store
 from tests.test_training import of
 
 
@@ -111,7 +111,7 @@ def test_a_finished_model_is_not_trained_again(
     folds.train_fold(found)
     before = outcome(found)
     found.weights.unlink()
-    monkeypatch.setattr("pipeline.training.fitting._Run.learn", None)
+    monkeypatch.setattr("pipeline.training.fitting.Run.learn", None)
     folds.train_fold(found)
     assert outcome(found) == before
 

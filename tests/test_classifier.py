@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.synthetic import CODES, make_store, without_prosody
 from pipeline import InputError
 from pipeline.models.classifier import Classifier, one_after_another
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
 from pipeline.training import folds
-from tests.synthetic import CODES, make_store, without_prosody
 from tests.test_training import settings
 
 TWO_STREAMS = {

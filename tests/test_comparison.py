@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.comparison import rows, table, writing
 from pipeline.evaluation import metrics
@@ -19,7 +20,6 @@ from pipeline.training import folds
 from stages import compare as compare_stage
 from stages import run
 from stages import table as table_stage
-from tests.synthetic import make_store
 from tests.test_training import settings
 
 ROOT = Path(__file__).parent.parent

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.synthetic import make_store
 from pipeline import InputError
 from pipeline.evaluation import prediction
 from pipeline.models.classifier import Classifier
@@ -18,7 +19,6 @@ from pipeline.store import FeatureStore
 from pipeline.store.batches import of_model
 from pipeline.training import fitting, folds
 from pipeline.training.fitting import DivergedError
-from tests.synthetic import make_store
 from tests.test_report import heights
 from tests.test_training import fitted, of, planned, settings
 from tests.trained import make_models
@@ -68,9 +68,9 @@ def test_weights_that_no_training_loss_shows_are_seen_at_the_validation(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     """The last step of an epoch spoils a word that no utterance has, or what all depends on."""
-    learn = fitting._Run.learn
+    learn = fitting.Run.learn
 
-    def spoilt(self: fitting._Run, *arguments) -> float:
+    def spoilt(self: fitting.Run, *arguments) -> float:
         loss = learn(self, *arguments)
         with torch.no_grad():
             if name == "glove":
@@ -79,7 +79,7 @@ def test_weights_that_no_training_loss_shows_are_seen_at_the_validation(
                 next(self.classifier.model.parameters()).fill_(torch.inf)
         return loss
 
-    monkeypatch.setattr(fitting._Run, "learn", spoilt)
+    monkeypatch.setattr(fitting.Run, "learn", spoilt)
     dataset = of_model(store, settings().model, settings().train.max_steps)
     with pytest.raises(DivergedError, match=rf"{words} is .* at step 3 "):
         fitted(dataset, settings(), np.arange(21), np.arange(21, 28))

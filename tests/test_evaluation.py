@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
+from benchmarks.synthetic import make_store
 from pipeline import InputError, params
 from pipeline.evaluation import calibration, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from stages import evaluate as evaluate_stage
 from stages import run
-from tests.synthetic import make_store
 from tests.test_training import settings
 from tests.trained import make_models
 

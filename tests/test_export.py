@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.corpus import labels
 from pipeline.corpus.iemocap.codes import DESCRIPTION
@@ -22,7 +23,6 @@ from pipeline.export import arrays, common, mmsa
 from pipeline.store import FeatureStore
 from pipeline.store.writing import pack
 from pipeline.training import splits
-from tests.synthetic import make_store
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.synthetic import CONTEXT, make_store, spoken, table, votes
 from pipeline import InputError, params, store
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features.checking import check
@@ -22,7 +23,6 @@ from pipeline.features.extraction import extract
 from pipeline.store import checking, describing, writing
 from pipeline.store.batches import of_model
 from pipeline.system import hdf5
-from tests.synthetic import CONTEXT, make_store, spoken, table, votes
 
 IDS = table()["utterance"].tolist()
 

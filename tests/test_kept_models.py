@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import synthetic
+from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import State, Steps
 from pipeline.store.writing import pack
 from pipeline.system.kept import Kept
 from pipeline.training import folds
-from tests import synthetic
-from tests.synthetic import make_store
 from tests.test_training import planned, settings
 
 

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from pydantic import PrivateAttr
 
+from benchmarks.synthetic import CONTEXT, Noise, spoken, table
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import extraction
 from pipeline.features.extractor import Context, State, Steps
 from pipeline.system import disk, hdf5
-from tests.synthetic import CONTEXT, Noise, spoken, table
 
 KILLS = 60
 WIDTH = 400

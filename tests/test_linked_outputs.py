@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from benchmarks import release
+from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.features import pretrained
 from pipeline.system.filesystem import replacing
 from pipeline.training import folds
 from stages import compare, evaluate, parse, table, train
-from tests import release
-from tests.synthetic import make_store
 from tests.test_training import settings
 
 AMH = {"name": "amh", "modalities": ["audio", "text", "video"]}

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import synthetic
+from benchmarks.synthetic import make_store
 from pipeline.corpus.utterance import Utterance
 from pipeline.evaluation import prediction
 from pipeline.features.extractor import State, Steps
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.writing import pack
-from tests import synthetic
-from tests.synthetic import make_store
 from tests.trained import make_models
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.synthetic import CODES, make_store
 from pipeline import InputError
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
@@ -16,7 +17,6 @@ from pipeline.store import FeatureStore
 from pipeline.store.batches import StoreDataset, of_model
 from pipeline.training import folds
 from tests.documented import register
-from tests.synthetic import CODES, make_store
 from tests.test_training import LABELS, settings
 
 PAGE = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8")

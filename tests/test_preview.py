@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import release
 from pipeline import preview
 from pipeline.corpus.iemocap.reader import Iemocap
 from pipeline.corpus.table import write_table
-from tests import release
 from tests.videos import SQUARE, code, write_avi
 
 DIALOG = "Ses01F_impro01"

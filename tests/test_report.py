@@ -16,6 +16,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from benchmarks import synthetic
+from benchmarks.synthetic import CODES, make_store
 from pipeline import InputError, report
 from pipeline.corpus.description import GROUP
 from pipeline.evaluation import attention, metrics, prediction
@@ -23,8 +25,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
-from tests import synthetic, videos
-from tests.synthetic import CODES, make_store
+from tests import videos
 from tests.trained import STEPS, make_models
 
 CPU = torch.device("cpu")

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import CONTEXT, make_store, spoken, streams, table
 from pipeline import store
 from pipeline.features import streamfile
 from pipeline.features.checking import check
@@ -20,7 +21,6 @@ from pipeline.features.streamfile import Header, StreamError, write
 from pipeline.store import checking
 from pipeline.store.batches import StoreDataset
 from pipeline.system import hdf5
-from tests.synthetic import CONTEXT, make_store, spoken, streams, table
 
 IDS = table()["utterance"].tolist()
 

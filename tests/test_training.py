@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from benchmarks.synthetic import CODES, make_store, table
 from pipeline import InputError, params, report
 from pipeline.corpus.iemocap import votes
 from pipeline.corpus.iemocap.codes import DESCRIPTION
@@ -26,7 +27,6 @@ from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
 from pipeline.training import folds
 from pipeline.training.fitting import balanced, class_weights, fit, learning_rate
-from tests.synthetic import CODES, make_store, table
 
 ROOT = Path(__file__).parents[1]
 LABELS = np.array([CODES.index(code) for code in table()["emotion"]])

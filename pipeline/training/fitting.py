@@ -116,7 +116,7 @@ def fit(
         At the first training loss that is not finite, or at a validation where the development
         loss or a parameter is not. Nothing of it is logged or kept as a checkpoint.
     """
-    run = _Run(classifier, settings, device, random)
+    run = Run(classifier, settings, device, random)
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         run.restore(state)
         for row in run.progress.rows:
@@ -177,7 +177,7 @@ def fit(
     classifier.cpu().load_state_dict(progress.best_weights)
 
 
-class _Run:
+class Run:
     """A classifier with all that changes while it is trained."""
 
     def __init__(
