@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
-from pipeline import compute, params
+from pipeline import params
 from pipeline.features import mfcc, prosody
 from pipeline.features.extractor import Context
 from pipeline.features.smile import SHORTEST
+from pipeline.system import compute
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

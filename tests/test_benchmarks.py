@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from benchmarks import __main__ as command
-from benchmarks import extraction, memory, repro, results
+from benchmarks import extraction, memory, repro, results, synthetic
 from benchmarks import store as store_benchmark
 from benchmarks.results import BENCHMARKS, STAGES, FigureError, Target
 from pipeline import InputError, params
@@ -22,7 +22,6 @@ from pipeline.features.bert import Bert
 from pipeline.features.mfcc import Mfcc
 from pipeline.store import FeatureStore
 from pipeline.store.checking import verify
-from tests import synthetic
 
 Rows = list[dict[str, str | float]]
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.filesystem import sha256
+from pipeline.system.filesystem import sha256
 
 _Known = dict[str, tuple[int, int, str]]  # by path its size, its time and its hash
 

@@ -31,7 +31,7 @@ import pandas as pd
 
 from pipeline import InputError, params
 from pipeline.corpus.description import GROUP, Word
-from pipeline.filesystem import unreadable
+from pipeline.system.filesystem import unreadable
 
 PARTS = ("train", "development", "test")
 
