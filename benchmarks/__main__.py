@@ -119,7 +119,8 @@ def machine() -> dict[str, Any]:
     """What explains figures: cores, processor, where models run, versions."""
     import torch
 
-    from pipeline import compute, params
+    from pipeline import params
+    from pipeline.system import compute
 
     device = compute.device(params.load().compute.device)
     return {

@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
-from pipeline import compute, params
+from pipeline import params
 from pipeline.features import mfcc, prosody
 from pipeline.features.extractor import Context
+from pipeline.features.smile import SHORTEST
+from pipeline.system import compute
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +66,7 @@ def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndar
     size = 1 << (window - 1).bit_length()
     highest = min(prosody.HIGHEST_BAND, rate // 2)
     smile = opensmile.Smile(str(prosody.CONFIGURATION), "contours", options={"highest": highest})
-    shortest = round(prosody.SHORTEST * rate)
+    shortest = round(SHORTEST * rate)
     frames, rows = [], []
     for path in paths:
         signal, _ = librosa.load(path, sr=rate)

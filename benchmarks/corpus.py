@@ -1,11 +1,11 @@
 """What a corpus of the full release's size costs DVC and the stage `parse`, run after run.
 
 ``python -m benchmarks.corpus`` clones the repository as it is committed into a temporary folder,
-makes the tree of ``tests/release.py`` beside it, with a few bytes in each recording and video and
-30,000 files that nobody reads, as motion capture has, and prints JSON and a Markdown table. Seconds
-of ``dvc repro parse`` the first time, with nothing to do (the median of several), and after one
-changed label; of the last also those of the stage's own command, since DVC goes through the whole
-tree several times when a stage runs.
+makes the tree of ``benchmarks/release.py`` beside it, with a few bytes in each recording and video
+and 30,000 files that nobody reads, as motion capture has, and prints JSON and a Markdown table.
+Seconds of ``dvc repro parse`` the first time, with nothing to do (the median of several), and after
+one changed label; of the last also those of the stage's own command, since DVC goes through the
+whole tree several times when a stage runs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import release, results
 from benchmarks.repro import read_seconds, write_wrapper
 from pipeline import params
-from tests import release
 
 ROOT = Path(__file__).parents[1]
 BESIDE = 30_000

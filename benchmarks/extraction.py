@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from pipeline import InputError, compute
+from pipeline import InputError
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor
-from pipeline.hdf5 import reading
+from pipeline.system import compute
+from pipeline.system.hdf5 import reading
 
 RELEASE = "IEMOCAP_full_release"  # in the embedded corpus
 Task = Callable[[], list[np.ndarray]]

@@ -1,7 +1,8 @@
 """Time to check and to parse a tree of the full release's size, on one core.
 
-``python -m benchmarks.full_release`` makes the tree of ``tests/release.py`` in a temporary folder,
-which is not timed, and prints JSON and a Markdown table. Media in it are empty: neither opens them.
+``python -m benchmarks.full_release`` makes the tree of ``benchmarks/release.py`` in a temporary
+folder, which is not timed, and prints JSON and a Markdown table. Media in it are empty: neither
+opens them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import results
-from tests import release
+from benchmarks import release, results
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

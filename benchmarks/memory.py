@@ -41,12 +41,13 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from benchmarks import release, synthetic
 from benchmarks import store as store_benchmark
 from benchmarks.results import STAGES, table
-from pipeline import compute, params
+from pipeline import params
 from pipeline.store import FeatureStore
 from pipeline.store.describing import describe
-from tests import release, synthetic
+from pipeline.system import compute
 
 GROWTH = (1, 4, 16)
 RECIPE = Path("recipes/iemocap.yaml")
@@ -238,15 +239,15 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     import numpy as np
     import torch
 
-    from pipeline import training
-    from pipeline.evaluation import predict
-    from pipeline.fitting import _Run
+    from pipeline.evaluation.prediction import predict
     from pipeline.store.batches import of_model
+    from pipeline.training import folds
+    from pipeline.training.fitting import Run
 
     compute.start_worker()  # as in a worker of the stage
     torch.set_num_threads(1)
     device = torch.device("cpu")
-    job = training.plan(
+    job = folds.plan(
         folder / STORE,
         settings,
         lists=Path("splits"),
@@ -259,8 +260,8 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
         names = opened.utterances["utterance"]
         dataset = of_model(opened, job.model, job.train.max_steps)
         chosen = np.flatnonzero(names.isin(job.fold.train))
-        classifier = training.build(dataset, job.model, job.train.max_steps, job.classes, chosen)
-        run = _Run(classifier, job.train, device, np.random.default_rng(0))
+        classifier = folds.build(dataset, job.model, job.train.max_steps, job.classes, chosen)
+        run = Run(classifier, job.train, device, np.random.default_rng(0))
         for indices in list(dataset.in_order(chosen, job.train.batch_size))[-steps:]:
             targets = torch.from_numpy(job.targets[indices])
             batch = dataset.batch(indices)
@@ -274,12 +275,12 @@ def evaluate(folder: Path) -> None:
     """Classify the test part of the trained fold and write attention, as the stage does."""
     import torch
 
-    from pipeline import attention, evaluation
+    from pipeline.evaluation import attention, prediction
 
     device, models = torch.device("cpu"), folder / MODELS
     with FeatureStore(folder / STORE) as opened:
-        predictions = evaluation.test_folds(opened, models, device)
-        evaluation.missing(opened, models, device)
+        predictions = prediction.test_folds(opened, models, device)
+        prediction.missing(opened, models, device)
         attention.write(opened, models, predictions, folder / "attention.h5", device)
 
 

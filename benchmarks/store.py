@@ -24,13 +24,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from benchmarks import results
+from benchmarks import results, synthetic
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features.streamfile import Arrays, Header, write
-from pipeline.hdf5 import reading
 from pipeline.store import FeatureStore
 from pipeline.store.writing import write_table
-from tests import synthetic
+from pipeline.system.hdf5 import reading
 
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
 STREAMS = {"mfcc": "audio", "glove": "text", "resnet": "visual"}  # modality by name

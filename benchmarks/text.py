@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
-from pipeline import compute, params, weights
+from pipeline import params
+from pipeline.features import pretrained
 from pipeline.features.bert import Bert
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
 from pipeline.features.words import normalise
+from pipeline.system import compute
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,7 +47,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
 
     import transformers  # only now: the extractor has prepared what it imports
 
-    folder = weights.bert_folder(bert.model)
+    folder = pretrained.bert_folder(bert.model)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).to(device).eval()
 

@@ -37,11 +37,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks import memory
-from pipeline import compute, params, training
+from pipeline import params
 from pipeline.corpus import labels
-from pipeline.fitting import _Run
 from pipeline.store import FeatureStore
 from pipeline.store.batches import Batch, StoreDataset, of_model
+from pipeline.system import compute
+from pipeline.training import folds
+from pipeline.training.fitting import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,10 +106,10 @@ class Runner:
         some = np.arange(min(256, len(self.store)))  # enough for the statistics of random numbers
         classes = list(scheme.classes)
         most = settings.train.max_steps
-        classifier = training.build(self.dataset, settings.model, most, classes, some)
+        classifier = folds.build(self.dataset, settings.model, most, classes, some)
         encoders: Any = classifier.model.encoders
         self.grus: dict[str, nn.GRU] = {name: coder.gru for name, coder in encoders.items()}
-        self.run = _Run(classifier, settings.train, device, np.random.default_rng(0))
+        self.run = Run(classifier, settings.train, device, np.random.default_rng(0))
 
     def ours(self, chosen: np.ndarray) -> float:
         """Seconds of a step of the training stage."""

@@ -23,11 +23,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
-from pipeline import compute, params
+from pipeline import params
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extractor import Context
 from pipeline.features.video import square
 from pipeline.features.visual import Torchvision, clips_of
+from pipeline.system import compute
 
 if TYPE_CHECKING:
     import torch

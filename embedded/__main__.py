@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import embedded
-from pipeline import compute, params
+from pipeline import params
+from pipeline.system import compute
 from stages import run
 
 # not corpus.root, which may be the user's own copy of the release

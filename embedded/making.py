@@ -34,8 +34,8 @@ from tqdm import tqdm
 from embedded import film, recording, screenplay, textfiles, vectors, voice
 from embedded.screenplay import Dialog, Trap
 from pipeline import params
-from pipeline.compute import start_worker
-from pipeline.filesystem import replacing
+from pipeline.system.compute import start_worker
+from pipeline.system.filesystem import replacing
 
 VECTOR_SIZE = 300
 """Values of a word vector, as in ``glove.840B.300d.txt``."""

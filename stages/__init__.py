@@ -4,9 +4,9 @@ import shlex
 import sys
 from collections.abc import Callable
 
-from pipeline import InputError, compute
-from pipeline.filesystem import refused
-from pipeline.system import unchanged
+from pipeline import InputError
+from pipeline.system import compute, unchanged
+from pipeline.system.filesystem import refused
 
 # as it is before a stage imports it
 _CODE = unchanged.contents(unchanged.CODE)

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pipeline import compute, params
+from pipeline import params
 from pipeline.comparison import rows
+from pipeline.system import compute
 from stages import run
 
 ROWS = Path("comparison/rows.yaml")

@@ -8,12 +8,13 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import compute, params
+from pipeline import params
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extractor import Context
 from pipeline.features.planning import dialogs_of, plan
 from pipeline.store.converting import convert
+from pipeline.system import compute
 from pipeline.system.kept import link
 from stages import run
 

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from pipeline import attention, compute, evaluation, params, report
-from pipeline.filesystem import replacing
+from pipeline import params, report
+from pipeline.evaluation import attention, metrics, prediction
 from pipeline.store import FeatureStore
+from pipeline.system import compute
+from pipeline.system.filesystem import replacing
 from stages import run
 
 MODELS = Path("models")
@@ -15,15 +17,15 @@ RESULTS = Path("results")
 def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
-    evaluation.check_parameters(MODELS, settings)
+    prediction.check_parameters(MODELS, settings)
     looked = RESULTS / "attention.h5"
     with FeatureStore(Path("data/features", settings.corpus.name)) as store:
         device = compute.device(settings.compute.device)
-        predictions = evaluation.test_folds(store, MODELS, device)
+        predictions = prediction.test_folds(store, MODELS, device)
         with replacing(RESULTS / "predictions.csv") as partial:
             predictions.to_csv(partial, index=False, lineterminator="\n")
-        missing = evaluation.missing(store, MODELS, device)
-        scenarios = evaluation.by_scenario(predictions, store.scenarios)
+        missing = prediction.missing(store, MODELS, device)
+        scenarios = metrics.by_scenario(predictions, store.scenarios)
         attention.write(store, MODELS, predictions, looked, device)
         summary = report.write(
             store,

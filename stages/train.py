@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from pipeline import compute, params, training
+from pipeline import params
+from pipeline.system import compute
+from pipeline.training import folds
 from stages import run
 
 MODELS = Path("models")
@@ -15,7 +17,7 @@ def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
     device = compute.device(settings.compute.device).type
-    jobs = training.plan(
+    jobs = folds.plan(
         Path("data/features", settings.corpus.name),
         settings,
         lists=LISTS,
@@ -24,8 +26,8 @@ def main() -> None:
         checkpoints=CHECKPOINTS,
         device=device,
     )
-    print(training.describe(jobs))
-    training.train_folds(jobs, compute.parallel_folds(settings.compute.parallel_folds, device))
+    print(folds.describe(jobs))
+    folds.train_folds(jobs, compute.parallel_folds(settings.compute.parallel_folds, device))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from pipeline import compute, params, weights
+from pipeline import params
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
+from pipeline.features import pretrained
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context
+from pipeline.system import compute
 from stages import run
 
 INTERIM = Path("data/interim")
@@ -16,7 +18,7 @@ def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
     streams = settings.visual.streams
-    weights.check(INTERIM / "weights/visual.json", streams)
+    pretrained.check(INTERIM / "weights/visual.json", streams)
     device = compute.device(settings.compute.device)
     extract(
         "visual",

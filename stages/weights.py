@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipeline import params, weights
+from pipeline import params
+from pipeline.features import pretrained
 from stages import run
 
 
@@ -10,7 +11,7 @@ def main() -> None:
     """Run the stage in the repository's root."""
     settings = params.load()
     streams = {name: getattr(settings, name).streams for name in params.FEATURES}
-    weights.record(streams, Path("data/interim/weights"))
+    pretrained.record(streams, Path("data/interim/weights"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import soundfile
 from pipeline import params
 from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.extractor import Context, Extractor, Steps
-from pipeline.torchvision_shim import torchvision_operators
+from pipeline.system.torchvision_shim import torchvision_operators
 
 RATE = 16000
 DIALOG = "Ses01F_impro01"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import release
 from embedded import textfiles
 from pipeline.corpus.iemocap import alignment
 from pipeline.corpus.iemocap.alignment import AlignmentError, Word
-from tests import release
 
 IMPRO = "Ses01F_impro01"
 ALIGNED = """\

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import attention, evaluation
-from pipeline.hdf5 import write_strings, writing
+from benchmarks.synthetic import make_store
+from pipeline.evaluation import attention, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
-from tests.synthetic import make_store
+from pipeline.system.hdf5 import write_strings, writing
 from tests.trained import STEPS, make_models
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory):
 
 def written(store: FeatureStore, folder: Path, **model) -> tuple[Path, pd.DataFrame]:
     """The file of models of random weights, and their predictions."""
-    predictions = evaluation.test_folds(store, make_models(store, folder, **model), CPU)
+    predictions = prediction.test_folds(store, make_models(store, folder, **model), CPU)
     attention.write(store, folder, predictions, folder / "attention.h5", CPU)
     return folder / "attention.h5", predictions
 
@@ -114,7 +114,7 @@ def test_a_single_utterance_is_looked_at_alike_even_by_a_model_in_training(
 
 def test_the_same_models_give_the_same_bytes(store: FeatureStore, amh: Path) -> None:
     again = amh.with_name("again.h5")
-    predictions = evaluation.test_folds(store, amh.parent, CPU)
+    predictions = prediction.test_folds(store, amh.parent, CPU)
     attention.write(store, amh.parent, predictions, again, CPU)
     assert again.read_bytes() == amh.read_bytes()
 

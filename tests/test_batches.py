@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from benchmarks.synthetic import make_store, without_prosody
 from pipeline import params
 from pipeline.corpus import labels
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import Batch, Item, StoreDataset, collate, of_model
 from pipeline.store.writing import pack
-from tests.synthetic import make_store, without_prosody
 from tests.test_training import settings
 
 SEQUENCES = {"mfcc", "resnet", "glove"}

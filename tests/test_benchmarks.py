@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from benchmarks import __main__ as command
-from benchmarks import extraction, memory, repro, results
+from benchmarks import extraction, memory, repro, results, synthetic
 from benchmarks import store as store_benchmark
 from benchmarks.results import BENCHMARKS, STAGES, FigureError, Target
 from pipeline import InputError, params
@@ -22,7 +22,6 @@ from pipeline.features.bert import Bert
 from pipeline.features.mfcc import Mfcc
 from pipeline.store import FeatureStore
 from pipeline.store.checking import verify
-from tests import synthetic
 
 Rows = list[dict[str, str | float]]
 ROOT = Path(__file__).parents[1]
@@ -178,7 +177,7 @@ def test_some_again_keep_the_others(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| audio extraction / plain loop | ≥ 1.7 | 1.2 | no |" in page
     assert f"`python -m benchmarks.text {' '.join(BENCHMARKS['text'].quick)}`" in page
-    assert "Not measured: visual, store, training, repro, memory, full_release." in page
+    assert "Not measured: visual, store, training, repro, memory, full_release, corpus." in page
     assert "small sizes, so that the figures say little: text." in page
 
 

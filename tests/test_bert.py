@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import weights
+from pipeline.features import pretrained
 from pipeline.features.bert import Bert
 from pipeline.features.extractor import Steps
-from pipeline.weights import WeightsError
+from pipeline.features.pretrained import WeightsError
 from tests.extractors import LAYERS, LIMIT, PIECES, SIZE, save_bert, spoken, text_context
 
 TEXTS = ["I am sad.", "running", "I do not know? I am running .", "", "i", "I don't know"]
@@ -221,4 +221,4 @@ def test_a_file_that_cannot_be_read_is_told_of_its_parameter(tiny: str, tmp_path
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors").symlink_to("/proc/self/mem")
     with pytest.raises(WeightsError, match=r"^model: .*model\.safetensors: cannot be read"):
-        weights.bert_identity(str(tmp_path))
+        pretrained.bert_identity(str(tmp_path))

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import InputError, params, training
-from pipeline.checkpoints import Checkpoint, digest
+from benchmarks.synthetic import make_store
+from pipeline import InputError, params
 from pipeline.system.kept import Kept
-from tests.synthetic import make_store
+from pipeline.training import folds
+from pipeline.training.checkpoints import Checkpoint, digest
 from tests.test_training import of
 
 
-def train_alone(found: training.Job) -> None:
+def train_alone(found: folds.Job) -> None:
     """What a worker process does: its one thread decides the last digits."""
     torch.set_num_threads(1)
-    training.train_fold(found)
+    folds.train_fold(found)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("checkpoints"))
 
 
-def job(store: Path, folder: Path, **train) -> training.Job:
+def job(store: Path, folder: Path, **train) -> folds.Job:
     """The job of the first fold: twelve validations, dropout, and all that changes by the way."""
     chosen = {"batch_size": 4, "epochs": 4, "validate_every": 0.4, "patience": 9, **train}
     raw = of("train", **chosen).model_dump()
     raw["model"]["dropout"] = {"audio": 0.3, "text": 0.3, "video": 0.3}
-    (first, *_) = training.plan(
+    (first, *_) = folds.plan(
         store,
         params.parse(raw),
         lists=folder / "splits",
@@ -47,7 +48,7 @@ def job(store: Path, folder: Path, **train) -> training.Job:
     return first
 
 
-def outcome(found: training.Job) -> dict[str, bytes]:
+def outcome(found: folds.Job) -> dict[str, bytes]:
     """The bytes of the model and of its curves, by name."""
     files = [path for path in sorted(found.curves.rglob("*")) if path.is_file()]
     contents = {str(path.relative_to(found.curves)): path.read_bytes() for path in files}
@@ -59,7 +60,7 @@ def test_it_goes_on_after_a_stop_at_any_validation(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
     whole = job(store, tmp_path / "whole", **options)
-    training.train_fold(whole)
+    folds.train_fold(whole)
     saved = Checkpoint.save
     stops = 0
 
@@ -73,7 +74,7 @@ def test_it_goes_on_after_a_stop_at_any_validation(
     broken = job(store, tmp_path / "broken", **options)
     while not broken.weights.is_file():
         try:
-            training.train_fold(broken)
+            folds.train_fold(broken)
         except KeyboardInterrupt:
             assert stops < 20
     assert stops >= 9
@@ -84,7 +85,7 @@ def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> N
     """A real process, killed while it trains, at moments drawn from a seed."""
     options = {"epochs": 80, "validate_every": 1.0, "patience": 80, "learning_rate": 1e-3}
     whole = job(store, tmp_path / "whole", **options)
-    training.train_fold(whole)
+    folds.train_fold(whole)
     broken = job(store, tmp_path / "broken", **options)
     random = np.random.default_rng(0)
     for _ in range(3):
@@ -99,7 +100,7 @@ def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> N
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert process.exitcode == -signal.SIGKILL  # and not the end of training
-    training.train_fold(broken)
+    folds.train_fold(broken)
     assert outcome(broken) == outcome(whole)
 
 
@@ -107,11 +108,11 @@ def test_a_finished_model_is_not_trained_again(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = job(store, tmp_path)
-    training.train_fold(found)
+    folds.train_fold(found)
     before = outcome(found)
     found.weights.unlink()
-    monkeypatch.setattr("pipeline.fitting._Run.learn", None)
-    training.train_fold(found)
+    monkeypatch.setattr("pipeline.training.fitting.Run.learn", None)
+    folds.train_fold(found)
     assert outcome(found) == before
 
 
@@ -129,7 +130,7 @@ def test_a_damaged_or_foreign_checkpoint_is_ignored(
         path.parent.mkdir()
         path.write_bytes(damage)
     assert found.checkpoint.load() is None
-    training.train_fold(found)
+    folds.train_fold(found)
     assert found.weights.is_file()
 
 
@@ -160,7 +161,7 @@ def test_a_checkpoint_that_the_system_does_not_let_read_is_not_trained_again(
     path = found.checkpoint.kept.path(found.checkpoint.name)
     path.mkdir(parents=True)  # as root may read every file
     with pytest.raises(InputError, match=r"fold-1.kept: .*or delete it, and it is computed again"):
-        training.train_fold(found)
+        folds.train_fold(found)
 
 
 def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import InputError, training
+from benchmarks.synthetic import CODES, make_store, without_prosody
+from pipeline import InputError
 from pipeline.models.classifier import Classifier, one_after_another
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
-from tests.synthetic import CODES, make_store, without_prosody
+from pipeline.training import folds
 from tests.test_training import settings
 
 TWO_STREAMS = {
@@ -35,7 +36,7 @@ def build(store: FeatureStore, **model) -> tuple[Classifier, StoreDataset]:
     chosen = settings(**model)
     dataset = of_model(store, chosen.model, chosen.train.max_steps)
     torch.manual_seed(0)
-    classifier = training.build(
+    classifier = folds.build(
         dataset, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
     )
     return classifier.eval(), dataset

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import evaluation, params, training
+from benchmarks.synthetic import make_store
+from pipeline import params
 from pipeline.comparison import rows, table, writing
+from pipeline.evaluation import metrics
+from pipeline.training import folds
 from stages import compare as compare_stage
 from stages import run
 from stages import table as table_stage
-from tests.synthetic import make_store
 from tests.test_training import settings
 
 ROOT = Path(__file__).parent.parent
@@ -139,10 +141,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def train_here(jobs: list[training.Job], parallel: int) -> None:
+def train_here(jobs: list[folds.Job], parallel: int) -> None:
     """In this process, since starting another takes longer than such models do."""
     for job in jobs:
-        training.train_fold(job)
+        folds.train_fold(job)
 
 
 def common() -> params.Params:
@@ -154,7 +156,7 @@ def common() -> params.Params:
 
 def make(found: rows.Rows, key: str, store: Path, output: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train_folds", train_here)
+        patch.setattr(folds, "train_folds", train_here)
         rows.run(
             key,
             found.settings(key, common()),
@@ -211,8 +213,8 @@ def test_the_table_has_each_rows_own_figures(results: Path, tmp_path: Path) -> N
     assert smaller < larger
     for key, result in found.items():
         row = built.loc[key]
-        folds = evaluation.by_fold(result.predictions)
-        for name, figure in evaluation.summary(folds).items():
+        folds = metrics.by_fold(result.predictions)
+        for name, figure in metrics.summary(folds).items():
             assert row[name] == figure["mean"]
             assert row[f"{name}_deviation"] == figure["deviation"]
     assert built["weighted_accuracy_deviation_seeds"].notna().tolist() == [False] * 3 + [True]

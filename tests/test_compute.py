@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import compute
+from pipeline.system import compute
 
 
 def test_a_fold_a_core_on_a_cpu_one_on_a_gpu_or_as_many_as_asked_for() -> None:
@@ -76,7 +76,7 @@ class TestStartWorker:
         """Of 64 MB that are freed, counted in an own process, in pages that it still holds."""
         code = f"""
 import numpy as np, psutil
-from pipeline import compute
+from pipeline.system import compute
 if {worker}:
     compute.start_worker()
 before = psutil.Process().memory_info().rss

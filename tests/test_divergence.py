@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import InputError, evaluation, fitting, training
-from pipeline.fitting import DivergedError
+from benchmarks.synthetic import make_store
+from pipeline import InputError
+from pipeline.evaluation import prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, figures, looks
 from pipeline.store import FeatureStore
 from pipeline.store.batches import of_model
-from tests.synthetic import make_store
+from pipeline.training import fitting, folds
+from pipeline.training.fitting import DivergedError
 from tests.test_report import heights
 from tests.test_training import fitted, of, planned, settings
 from tests.trained import make_models
@@ -36,7 +38,7 @@ def test_training_stops_where_it_diverges_and_keeps_nothing_of_it(
     job = planned(store.path, tmp_path, chosen)[3]
     words = r"fold 2 seed 4: the training loss is (nan|inf) at step [2-4] \(learning rate 1e\+30\)"
     with pytest.raises(DivergedError, match=f"{words}.*lower train.learning_rate"):
-        training.train_fold(job)
+        folds.train_fold(job)
     assert not job.weights.exists()
     assert job.checkpoint.load() is None
     assert list(job.curves.rglob("*.tsv")) == []
@@ -52,7 +54,7 @@ def test_an_epoch_that_diverges_leaves_the_checkpoint_before_it(
     said = []
     for _ in range(2):  # the second time from the checkpoint
         with pytest.raises(DivergedError, match=r"fold 1: the .* at step 1[345] ") as error:
-            training.train_fold(job)
+            folds.train_fold(job)
         said.append(str(error.value))
         rates = iter([])
         state = job.checkpoint.load()
@@ -66,9 +68,9 @@ def test_weights_that_no_training_loss_shows_are_seen_at_the_validation(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     """The last step of an epoch spoils a word that no utterance has, or what all depends on."""
-    learn = fitting._Run.learn
+    learn = fitting.Run.learn
 
-    def spoilt(self: fitting._Run, *arguments) -> float:
+    def spoilt(self: fitting.Run, *arguments) -> float:
         loss = learn(self, *arguments)
         with torch.no_grad():
             if name == "glove":
@@ -77,7 +79,7 @@ def test_weights_that_no_training_loss_shows_are_seen_at_the_validation(
                 next(self.classifier.model.parameters()).fill_(torch.inf)
         return loss
 
-    monkeypatch.setattr(fitting._Run, "learn", spoilt)
+    monkeypatch.setattr(fitting.Run, "learn", spoilt)
     dataset = of_model(store, settings().model, settings().train.max_steps)
     with pytest.raises(DivergedError, match=rf"{words} is .* at step 3 "):
         fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
@@ -90,7 +92,7 @@ def test_a_model_that_diverges_ends_the_run_and_loses_no_other(
     first, second, third = planned(store.path, tmp_path, of("train", epochs=2))[:3]
     second = dataclasses.replace(second, train=of("train", learning_rate=1e30).train)
     with pytest.raises(InputError, match=r"^fold 2: the training loss is"):
-        training.train_folds([first, second, third], 1)
+        folds.train_folds([first, second, third], 1)
     assert first.weights.is_file()
     state = first.checkpoint.load()
     assert state is not None and state["progress"]["finished"]
@@ -107,7 +109,7 @@ def test_a_model_of_an_older_version_that_is_not_finite_is_not_evaluated(
         classifier.model.classifier.bias.fill_(torch.nan)
     classifier.save(path)
     with pytest.raises(InputError, match=r"fold-3.safetensors: .*Ses0\dF.* not finite; train it"):
-        evaluation.test_folds(store, tmp_path, torch.device("cpu"))
+        prediction.test_folds(store, tmp_path, torch.device("cpu"))
 
 
 def test_a_hop_that_is_not_finite_is_not_drawn() -> None:

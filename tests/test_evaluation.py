@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
-from pipeline import InputError, calibration, evaluation, params
+from benchmarks.synthetic import make_store
+from pipeline import InputError, params
+from pipeline.evaluation import calibration, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from stages import evaluate as evaluate_stage
 from stages import run
-from tests.synthetic import make_store
 from tests.test_training import settings
 from tests.trained import make_models
 
@@ -38,7 +39,7 @@ pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 def test_figures_agree_with_scikit_learns_report(rows: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(rows).T
     report = classification_report(truth, predicted, output_dict=True, zero_division=0)
-    figures = evaluation.metrics(truth, predicted)
+    figures = metrics.scores(truth, predicted)
     assert figures["weighted_accuracy"] == pytest.approx((truth == predicted).mean())
     assert figures["unweighted_accuracy"] == pytest.approx(
         balanced_accuracy_score(truth, predicted)
@@ -52,7 +53,7 @@ def test_figures_agree_with_scikit_learns_report(rows: list[tuple[int, int]]) ->
 def test_a_class_that_is_never_predicted_by_hand() -> None:
     """True a a a b b c, predicted a a b b b b: c is never predicted."""
     truth, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 1])
-    figures = evaluation.metrics(truth, predicted)
+    figures = metrics.scores(truth, predicted)
     assert figures["weighted_accuracy"] == pytest.approx(4 / 6)
     assert figures["unweighted_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert figures["precision_weighted"] == pytest.approx((3 * 1 + 2 * 0.5 + 1 * 0) / 6)
@@ -63,16 +64,16 @@ def test_a_class_that_is_never_predicted_by_hand() -> None:
 
 def test_no_utterance_is_an_error() -> None:
     with pytest.raises(ValueError, match="no utterance"):
-        evaluation.metrics(np.array([]), np.array([]))
+        metrics.scores(np.array([]), np.array([]))
 
 
 def predictions() -> pd.DataFrame:
     """Two folds of two utterances; fold 1 all right, fold 2 half."""
     probabilities = np.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4], [0.9, 0.1]])
-    first = evaluation.predictions_table(
+    first = prediction.predictions_table(
         ["u1", "u2"], np.array([0, 1]), probabilities[:2], ["ang", "sad"], fold=1, seed=0
     )
-    second = evaluation.predictions_table(
+    second = prediction.predictions_table(
         ["u3", "u4"], np.array([0, 1]), probabilities[2:], ["ang", "sad"], fold=2, seed=0
     )
     return pd.concat([first, second], ignore_index=True)
@@ -87,27 +88,27 @@ def test_predictions_name_classes_and_probabilities() -> None:
 
 
 def test_summary_is_mean_and_sample_deviation_over_folds() -> None:
-    folds = evaluation.by_fold(predictions())
+    folds = metrics.by_fold(predictions())
     assert folds["weighted_accuracy"].tolist() == [1.0, 0.5]
-    summary = evaluation.summary(folds)
-    assert list(summary) == list(evaluation.METRICS)
+    summary = metrics.summary(folds)
+    assert list(summary) == list(metrics.METRICS)
     assert summary["weighted_accuracy"]["mean"] == pytest.approx(0.75)
     assert summary["weighted_accuracy"]["deviation"] == pytest.approx(0.5 / np.sqrt(2), abs=1e-6)
 
 
 def test_classes_and_confusion_count_all_test_parts() -> None:
-    assert evaluation.confusion(predictions(), ["ang", "sad"]).tolist() == [[2, 0], [1, 1]]
-    by_class = evaluation.by_class(predictions(), ["ang", "sad"])
+    assert metrics.confusion(predictions(), ["ang", "sad"]).tolist() == [[2, 0], [1, 1]]
+    by_class = metrics.by_class(predictions(), ["ang", "sad"])
     assert by_class["recall"].tolist() == [1.0, 0.5]
     assert by_class["precision"].tolist() == pytest.approx([2 / 3, 1.0], abs=1e-6)
 
 
 def test_a_class_that_never_occurs_has_no_recall_and_one_never_predicted_no_precision() -> None:
     """True ang sad, predicted ang hap."""
-    table = evaluation.predictions_table(
+    table = prediction.predictions_table(
         ["u1", "u2"], np.array([0, 1]), np.eye(3)[[0, 2]], ["ang", "sad", "hap"], fold=1, seed=0
     )
-    by_class = evaluation.by_class(table, ["ang", "sad", "hap"])
+    by_class = metrics.by_class(table, ["ang", "sad", "hap"])
     assert by_class["utterances"].tolist() == [1, 1, 0]
     assert by_class["recall"].tolist() == pytest.approx([1, 0, np.nan], nan_ok=True)
     assert by_class["precision"].tolist() == [1, 0, 0]
@@ -121,7 +122,7 @@ def of_seeds() -> pd.DataFrame:
         predicted = np.where(np.arange(4) < right, truth, 1 - truth)
         names = [f"u{4 * fold + k}" for k in range(4)]
         tables.append(
-            evaluation.predictions_table(
+            prediction.predictions_table(
                 names, truth, np.eye(2)[predicted], ["ang", "sad"], fold=fold, seed=seed
             )
         )
@@ -129,26 +130,26 @@ def of_seeds() -> pd.DataFrame:
 
 
 def test_deviations_over_folds_and_seeds_are_told_apart() -> None:
-    folds = evaluation.by_fold(of_seeds())
+    folds = metrics.by_fold(of_seeds())
     assert folds[["fold", "seed"]].values.tolist() == [[1, 0], [1, 7], [2, 0], [2, 7]]
     assert folds["utterances"].tolist() == [4, 4, 4, 4]
     assert folds["weighted_accuracy"].tolist() == [1, 0.5, 0.5, 0.25]
-    figure = evaluation.summary(folds)["weighted_accuracy"]
+    figure = metrics.summary(folds)["weighted_accuracy"]
     # means of the folds 0.75 and 0.375, of the seeds 0.75 and 0.375
     assert figure["mean"] == 0.5625
     assert figure["deviation"] == pytest.approx(0.375 / np.sqrt(2), abs=1e-6)
     assert figure["deviation_seeds"] == pytest.approx(0.375 / np.sqrt(2), abs=1e-6)
     # fold 2 as good as fold 1: no deviation over folds is left
     same = folds.assign(weighted_accuracy=[1, 0.5, 1, 0.5])
-    figure = evaluation.summary(same)["weighted_accuracy"]
+    figure = metrics.summary(same)["weighted_accuracy"]
     assert figure["deviation"] == 0
     assert figure["deviation_seeds"] == pytest.approx(0.5 / np.sqrt(2), abs=1e-6)
 
 
 def test_one_seed_has_no_deviation_over_seeds_and_one_fold_none_over_folds() -> None:
-    folds = evaluation.by_fold(predictions())
-    assert set(evaluation.summary(folds)["f1_macro"]) == {"mean", "deviation"}
-    assert evaluation.summary(folds[:1])["f1_macro"]["deviation"] == 0
+    folds = metrics.by_fold(predictions())
+    assert set(metrics.summary(folds)["f1_macro"]) == {"mean", "deviation"}
+    assert metrics.summary(folds[:1])["f1_macro"]["deviation"] == 0
 
 
 def test_groups_are_evaluated_over_all_folds_and_seeds() -> None:
@@ -158,11 +159,11 @@ def test_groups_are_evaluated_over_all_folds_and_seeds() -> None:
             "speaker": ["M", "F", "M", "F", "M", "F", "M", "F"],
         }
     )
-    table = evaluation.by_group(of_seeds(), about, "speaker")
+    table = metrics.by_group(of_seeds(), about, "speaker")
     assert table[["speaker", "utterances"]].values.tolist() == [["F", 4], ["M", 4]]
     # F has the second and fourth of each four: 2 + 1 + 1 + 0 of 8 are right; M 2 + 1 + 1 + 1
     assert table["weighted_accuracy"].tolist() == [4 / 8, 5 / 8]
-    assert set(evaluation.METRICS) < set(table.columns)
+    assert set(metrics.METRICS) < set(table.columns)
 
 
 def confident(confidences: list[float], right: list[bool]) -> pd.DataFrame:
@@ -171,7 +172,7 @@ def confident(confidences: list[float], right: list[bool]) -> pd.DataFrame:
     truth = np.where(right, 0, 1)
     names = [f"u{k:02d}" for k in range(len(rows))]
     classes = ["ang", "sad", "hap", "neu"]
-    return evaluation.predictions_table(names, truth, np.array(rows), classes, fold=1, seed=0)
+    return prediction.predictions_table(names, truth, np.array(rows), classes, fold=1, seed=0)
 
 
 def test_calibration_by_hand() -> None:
@@ -206,12 +207,12 @@ def test_calibration_agrees_with_scikit_learns_curve(
 def test_the_hardest_have_the_least_mean_probability_of_the_truth() -> None:
     """u00 to u03 are right with 0.6, wrong with 0.7 twice, right with 0.4; ties go by id."""
     first = confident([0.6, 0.7, 0.7, 0.4], [True, False, False, True])
-    assert evaluation.hardest(first[::-1], 3) == ["u01", "u02", "u03"]
+    assert prediction.hardest(first[::-1], 3) == ["u01", "u02", "u03"]
     # another seed is sure of u03 and not of u00: means 0.3, 0.1, 0.1 and 0.7
     second = confident([1.0, 0.7, 0.7, 1.0], [False, False, False, True]).assign(seed=1)
     both = pd.concat([first, second])
-    assert evaluation.hardest(both, 9) == ["u01", "u02", "u00", "u03"]
-    assert evaluation.hardest(both, 0) == []
+    assert prediction.hardest(both, 9) == ["u01", "u02", "u00", "u03"]
+    assert prediction.hardest(both, 0) == []
 
 
 @pytest.fixture(scope="module")
@@ -233,36 +234,36 @@ def test_scenarios_apart_by_hand() -> None:
         columns=["utterance", "fold", "true", "predicted"],
     ).assign(seed=0)
     scenarios = {"a": "scripted", "b": "improvised", "c": "scripted", "d": "", "e": "other"}
-    found = evaluation.by_scenario(rows, scenarios)
+    found = metrics.by_scenario(rows, scenarios)
     assert list(found) == ["improvised", "scripted"]
     # the second fold tests nothing improvised
     assert found["improvised"]["weighted_accuracy"] == {"mean": 0.0, "deviation": 0.0}
     assert found["scripted"]["weighted_accuracy"] == {"mean": 1.0, "deviation": 0.0}
-    assert evaluation.by_scenario(rows, dict.fromkeys("abcd", "improvised")) == {}
-    assert evaluation.by_scenario(rows, dict.fromkeys("abcd", "")) == {}
+    assert metrics.by_scenario(rows, dict.fromkeys("abcd", "improvised")) == {}
+    assert metrics.by_scenario(rows, dict.fromkeys("abcd", "")) == {}
 
 
 def test_models_are_found_by_fold_and_seed(
     store: FeatureStore, folder: Path, tmp_path: Path
 ) -> None:
-    found = evaluation.models(folder)
+    found = prediction.models(folder)
     assert [model[:2] for model in found] == [(f, s) for f in range(1, 6) for s in (9, 10)]
     assert found[1].path == folder / "fold-1-seed-10.safetensors"
     # with one seed, names do not tell it
-    of_one = evaluation.models(make_models(store, tmp_path, seeds=(4,), name="mdre"))
+    of_one = prediction.models(make_models(store, tmp_path, seeds=(4,), name="mdre"))
     assert [model[:2] for model in of_one] == [(fold, 4) for fold in range(1, 6)]
     assert of_one[0].path.name == "fold-1.safetensors"
 
 
 def test_no_model_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no fold-.*run `dvc repro train`"):
-        evaluation.models(tmp_path)
+        prediction.models(tmp_path)
 
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """A folder that says that its models were trained with :func:`settings`."""
-    parameters = settings().model_dump(include=evaluation.TRAINED_WITH) | {"label": "AMH-3"}
+    parameters = settings().model_dump(include=prediction.TRAINED_WITH) | {"label": "AMH-3"}
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
@@ -276,10 +277,10 @@ def present(group: str, **values: Any) -> params.Params:
 
 
 def test_models_of_the_present_parameters_are_evaluated(recorded: Path) -> None:
-    evaluation.check_parameters(recorded, settings())
+    prediction.check_parameters(recorded, settings())
     # what decides no model
-    evaluation.check_parameters(recorded, present("report", hardest=1))
-    evaluation.check_parameters(recorded, present("compute", workers=1))
+    prediction.check_parameters(recorded, present("report", hardest=1))
+    prediction.check_parameters(recorded, present("compute", workers=1))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +304,7 @@ def test_models_of_other_parameters_are_refused(
     recorded: Path, group: str, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        evaluation.check_parameters(recorded, present(group, **values))
+        prediction.check_parameters(recorded, present(group, **values))
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"model": {}}'])
@@ -313,7 +314,7 @@ def test_models_of_unknown_parameters_are_refused(recorded: Path, text: str | No
     if text is not None:
         path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"parameters.json: does not say .*`dvc repro train`"):
-        evaluation.check_parameters(recorded, settings())
+        prediction.check_parameters(recorded, settings())
 
 
 def test_the_stage_refuses_models_of_other_parameters(
@@ -352,7 +353,7 @@ def asked(
 def test_each_model_is_asked_about_its_test_part(
     store: FeatureStore, folder: Path, without: str | None, stream: str
 ) -> None:
-    table = evaluation.test_folds(store, folder, CPU, without)
+    table = prediction.test_folds(store, folder, CPU, without)
     parts = pd.read_csv(folder / "folds.csv")
     test = parts[parts["part"] == "test"]
     for seed in (9, 10):
@@ -370,16 +371,16 @@ def test_each_model_is_asked_about_its_test_part(
 
 
 def test_what_each_modality_is_worth(store: FeatureStore, folder: Path) -> None:
-    figures = evaluation.missing(store, folder, CPU)
+    figures = prediction.missing(store, folder, CPU)
     assert list(figures) == ["without_audio", "without_text", "without_video"]
-    table = evaluation.test_folds(store, folder, CPU, "text")
-    assert figures["without_text"] == evaluation.summary(evaluation.by_fold(table))
+    table = prediction.test_folds(store, folder, CPU, "text")
+    assert figures["without_text"] == metrics.summary(metrics.by_fold(table))
     assert figures["without_text"] != figures["without_audio"]
 
 
 def test_of_one_modality_nothing_can_be_missing(store: FeatureStore, tmp_path: Path) -> None:
     make_models(store, tmp_path, name="mdre", modalities=["text"])
-    assert evaluation.missing(store, tmp_path, CPU) == {}
+    assert prediction.missing(store, tmp_path, CPU) == {}
 
 
 def test_a_modality_of_several_streams_goes_as_a_whole(store: FeatureStore, tmp_path: Path) -> None:
@@ -387,7 +388,7 @@ def test_a_modality_of_several_streams_goes_as_a_whole(store: FeatureStore, tmp_
     streams = {"audio": "unused", "text": ["glove", "resnet"], "video": "unused"}
     make_models(store, tmp_path, modalities=["text"], streams=streams, hops=1)
     columns = ["fold", "p_ang", "p_neu"]
-    with_all = evaluation.test_folds(store, tmp_path, CPU)[columns]
-    without = evaluation.test_folds(store, tmp_path, CPU, "text")[columns]
+    with_all = prediction.test_folds(store, tmp_path, CPU)[columns]
+    without = prediction.test_folds(store, tmp_path, CPU, "text")[columns]
     assert len(with_all.drop_duplicates()) > 5
     assert len(without.drop_duplicates()) == 5  # one a fold

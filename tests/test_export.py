@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import make_store
 from pipeline import params
-from pipeline.corpus import labels, splits
+from pipeline.corpus import labels
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.export import __main__ as command
 from pipeline.export import arrays, common, mmsa
 from pipeline.store import FeatureStore
 from pipeline.store.writing import pack
-from tests.synthetic import make_store
+from pipeline.training import splits
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import make_store, without_prosody
 from pipeline import params
 from pipeline.export import arrays, common, means
 from pipeline.store import FeatureStore
-from tests.synthetic import make_store, without_prosody
 from tests.test_export import ROOT, SHORT, run
 
 

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import InputError, hdf5, params, store
+from benchmarks.synthetic import CONTEXT, make_store, spoken, table, votes
+from pipeline import InputError, params, store
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features.checking import check
 from pipeline.features.external import External
 from pipeline.features.extraction import extract
 from pipeline.store import checking, describing, writing
 from pipeline.store.batches import of_model
-from tests.synthetic import CONTEXT, make_store, spoken, table, votes
+from pipeline.system import hdf5
 
 IDS = table()["utterance"].tolist()
 

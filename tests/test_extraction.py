@@ -14,14 +14,14 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 from pipeline import InputError
 from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
-from pipeline.space import FullDiskError
 from pipeline.store import Stream, checking
+from pipeline.system.disk import FullDiskError
 from pipeline.system.kept import alone, share
-from tests.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 
 DIALOGS = [f"Ses0{session}F_impro01" for session in range(1, 6)]
 

@@ -13,19 +13,20 @@ from pathlib import Path
 import h5py
 import pytest
 
-from pipeline import InputError, hdf5, store
-from pipeline.corpus import splits
+from benchmarks.synthetic import CONTEXT, make_store
+from pipeline import InputError, store
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import glove
 from pipeline.features.external import External
-from pipeline.filesystem import lock, unreadable
+from pipeline.features.pretrained import check, sha256
 from pipeline.models.classifier import Classifier
 from pipeline.store import checking, describing
 from pipeline.store.reading import open_checked
+from pipeline.system import hdf5
+from pipeline.system.filesystem import lock, unreadable
 from pipeline.system.kept import Kept
-from pipeline.weights import check, sha256
+from pipeline.training import splits
 from stages import run as run_stage
-from tests.synthetic import CONTEXT, make_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,7 +115,7 @@ def test_features_and_store_are_written_where_there_are_no_locks(
         remain.write_bytes(b"half a file")
     code = f"""
 from pathlib import Path
-from tests.synthetic import CONTEXT, make_store
+from benchmarks.synthetic import CONTEXT, make_store
 make_store(Path({str(tmp_path)!r}))
 """
     made = run_without_locks("-c", code)

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.features import glove
 from pipeline.features.glove import Glove
-from pipeline.weights import WeightsError
+from pipeline.features.pretrained import WeightsError
 from tests.extractors import spoken, text_context
 
 # Words

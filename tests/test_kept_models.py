@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import params, training
+from benchmarks import synthetic
+from benchmarks.synthetic import make_store
+from pipeline import params
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import State, Steps
 from pipeline.store.writing import pack
 from pipeline.system.kept import Kept
-from tests import synthetic
-from tests.synthetic import make_store
+from pipeline.training import folds
 from tests.test_training import planned, settings
 
 
@@ -34,7 +35,7 @@ def train(store: Path, folder: Path, wanted: params.Params) -> dict[str, bytes]:
     for name in ("models", "curves"):  # as DVC deletes outputs before a stage runs
         for path in sorted((folder / name).rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-    training.train_folds(planned(store, folder, wanted), 1)
+    folds.train_folds(planned(store, folder, wanted), 1)
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for name in ("models", "curves")

@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 from pydantic import PrivateAttr
 
-from pipeline import InputError, hdf5, space
+from benchmarks.synthetic import CONTEXT, Noise, spoken, table
+from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import extraction
 from pipeline.features.extractor import Context, State, Steps
-from tests.synthetic import CONTEXT, Noise, spoken, table
+from pipeline.system import disk, hdf5
 
 KILLS = 60
 WIDTH = 400
@@ -273,7 +274,7 @@ def test_a_full_disk_says_how_much_is_needed_and_free(
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
-        with pytest.raises(space.FullDiskError) as caught:
+        with pytest.raises(disk.FullDiskError) as caught:
             extract(tmp_path, Noise(width=WIDTH))
     assert "1.23 kB are free" in str(caught.value)
     extract(tmp_path, Noise(width=WIDTH))
@@ -284,7 +285,7 @@ def test_a_full_disk_says_how_much_is_needed_and_free(
 
 def test_space_set_aside_leaves_no_trace(tmp_path: Path) -> None:
     def content(name: str, size: int) -> bytes:
-        with h5py.File(tmp_path / name, "w") as file, space.reserved(file, size):
+        with h5py.File(tmp_path / name, "w") as file, disk.reserved(file, size):
             file["values"] = np.arange(1000)
         return (tmp_path / name).read_bytes()
 
@@ -297,11 +298,11 @@ def test_space_set_aside_leaves_no_trace(tmp_path: Path) -> None:
 def test_reserving_leaves_a_file_as_it_was_where_there_is_no_room(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    space.reserve(path, 4096)
+    disk.reserve(path, 4096)
     assert path.read_bytes() == b"content" + bytes(4089)
     path.write_bytes(b"content")
     with pytest.raises(OSError):
-        space.reserve(path, 1 << 60)
+        disk.reserve(path, 1 << 60)
     assert path.read_bytes() == b"content"
 
 
@@ -310,4 +311,4 @@ def test_reserving_leaves_a_file_as_it_was_where_there_is_no_room(tmp_path: Path
     [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2_200_000_000, "2.2 GB")],
 )
 def test_sizes_are_readable(size: int, words: str) -> None:
-    assert space.readable(size) == words
+    assert disk.readable(size) == words

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipeline import params, training, weights
-from pipeline.filesystem import replacing
+from benchmarks import release
+from benchmarks.synthetic import make_store
+from pipeline import params
+from pipeline.features import pretrained
+from pipeline.system.filesystem import replacing
+from pipeline.training import folds
 from stages import compare, evaluate, parse, table, train
-from tests import release
-from tests.synthetic import make_store
 from tests.test_training import settings
 
 AMH = {"name": "amh", "modalities": ["audio", "text", "video"]}
@@ -115,7 +117,7 @@ def run_compare() -> None:
 
 def run_weights() -> None:
     found = SimpleNamespace(files=lambda: {"weights.pt": "0" * 64})
-    weights.record({"visual": {"resnet": found}}, Path("data/interim/weights"))
+    pretrained.record({"visual": {"resnet": found}}, Path("data/interim/weights"))
 
 
 # in the order of the pipeline, each with its last output
@@ -139,11 +141,11 @@ def test_stages_replace_linked_outputs(
 ) -> None:
     """All but those of features, which take a real corpus; see tests/test_pipeline.py."""
 
-    def in_this_process(jobs: list[training.Job], parallel: int) -> None:
+    def in_this_process(jobs: list[folds.Job], parallel: int) -> None:
         for job in jobs:
-            training.train_fold(job)
+            folds.train_fold(job)
 
-    monkeypatch.setattr(training, "_train", in_this_process)
+    monkeypatch.setattr(folds, "_train", in_this_process)
     monkeypatch.chdir(project)
     for stage in STAGES:
         stage()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import params
-from pipeline.migrate import main, migrate
+from pipeline.params.migration import main, migrate
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,9 +19,9 @@ from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor, State
 from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
+from pipeline.features.pretrained import WeightsError, check, record
 from pipeline.features.prosody import NAMES, Prosody
 from pipeline.store import Stream
-from pipeline.weights import WeightsError, check, record
 from tests.extractors import (
     DIALOG,
     LIMIT,

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import evaluation
+from benchmarks import synthetic
+from benchmarks.synthetic import make_store
 from pipeline.corpus.utterance import Utterance
+from pipeline.evaluation import prediction
 from pipeline.features.extractor import State, Steps
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.writing import pack
-from tests import synthetic
-from tests.synthetic import make_store
 from tests.trained import make_models
 
 
@@ -33,7 +33,7 @@ def models(tmp_path: Path) -> Path:
 
 def evaluated(store: Path, models: Path) -> None:
     with FeatureStore(store) as opened:
-        evaluation.test_folds(opened, models, torch.device("cpu"))
+        prediction.test_folds(opened, models, torch.device("cpu"))
 
 
 def other_store(folder: Path, monkeypatch: pytest.MonkeyPatch, **noise: dict[str, Any]) -> Path:
@@ -102,7 +102,7 @@ def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
 
 
 def test_identities_are_part_of_the_file(models: Path) -> None:
-    path = evaluation.models(models)[0].path
+    path = prediction.models(models)[0].path
     found = Classifier.load(path)
     assert set(found.identities) == {"mfcc", "glove"}
     copy = path.with_name("copy.safetensors")

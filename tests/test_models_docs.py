@@ -14,11 +14,11 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.comparison import rows
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
-from tests.synthetic import make_store
 from tests.trained import make_models
 
 ROOT = Path(__file__).parents[1]

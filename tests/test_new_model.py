@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import InputError, training
+from benchmarks.synthetic import CODES, make_store
+from pipeline import InputError
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
 from pipeline.store.batches import StoreDataset, of_model
+from pipeline.training import folds
 from tests.documented import register
-from tests.synthetic import CODES, make_store
 from tests.test_training import LABELS, settings
 
 PAGE = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8")
@@ -37,7 +38,7 @@ def build(store: FeatureStore, **model) -> tuple[Classifier, StoreDataset]:
     chosen = settings(name="pooling", **model)
     dataset = of_model(store, chosen.model, chosen.train.max_steps)
     torch.manual_seed(0)
-    classifier = training.build(
+    classifier = folds.build(
         dataset, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
     )
     return classifier, dataset

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 import embedded
+from benchmarks import release
 from pipeline import params
-from tests import release
 
 LABEL = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\t(\w+)\t([a-z]{3})\t\[\d\.\d+, \d\.\d+, \d\.\d+\]")
 TAKES = {

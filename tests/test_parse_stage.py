@@ -15,9 +15,9 @@ import pytest
 import soundfile
 import yaml
 
+from benchmarks import release
 from pipeline.corpus.table import read_table
 from pipeline.store import Stream
-from tests import release
 
 ROOT = Path(__file__).parents[1]
 IMPRO = "Ses01F_impro01"

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 import yaml
 
+from benchmarks import release
 from pipeline.store import FeatureStore, checking
-from tests import release
 from tests.clone import Checkout, Clone, stages_run
 
 FEATURES = ("audio", "text", "visual")

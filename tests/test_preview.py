@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import release
+from pipeline import preview
 from pipeline.corpus.iemocap.reader import Iemocap
 from pipeline.corpus.table import write_table
-from pipeline.features import preview
-from tests import release
 from tests.videos import SQUARE, code, write_avi
 
 DIALOG = "Ses01F_impro01"
@@ -47,7 +47,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def run(*arguments) -> int:
-    return preview.main(["preview", *map(str, arguments)])
+    return preview.main([*map(str, arguments)])
 
 
 def halves(picture: np.ndarray) -> list[list[str]]:
@@ -137,9 +137,9 @@ def test_the_command_line_writes_the_same_bytes_each_time(root, here, capsys):
 def test_the_command_runs_as_a_module_without_torch(root, here):
     script = (
         "import runpy, sys\n"
-        f"sys.argv[1:] = ['preview', {DIALOG!r}, '--root', {str(root)!r}]\n"
+        f"sys.argv[1:] = [{DIALOG!r}, '--root', {str(root)!r}]\n"
         "try:\n"
-        "    runpy.run_module('pipeline.features.visual', run_name='__main__', alter_sys=True)\n"
+        "    runpy.run_module('pipeline.preview', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as end:\n"
         "    print(end.code, 'torch' in sys.modules)\n"
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.synthetic import make_store, table, votes
 from pipeline import params
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.corpus.utterance import from_table
@@ -22,7 +23,6 @@ from pipeline.features import extraction, words
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
 from pipeline.store import writing
-from tests.synthetic import make_store, table, votes
 
 ROOT = Path(__file__).parents[1]
 RATE = 16000

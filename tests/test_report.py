@@ -16,14 +16,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from pipeline import InputError, attention, evaluation, report
+from benchmarks import synthetic
+from benchmarks.synthetic import CODES, make_store
+from pipeline import InputError, report
 from pipeline.corpus.description import GROUP
+from pipeline.evaluation import attention, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, looks
 from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
-from tests import synthetic, videos
-from tests.synthetic import CODES, make_store
+from tests import videos
 from tests.trained import STEPS, make_models
 
 CPU = torch.device("cpu")
@@ -92,7 +94,7 @@ def write_report(
     make_models(store, folder, **models)
     names = [path.stem for path in folder.glob("*.safetensors")]
     write_curves(folder / "curves", names)
-    predictions = evaluation.test_folds(store, folder, CPU)
+    predictions = prediction.test_folds(store, folder, CPU)
     attention.write(store, folder, predictions, folder / "attention.h5", CPU)
     report.write(
         store,
@@ -100,8 +102,8 @@ def write_report(
         folder / "curves",
         predictions,
         folder,
-        missing=evaluation.missing(store, folder, CPU),
-        scenarios=evaluation.by_scenario(predictions, store.scenarios),
+        missing=prediction.missing(store, folder, CPU),
+        scenarios=metrics.by_scenario(predictions, store.scenarios),
         looked=folder / "attention.h5",
         comparison=comparison,
         media=media,
@@ -129,7 +131,7 @@ def looked_at(
     """What the model of the first fold saw of one utterance."""
     if not (folder / "parameters.json").exists():
         make_models(store, folder, **models)
-    classifier = Classifier.load(evaluation.models(folder)[0].path)
+    classifier = Classifier.load(prediction.models(folder)[0].path)
     dataset = classifier.dataset(store)
     index = store.utterances["utterance"].tolist().index(seen)
     hops = attention.of_utterance(classifier, dataset, index)
@@ -204,8 +206,8 @@ def test_each_class_has_its_median_utterance_and_the_hardest_are_last(
         true[shown[: len(CODES)]].tolist()
         == json.loads((run / "parameters.json").read_text())["classes"]
     )
-    predictions = evaluation.test_folds(store, run, CPU)
-    assert shown[len(CODES) :] == evaluation.hardest(predictions, 2)
+    predictions = prediction.test_folds(store, run, CPU)
+    assert shown[len(CODES) :] == prediction.hardest(predictions, 2)
 
 
 def test_the_same_run_gives_the_same_page_and_figures(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pipeline.features.pretrained import WeightsError, sha256
 from pipeline.features.resnet import Embedder, headless
 from pipeline.features.video import square
-from pipeline.torchvision_shim import torchvision_operators
-from pipeline.weights import WeightsError, sha256
+from pipeline.system.torchvision_shim import torchvision_operators
 from tests.videos import picture
 
 torchvision_operators()
@@ -220,7 +220,7 @@ def test_weights_put_in_place_by_hand_are_used(monkeypatch, tmp_path, network, i
 def test_torchvision_imports_after_the_declarations_however_often_they_are_made():
     script = (
         "import torch\n"
-        "from pipeline.torchvision_shim import torchvision_operators\n"
+        "from pipeline.system.torchvision_shim import torchvision_operators\n"
         "torchvision_operators(); torchvision_operators()\n"
         "import gc; gc.collect()\n"
         "import torchvision.models, torchvision.transforms\n"
@@ -235,7 +235,7 @@ def test_a_cuda_build_is_left_alone():
     script = (
         "import torch\n"
         "torch.version.cuda = '13.0'\n"
-        "from pipeline import torchvision_shim\n"
+        "from pipeline.system import torchvision_shim\n"
         "torchvision_shim.torchvision_operators()\n"
         "print(torchvision_shim._libraries)\n"
     )

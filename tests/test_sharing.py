@@ -21,10 +21,10 @@ import torch
 import yaml
 from moto.server import ThreadedMotoServer
 
+from benchmarks import release
 from pipeline import store
 from pipeline.store import checking
-from pipeline.torchvision_shim import torchvision_operators
-from tests import release
+from pipeline.system.torchvision_shim import torchvision_operators
 from tests.clone import Checkout, Clone, stages_run
 
 SENTENCE = "The quokka borrowed my theodolite before breakfast."

@@ -13,9 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline import params
-from pipeline.corpus import splits
 from pipeline.corpus.description import Word
-from pipeline.corpus.splits import Fold, SplitError
+from pipeline.training import splits
+from pipeline.training.splits import Fold, SplitError
 
 SESSION = params.Split(protocol="session", list=None, folds=10, seed=0)
 SPEAKER = params.Split(protocol="speaker", list=None, folds=10, seed=0)

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import CONTEXT, Noise, make_store, spoken, streams, table
 from pipeline.features.extraction import extract
 from pipeline.features.planning import Plan, dialogs_of, plan
-from pipeline.hdf5 import write_strings
 from pipeline.store import FeatureStore, StoreError, checking, command
 from pipeline.store.converting import convert
+from pipeline.system.hdf5 import write_strings
 from pipeline.system.values import differences
-from tests.synthetic import CONTEXT, Noise, make_store, spoken, streams, table
 
 
 @pytest.fixture(scope="module")

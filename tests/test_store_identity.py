@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import synthetic
+from benchmarks.synthetic import make_store
 from pipeline.comparison import table as comparison
 from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.extractor import Context, State, Steps
 from pipeline.store import FeatureStore, StoreError, comparing
 from pipeline.store.identity import identity
-from tests import synthetic
-from tests.synthetic import make_store
 from tests.test_comparison import LISTED, common, listed, make
 
 ROOT = Path(__file__).parents[1]

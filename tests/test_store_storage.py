@@ -12,14 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import hdf5, store
+from benchmarks.synthetic import CONTEXT, make_store, spoken, streams, table
+from pipeline import store
 from pipeline.features import streamfile
 from pipeline.features.checking import check
 from pipeline.features.extraction import extract
 from pipeline.features.streamfile import Header, StreamError, write
 from pipeline.store import checking
 from pipeline.store.batches import StoreDataset
-from tests.synthetic import CONTEXT, make_store, spoken, streams, table
+from pipeline.system import hdf5
 
 IDS = table()["utterance"].tolist()
 

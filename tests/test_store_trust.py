@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import CONTEXT, Noise, make_store, spoken, table, votes
 from pipeline import store
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features import streamfile
 from pipeline.features.extraction import extract
 from pipeline.store import checking, command, comparing, writing
-from tests.synthetic import CONTEXT, Noise, make_store, spoken, table, votes
 
 IDS = table()["utterance"].tolist()
 FILES = ["store.h5", "audio/mfcc.h5", "audio/prosody.h5", "text/glove.h5"]

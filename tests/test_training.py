@@ -16,16 +16,17 @@ import pytest
 import torch
 import yaml
 
-from pipeline import InputError, params, report, training
+from benchmarks.synthetic import CODES, make_store, table
+from pipeline import InputError, params, report
 from pipeline.corpus.iemocap import votes
 from pipeline.corpus.iemocap.codes import DESCRIPTION
-from pipeline.evaluation import models, predict
-from pipeline.fitting import balanced, class_weights, fit, learning_rate
+from pipeline.evaluation.prediction import models, predict
 from pipeline.models.classifier import Classifier
 from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
-from tests.synthetic import CODES, make_store, table
+from pipeline.training import folds
+from pipeline.training.fitting import balanced, class_weights, fit, learning_rate
 
 ROOT = Path(__file__).parents[1]
 LABELS = np.array([CODES.index(code) for code in table()["emotion"]])
@@ -57,7 +58,7 @@ def dataset(store: FeatureStore) -> StoreDataset:
 
 def fitted(dataset: StoreDataset, chosen: params.Params, train, development, targets=LABELS):
     torch.manual_seed(0)
-    classifier = training.build(
+    classifier = folds.build(
         dataset, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
     )
     log: list[dict[str, float]] = []
@@ -198,8 +199,8 @@ def test_it_learns_from_shares_and_is_measured_by_the_majority(dataset: StoreDat
     assert (probabilities.argmax(axis=1) == LABELS[development]).mean() == best > 0.8
 
 
-def planned(store: Path, folder: Path, chosen: params.Params) -> list[training.Job]:
-    return training.plan(
+def planned(store: Path, folder: Path, chosen: params.Params) -> list[folds.Job]:
+    return folds.plan(
         store,
         chosen,
         lists=folder / "splits",
@@ -256,12 +257,12 @@ def test_labelled_utterances_that_a_list_leaves_out_are_counted(
     (tmp_path / "splits").mkdir()
     jobs = planned(store.path, tmp_path, settings())
     size = f"{jobs[0].parameters['all']:,} parameters"
-    assert training.describe(jobs) == f"AMH-3, {size}: 5 folds of 35 labelled utterances"
-    folds = pd.read_csv(tmp_path / "models" / "folds.csv")
-    few = folds[(folds["fold"] == 1) & ~folds["utterance"].str.endswith("000")]
+    assert folds.describe(jobs) == f"AMH-3, {size}: 5 folds of 35 labelled utterances"
+    parts = pd.read_csv(tmp_path / "models" / "folds.csv")
+    few = parts[(parts["fold"] == 1) & ~parts["utterance"].str.endswith("000")]
     few.to_csv(tmp_path / "splits" / "few.csv", index=False)
     jobs = planned(store.path, tmp_path, of("split", protocol="file", list="few"))
-    assert training.describe(jobs) == (
+    assert folds.describe(jobs) == (
         f"AMH-3, {size}: 1 fold of 30 labelled utterances; 5 more are not in the list"
     )
 
@@ -285,7 +286,7 @@ def test_the_report_tells_the_protocol_and_whether_speakers_are_shared(
 
 def test_curves_of_a_trained_fold_tell_the_epoch(store: FeatureStore, tmp_path: Path) -> None:
     chosen = of("train", validate_every=0.5, epochs=2, batch_size=2)
-    training.train_fold(planned(store.path, tmp_path, chosen)[0])
+    folds.train_fold(planned(store.path, tmp_path, chosen)[0])
     lines = report.curves(tmp_path / "curves")
     assert lines.columns[:2].tolist() == ["fold", "epoch"]
     assert lines["epoch"].tolist() == pytest.approx([0.5, 1.0, 1.5, 2.0], abs=0.05)
@@ -355,13 +356,13 @@ def test_the_rate_is_halved_on_a_plateau(dataset: StoreDataset) -> None:
 def test_a_model_a_fold_and_seed(store: FeatureStore, tmp_path: Path) -> None:
     chosen = of("train", seeds=[3, 5], epochs=1)
     jobs = planned(store.path, tmp_path, chosen)
-    assert training.describe(jobs).endswith(": 5 folds with 2 seeds each of 35 labelled utterances")
+    assert folds.describe(jobs).endswith(": 5 folds with 2 seeds each of 35 labelled utterances")
     assert [job.weights.name for job in jobs[:2]] == [
         "fold-1-seed-3.safetensors",
         "fold-1-seed-5.safetensors",
     ]
     for job in jobs[:4]:
-        training.train_fold(job)
+        folds.train_fold(job)
     found = models(tmp_path / "models")
     assert [(model.fold, model.seed) for model in found] == [(1, 3), (1, 5), (2, 3), (2, 5)]
     first, second, *_ = (model.path.read_bytes() for model in found)
@@ -380,7 +381,7 @@ def test_chances_of_folds_and_seeds_differ(store: FeatureStore, tmp_path: Path) 
     jobs = planned(store.path, tmp_path, of("train", seeds=[0, 1], epochs=1, learning_rate=1e-12))
     chosen = {(job.fold.number, job.seed): job for job in jobs}
     for key in ((2, 0), (1, 1)):
-        training.train_fold(chosen[key])
+        folds.train_fold(chosen[key])
     one, other = (Classifier.load(chosen[key].weights) for key in ((2, 0), (1, 1)))
     assert not torch.equal(one.model.classifier.weight, other.model.classifier.weight)
 
@@ -391,7 +392,7 @@ def test_parameters_of_the_model_are_counted_and_kept(store: FeatureStore, tmp_p
     assert kept["label"] == "AMH-3"
     trained, total = kept["parameters"]["trained"], kept["parameters"]["all"]
     assert total - trained == 9 * 6
-    assert training.describe(jobs).startswith(f"AMH-3, {total:,} parameters ({trained:,} trained):")
+    assert folds.describe(jobs).startswith(f"AMH-3, {total:,} parameters ({trained:,} trained):")
 
 
 def test_models_of_a_killed_run_are_not_taken_for_those_of_other_parameters(

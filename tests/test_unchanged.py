@@ -31,7 +31,7 @@ stages:
       - data/${corpus.name}.h5
       - data/table.csv
       - pipeline/models
-      - pipeline/fitting.py
+      - pipeline/training/fitting.py
       - splits
     params: [model, train.epochs, other.yaml: [speed]]
 """,
@@ -56,7 +56,7 @@ train: {epochs: 3, seeds: [0]}
     "data/table.csv": "utterance\n",
     "pipeline/models/amh.py": "HOPS = 1\n",
     "pipeline/models/mha.py": "HOPS = 2\n",
-    "pipeline/fitting.py": "",
+    "pipeline/training/fitting.py": "",
     "pipeline/drawing.py": "",
     "recordings/wav/one.wav": "sound",
     "splits/mine.csv": "fold\n",
@@ -107,7 +107,11 @@ EDITS: dict[str, tuple[str, Callable[[], object], str]] = {
         "params.yaml: model.hops was 2, is absent",
     ),
     "file": (TRAIN, lambda: replace("other.yaml", "1", "2"), "other.yaml: speed was 1, is 2"),
-    "code": (TRAIN, lambda: write(Path("pipeline/fitting.py"), "x = 1"), "pipeline/fitting.py "),
+    "code": (
+        TRAIN,
+        lambda: write(Path("pipeline/training/fitting.py"), "x = 1"),
+        "pipeline/training/fitting.py ",
+    ),
     "added": (TRAIN, lambda: write(Path("pipeline/models/x.py"), ""), "pipeline/models/x.py "),
     "deleted": (TRAIN, Path("pipeline/models/amh.py").unlink, "pipeline/models/amh.py "),
     "table": (TRAIN, lambda: write(Path("data/table.csv"), ""), "data/table.csv "),
@@ -182,8 +186,11 @@ def test_an_error_of_the_stage_is_told_and_not_what_changed_meanwhile(here: Path
 
 def test_code_that_was_edited_while_the_stage_imported_it_counts(here: Path) -> None:
     before = unchanged.contents(unchanged.CODE)
-    write(Path("pipeline/fitting.py"), "x = 1")
-    with pytest.raises(InputError, match="pipeline/fitting.py"), unchanged.during(TRAIN, before):
+    write(Path("pipeline/training/fitting.py"), "x = 1")
+    with (
+        pytest.raises(InputError, match="pipeline/training/fitting.py"),
+        unchanged.during(TRAIN, before),
+    ):
         pass
 
 
@@ -230,7 +237,8 @@ STAGE = '''
 import json
 from pathlib import Path
 
-from pipeline import hdf5, params
+from pipeline import params
+from pipeline.system import hdf5
 from stages import run
 
 
@@ -256,7 +264,7 @@ def clone(tmp_path: Path) -> Clone:
     clone = Clone(tmp_path)
     stage = {
         "cmd": "python -m stages.toy",
-        "deps": ["stages/toy.py", "pipeline/hdf5.py"],
+        "deps": ["stages/toy.py", "pipeline/system/hdf5.py"],
         "params": ["model.hops"],
         "outs": ["toy.txt"],
     }
@@ -312,7 +320,7 @@ def test_what_was_made_with_the_former_parameters_can_be_kept(clone: Clone) -> N
 
 @pytest.mark.slow
 def test_a_stage_whose_code_was_edited_fails_by_hand_too(clone: Clone) -> None:
-    edits(clone, "pipeline/hdf5.py", "SCHEMA_VERSION = 1", "SCHEMA_VERSION = 9")
+    edits(clone, "pipeline/system/hdf5.py", "SCHEMA_VERSION = 1", "SCHEMA_VERSION = 9")
     printed = clone.run(sys.executable, "-m", "stages.toy", fails=True)
-    assert "pipeline/hdf5.py was edited" in printed and "dvc commit" not in printed
+    assert "pipeline/system/hdf5.py was edited" in printed and "dvc commit" not in printed
     clone.run(sys.executable, "-m", "stages.toy")

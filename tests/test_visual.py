@@ -13,11 +13,11 @@ import torch
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Steps
+from pipeline.features.pretrained import WeightsError
 from pipeline.features.resnet import Embedder
 from pipeline.features.video import square, wanted_times
 from pipeline.features.visual import Torchvision
 from pipeline.params import Visual
-from pipeline.weights import WeightsError
 from tests.videos import RATE, SQUARE, picture, write_avi
 
 FRAMES = 60

@@ -16,16 +16,17 @@ import stages.audio
 import stages.text
 import stages.visual
 import stages.weights
-from pipeline import InputError, weights
+from pipeline import InputError
 from pipeline.corpus.table import CorpusError
+from pipeline.features import pretrained
 from pipeline.features.bert import Bert
 from pipeline.features.extractor import Extractor
 from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
+from pipeline.features.pretrained import WeightsError
 from pipeline.features.prosody import CONFIGURATION, Prosody
 from pipeline.features.visual import Torchvision
-from pipeline.filesystem import unreadable
-from pipeline.weights import WeightsError
+from pipeline.system.filesystem import unreadable
 
 BERT_FILES = {
     "config.json": b"{}",
@@ -81,7 +82,7 @@ def streams(bert, glove, resnet) -> Streams:
 
 def record(tmp_path: Path, streams: Streams) -> Path:
     folder = tmp_path / "weights"
-    weights.record(streams, folder)
+    pretrained.record(streams, folder)
     return folder
 
 
@@ -105,7 +106,7 @@ def test_the_record_holds_the_hash_of_each_file_by_stream_and_name(tmp_path, str
 
 
 def test_random_weights_are_recorded_with_the_network(tmp_path):
-    weights.record({"visual": {"resnet": visual("random")}}, tmp_path)
+    pretrained.record({"visual": {"resnet": visual("random")}}, tmp_path)
     assert json.loads((tmp_path / "visual.json").read_text()) == {"resnet": {"resnet18": "random"}}
 
 
@@ -137,7 +138,7 @@ def test_files_have_the_same_hash_if_and_only_if_they_are_the_same(tmp_path_fact
     folder = tmp_path_factory.mktemp("files")
     (folder / "one").write_bytes(one)
     (folder / "other").write_bytes(other)
-    hashes = {weights.sha256(folder / name) for name in ("one", "other")}
+    hashes = {pretrained.sha256(folder / name) for name in ("one", "other")}
     assert (len(hashes) == 1) == (one == other)
 
 
@@ -145,7 +146,7 @@ def test_a_file_that_changes_has_another_hash(tmp_path):
     path = tmp_path / "file"
     for content in (b"weights", b"other weights"):
         path.write_bytes(content)
-        assert weights.sha256(path) == hashlib.sha256(content).hexdigest()
+        assert pretrained.sha256(path) == hashlib.sha256(content).hexdigest()
 
 
 def test_all_that_is_missing_is_named_at_once(tmp_path):
@@ -164,7 +165,7 @@ def test_a_file_that_cannot_be_read_names_its_stream_and_parameter(tmp_path, mon
     def refused(path: Path) -> str:
         raise InputError(unreadable(path, PermissionError(errno.EACCES, "Permission denied")))
 
-    monkeypatch.setattr(weights, "sha256", refused)
+    monkeypatch.setattr(pretrained, "sha256", refused)
     with pytest.raises(WeightsError) as caught:
         record(tmp_path, streams)
     for parameter, file in (
@@ -197,7 +198,7 @@ def test_nothing_heavy_is_loaded_for_local_files(bert, glove, resnet):
 def test_the_recorded_weights_pass(tmp_path, streams):
     folder = record(tmp_path, streams)
     for modality, extractors in streams.items():
-        weights.check(folder / f"{modality}.json", extractors)
+        pretrained.check(folder / f"{modality}.json", extractors)
 
 
 @pytest.mark.parametrize(
@@ -214,39 +215,39 @@ def test_a_file_replaced_in_place_is_refused(tmp_path, streams, modality, stream
     remedy = "dvc repro --force --single-item weights"
     message = rf"weights of {stream} are not.*: {Path(file).name} was \w+, is .*{remedy}"
     with pytest.raises(WeightsError, match=message):
-        weights.check(folder / f"{modality}.json", streams[modality])
+        pretrained.check(folder / f"{modality}.json", streams[modality])
 
 
 def test_a_file_more_or_less_is_refused(tmp_path, streams, bert):
     path = record(tmp_path, streams) / "text.json"
     (bert / "vocab.txt").write_text("[PAD]\n")
     with pytest.raises(WeightsError, match=r"vocab\.txt was missing, is \w+"):
-        weights.check(path, streams["text"])
+        pretrained.check(path, streams["text"])
     (bert / "vocab.txt").unlink()
     (bert / "tokenizer.json").rename(bert / "vocab.json")
     with pytest.raises(WeightsError, match=r"tokenizer\.json was \w+, is missing"):
-        weights.check(path, streams["text"])
+        pretrained.check(path, streams["text"])
 
 
 def test_a_stream_more_or_less_is_refused(tmp_path):
     one, two = ({name: visual("random") for name in names} for names in ("a", "ab"))
     for recorded, now, message in ((one, two, "was missing"), (two, one, "is missing")):
-        weights.record({"visual": recorded}, tmp_path)
+        pretrained.record({"visual": recorded}, tmp_path)
         with pytest.raises(WeightsError, match=f"weights of b are not those recorded: .*{message}"):
-            weights.check(tmp_path / "visual.json", now)
+            pretrained.check(tmp_path / "visual.json", now)
 
 
 def test_another_random_network_is_refused(tmp_path):
-    weights.record({"visual": {"resnet": visual("random")}}, tmp_path)
+    pretrained.record({"visual": {"resnet": visual("random")}}, tmp_path)
     with pytest.raises(WeightsError, match="resnet18 was random, is missing"):
-        weights.check(tmp_path / "visual.json", {"resnet": visual("random", "resnet34")})
+        pretrained.check(tmp_path / "visual.json", {"resnet": visual("random", "resnet34")})
 
 
 def test_weights_that_are_gone_name_the_stream_and_the_parameter(tmp_path, resnet):
-    weights.record({"visual": {"resnet": visual(resnet)}}, tmp_path)
+    pretrained.record({"visual": {"resnet": visual(resnet)}}, tmp_path)
     resnet.unlink()
     with pytest.raises(WeightsError, match=r"^visual\.streams\.resnet\.weights: .* is missing"):
-        weights.check(tmp_path / "visual.json", {"resnet": visual(resnet)})
+        pretrained.check(tmp_path / "visual.json", {"resnet": visual(resnet)})
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_without_a_record_the_error_says_how_to_make_it(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(WeightsError, match=r"visual\.json: .*--single-item weights"):
-        weights.check(path, {"resnet": visual("random")})
+        pretrained.check(path, {"resnet": visual("random")})
 
 
 # --- the stages ------------------------------------------------------------------------------

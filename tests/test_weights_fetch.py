@@ -7,8 +7,8 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from pipeline import weights
-from pipeline.weights import WeightsError
+from pipeline.features import pretrained
+from pipeline.features.pretrained import WeightsError
 
 FILES = {
     "config.json": b"{}",
@@ -64,12 +64,12 @@ def test_a_missing_bert_is_an_error_with_a_remedy(tmp_path, name, reason):
     (tmp_path / "weightless/config.json").write_text("{}")
     remedy = r"model\.safetensors \(440 MB.*huggingface\.co/google-bert/bert-base-uncased"
     with pytest.raises(WeightsError, match=rf"^model: .*{reason}.*\nFetch .*{remedy}"):
-        weights.bert_folder(name.format(folder=tmp_path))
+        pretrained.bert_folder(name.format(folder=tmp_path))
 
 
 def test_a_bert_out_of_reach_is_asked_for_once_and_says_how_to_get_it(hub):
     with pytest.raises(WeightsError) as caught:
-        weights.bert_folder("acme/tiny-bert")
+        pretrained.bert_folder("acme/tiny-bert")
     assert hub == ["cache", "ask"], "the download, which repeats itself, is not begun"
     message = str(caught.value)
     for part in (
@@ -85,15 +85,15 @@ def test_a_bert_out_of_reach_is_asked_for_once_and_says_how_to_get_it(hub):
 
 def test_a_bert_in_reach_is_downloaded_once(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
-    first = weights.bert_identity("acme/tiny-bert")
+    first = pretrained.bert_identity("acme/tiny-bert")
     assert sorted(first) == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert weights.bert_identity("acme/tiny-bert") == first
+    assert pretrained.bert_identity("acme/tiny-bert") == first
     assert hub == ["cache", "download", "cache"]
 
 
 def test_a_name_that_is_neither_folder_nor_model_is_an_error(tmp_path):
     with pytest.raises(WeightsError, match=r"^model: .*/missing: no such folder"):
-        weights.bert_folder(str(tmp_path / "missing"))
+        pretrained.bert_folder(str(tmp_path / "missing"))
 
 
 # --- ResNet ----------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_a_resnet_out_of_reach_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(WeightsError) as caught:
-        weights.resnet_identity("resnet101", "IMAGENET1K_V2")
+        pretrained.resnet_identity("resnet101", "IMAGENET1K_V2")
     message = str(caught.value)
     for part in (
         "https://download.pytorch.org/models/resnet101-cd907fc2.pth (171 MiB)",
@@ -128,14 +128,14 @@ def test_a_resnet_in_reach_is_downloaded_once_within_limits(monkeypatch, tmp_pat
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     made = tmp_path / "made"
     made.write_bytes(b"weights")
-    url = f"https://example.org/resnet18-{weights.sha256(made)[:8]}.pth"
-    monkeypatch.setattr(weights.catalogue_entry("resnet18", "IMAGENET1K_V1").value, "url", url)
+    url = f"https://example.org/resnet18-{pretrained.sha256(made)[:8]}.pth"
+    monkeypatch.setattr(pretrained.catalogue_entry("resnet18", "IMAGENET1K_V1").value, "url", url)
     before = socket.getdefaulttimeout()
     for _ in range(2):
-        found = weights.resnet_identity("resnet18", "IMAGENET1K_V1")
-        assert found == {url.rsplit("/", 1)[-1]: weights.sha256(made)}
+        found = pretrained.resnet_identity("resnet18", "IMAGENET1K_V1")
+        assert found == {url.rsplit("/", 1)[-1]: pretrained.sha256(made)}
     ((_, prefix, limit),) = downloads
-    assert weights.sha256(made).startswith(prefix)
+    assert pretrained.sha256(made).startswith(prefix)
     assert limit is not None
     assert socket.getdefaulttimeout() == before
 
@@ -146,9 +146,9 @@ def test_a_damaged_copy_of_torchvisions_file_is_refused(monkeypatch, tmp_path):
     place.parent.mkdir()
     place.write_bytes(b"half a file")
     with pytest.raises(WeightsError, match=r"is damaged: .* with f37072fd\nFetch https://"):
-        weights.resnet_file("resnet18", "IMAGENET1K_V1")
+        pretrained.resnet_file("resnet18", "IMAGENET1K_V1")
 
 
 def test_a_missing_state_dict_names_the_parameter(tmp_path):
     with pytest.raises(WeightsError, match=r"^weights: .*gone\.pth is missing"):
-        weights.resnet_identity("resnet18", str(tmp_path / "gone.pth"))
+        pretrained.resnet_identity("resnet18", str(tmp_path / "gone.pth"))

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import params, training
+from pipeline import params
 from pipeline.store import FeatureStore
 from pipeline.store.batches import of_model
+from pipeline.training import folds
 from tests.test_training import settings
 
 STEPS = {"audio": 6, "text": 5, "video": 6}  # cuts some sequences of the synthetic store
@@ -25,7 +26,7 @@ def make_models(
     raw = settings(**model).model_dump()
     raw["train"] |= {"seeds": list(seeds), "max_steps": STEPS}
     chosen = params.parse(raw)
-    jobs = training.plan(
+    jobs = folds.plan(
         store.path,
         chosen,
         lists=folder / "splits",
@@ -38,7 +39,7 @@ def make_models(
     for job in jobs:
         torch.manual_seed(100 * job.seed + job.fold.number)
         train = np.flatnonzero(store.utterances["utterance"].isin(job.fold.train))
-        classifier = training.build(dataset, job.model, job.train.max_steps, job.classes, train)
+        classifier = folds.build(dataset, job.model, job.train.max_steps, job.classes, train)
         with torch.no_grad():
             for layer in (classifier.model.classifier, *classifier.model.hops):
                 for value in layer.parameters():

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import evaluation, params, training
-from pipeline.filesystem import replacing
+from pipeline import params
+from pipeline.evaluation import prediction
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
+from pipeline.system.filesystem import replacing
+from pipeline.training import folds
 
 _OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
 _GROUPS = ("model", "train")
@@ -120,7 +122,7 @@ def _check(where: str, key: Any, row: Any) -> None:
 
 def description(key: str, settings: params.Params) -> dict[str, Any]:
     """What decides a row's result besides the store, as plain values."""
-    decisive = settings.model_dump(mode="json", include=evaluation.TRAINED_WITH)
+    decisive = settings.model_dump(mode="json", include=prediction.TRAINED_WITH)
     return {"key": key, "corpus": settings.corpus.name, **decisive}
 
 
@@ -156,8 +158,9 @@ def run(
         A folder of this row's own for checkpoints and finished models, which the next run takes
         over where nothing that decides them has changed.
     output
-        Folder; gets ``predictions.csv`` (:func:`pipeline.evaluation.predictions_table`) and
-        ``row.json`` (parameters of the row, label, classes, parameter counts, the store's SHA-256).
+        Folder; gets ``predictions.csv``
+        (:func:`pipeline.evaluation.prediction.predictions_table`) and ``row.json`` (parameters
+        of the row, label, classes, parameter counts, the store's SHA-256).
     device
         A torch device's name.
     parallel
@@ -166,7 +169,7 @@ def run(
     import torch  # reading rows needs none
 
     models = parts / "models"
-    jobs = training.plan(
+    jobs = folds.plan(
         store,
         settings,
         lists=lists,
@@ -175,10 +178,10 @@ def run(
         checkpoints=parts / "checkpoints",
         device=device,
     )
-    print(f"{key}: {training.describe(jobs)}")
-    training.train_folds(jobs, parallel)
+    print(f"{key}: {folds.describe(jobs)}")
+    folds.train_folds(jobs, parallel)
     with FeatureStore(store) as opened:
-        predictions = evaluation.test_folds(opened, models, torch.device(device))
+        predictions = prediction.test_folds(opened, models, torch.device(device))
         content = opened.sha256
     record = {
         **description(key, settings),

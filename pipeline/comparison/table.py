@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import InputError, evaluation, params, significance
+from pipeline import InputError, params
 from pipeline.comparison import rows
+from pipeline.evaluation import metrics, significance
 from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
 
@@ -128,13 +129,13 @@ def published(path: Path, listed: rows.Rows) -> dict[str, dict[str, float]]:
     ------
     ComparisonError
         If the file cannot be read, or has other columns than ``row``, figures of
-        :data:`pipeline.evaluation.METRICS` and their ``_deviation``.
+        :data:`pipeline.evaluation.metrics.METRICS` and their ``_deviation``.
     """
     try:
         table = pd.read_csv(path, comment="#", index_col="row")
     except (OSError, ValueError) as error:
         raise ComparisonError(f"{path}: cannot be read: {error}") from error
-    known = {name + end for name in evaluation.METRICS for end in ("", "_deviation")}
+    known = {name + end for name in metrics.METRICS for end in ("", "_deviation")}
     if unknown := sorted({str(name) for name in table} - known):
         raise ComparisonError(
             f"{path}: column {unknown[0]} is no figure; known are {', '.join(sorted(known))}"
@@ -192,7 +193,7 @@ def build(
             }
         lines.append(line)
     classes, first = found[reference].record["classes"], found[reference]
-    apart = tuple(evaluation.by_scenario(first.predictions, first.scenarios))
+    apart = tuple(metrics.by_scenario(first.predictions, first.scenarios))
     return Table(pd.DataFrame(lines), classes, _hops(found, reference), apart)
 
 
@@ -237,10 +238,10 @@ def _figures(key: str, result: Result) -> dict[str, Any]:
         "utterances": predictions["utterance"].nunique(),
         "parameters": record["parameters"]["all"],
     }
-    for name, figure in evaluation.summary(evaluation.by_fold(predictions)).items():
+    for name, figure in metrics.summary(metrics.by_fold(predictions)).items():
         line[name] = figure["mean"]
         line |= {f"{name}_{end}": value for end, value in figure.items() if end != "mean"}
-    for scenario, figures in evaluation.by_scenario(predictions, result.scenarios).items():
+    for scenario, figures in metrics.by_scenario(predictions, result.scenarios).items():
         for name in TESTED:
             column = f"{scenario}_{name}"
             line |= {

@@ -12,10 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline import evaluation, significance
 from pipeline.comparison.table import TESTED, Table
-from pipeline.filesystem import replacing
+from pipeline.evaluation import metrics, significance
 from pipeline.report import figures
+from pipeline.system.filesystem import replacing
 
 _SHORT = {
     "weighted_accuracy": "WA",
@@ -81,7 +81,7 @@ def markdown(table: Table) -> str:
         "## All six figures",
         "\n".join(
             f"- {_SHORT[name]}: {text.removesuffix(f' ({_SHORT[name]})')}"
-            for name, text in evaluation.METRICS.items()
+            for name, text in metrics.METRICS.items()
         ),
         _all_figures(rows),
     ]

@@ -24,7 +24,7 @@ from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import CorpusError
 from pipeline.corpus.textfile import CsvFile, Row, read_csv
 from pipeline.corpus.utterance import DIMENSIONS, WITHIN, Source, Utterance
-from pipeline.paramtypes import OwnPath
+from pipeline.params.types import OwnPath
 
 REQUIRED = ("utterance", "speaker", "emotion")
 OPTIONAL = (

@@ -19,7 +19,7 @@ from pipeline.corpus.description import Description
 from pipeline.corpus.findings import Item
 from pipeline.corpus.table import CorpusError
 from pipeline.corpus.utterance import Utterance
-from pipeline.paramtypes import Group
+from pipeline.params.types import Group
 
 if TYPE_CHECKING:
     from pipeline.corpus.parsing import Parsed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import InputError
-from pipeline.filesystem import replacing
+from pipeline.system.filesystem import replacing
 
 TABLES: dict[str, dict[str, str]] = {
     "utterances": {

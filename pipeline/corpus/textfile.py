@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.corpus.table import CorpusError
-from pipeline.filesystem import unreadable
+from pipeline.system.filesystem import unreadable
 
 
 def decode(content: bytes) -> tuple[list[str], str]:

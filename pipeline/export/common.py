@@ -11,9 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import InputError, params
-from pipeline.corpus import labels, splits
-from pipeline.filesystem import replacing
+from pipeline.corpus import labels
 from pipeline.store import FeatureStore, Statistics, Stream
+from pipeline.system.filesystem import replacing
+from pipeline.training import splits
 
 STEPS = {"audio": 750, "text": 128, "video": 32}
 """The steps that each modality is padded or cut to by default: those of the AMH paper's code."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline import weights
 from pipeline.corpus.utterance import Utterance
+from pipeline.features import pretrained
 from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
+from pipeline.features.pretrained import WeightsError
 from pipeline.features.words import fault, normalise
-from pipeline.filesystem import unreadable
-from pipeline.paramtypes import Count, OwnPath
-from pipeline.weights import WeightsError
+from pipeline.params.types import Count, OwnPath
+from pipeline.system.filesystem import unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ class Bert(Extractor):
 
     def files(self) -> dict[str, str]:
         """SHA-256 of each file of the model."""
-        return weights.bert_identity(self.model)
+        return pretrained.bert_identity(self.model)
 
     def provenance(self, context: Context) -> dict[str, Any]:
         """Also the device and the size of batches."""
@@ -191,14 +191,14 @@ class Bert(Extractor):
 @cache
 def _tokenizer(name: str) -> tuple[Any, Any]:
     """Tokenizer and configuration of a model."""
-    from pipeline.torchvision_shim import torchvision_operators
+    from pipeline.system.torchvision_shim import torchvision_operators
 
     torchvision_operators()  # transformers imports torchvision wherever it is installed
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    folder = weights.bert_folder(name)
+    folder = pretrained.bert_folder(name)
     try:
         return (
             transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True),
@@ -223,7 +223,7 @@ def _model(name: str, device: str) -> torch.nn.Module:
     import transformers
     from safetensors import SafetensorError
 
-    folder = weights.bert_folder(name)
+    folder = pretrained.bert_folder(name)
     remedy = "fetch its files again"
     try:
         model, loaded = transformers.AutoModel.from_pretrained(

@@ -15,8 +15,8 @@ import numpy as np
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps
-from pipeline.paramtypes import OwnPath
-from pipeline.weights import hashes
+from pipeline.features.pretrained import hashes
+from pipeline.params.types import OwnPath
 
 if TYPE_CHECKING:
     from pipeline.features.sources import Source

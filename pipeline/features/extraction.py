@@ -26,17 +26,17 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.compute import start_worker
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, Steps
 from pipeline.features.former import Former
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
+from pipeline.features.pretrained import of_stream
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Header, write
-from pipeline.hdf5 import reading
-from pipeline.space import FullDiskError, readable
+from pipeline.system.compute import start_worker
+from pipeline.system.disk import FullDiskError, readable
+from pipeline.system.hdf5 import reading
 from pipeline.system.kept import Kept, alone, publish
-from pipeline.weights import of_stream
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
-from pipeline.paramtypes import Group, own_paths
+from pipeline.params.types import Group, own_paths
 
 State = Mapping[str, np.ndarray]
 """What an extractor learns from a whole corpus, such as a vocabulary; by name."""

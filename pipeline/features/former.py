@@ -16,8 +16,8 @@ from pipeline.features.checking import check
 from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED, SCHEMA_VERSION, Stream
 from pipeline.features.streamfile import Arrays
-from pipeline.filesystem import unreadable
-from pipeline.hdf5 import reading
+from pipeline.system.filesystem import unreadable
+from pipeline.system.hdf5 import reading
 
 
 class Former:

@@ -17,13 +17,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipeline import weights
 from pipeline.corpus.utterance import Utterance
+from pipeline.features import pretrained
 from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.pretrained import WeightsError
 from pipeline.features.words import fault, normalise, tokenise
-from pipeline.filesystem import unreadable
-from pipeline.paramtypes import OwnPath
-from pipeline.weights import WeightsError
+from pipeline.params.types import OwnPath
+from pipeline.system.filesystem import unreadable
 
 PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors
 
@@ -51,7 +51,7 @@ class Glove(Extractor):
         """SHA-256 of the file."""
         path = Path(self.vectors)
         require(path)
-        return weights.hashes("vectors", [path])
+        return pretrained.hashes("vectors", [path])
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         """``vocabulary`` [V] and ``vectors`` [V, D] of the words of all texts; see :func:`select`.

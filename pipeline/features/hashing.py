@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.hdf5 import rows_a_block
+from pipeline.system.hdf5 import rows_a_block
 
 CHECKSUMS = "crc32"
 """The dataset with the checksum of each utterance's rows, [N] uint32."""

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import recording
 from pipeline.features.extractor import Context, Extractor, State, Steps
-from pipeline.paramtypes import Positive
+from pipeline.params.types import Positive
 
 DELTA_FRAMES = 9  # the frames that a difference is fitted to
 LEAST_BANDS = 40

@@ -18,8 +18,8 @@ from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State
 from pipeline.features.hashing import digest
+from pipeline.features.pretrained import of_stream
 from pipeline.features.stream import SCHEMA_VERSION
-from pipeline.weights import of_stream
 
 Dialogs = Mapping[str, Sequence[Utterance]]
 

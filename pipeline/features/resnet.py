@@ -21,15 +21,15 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
-from pipeline.filesystem import unreadable
-from pipeline.torchvision_shim import torchvision_operators
-from pipeline.weights import (
+from pipeline.features.pretrained import (
     RANDOM,
     WeightsError,
     catalogue_entry,
     is_state_dict,
     resnet_file,
 )
+from pipeline.system.filesystem import unreadable
+from pipeline.system.torchvision_shim import torchvision_operators
 
 # of the images that torchvision's ResNets are trained on; red, green, blue
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -25,8 +25,8 @@ import h5py
 import numpy as np
 
 from pipeline import InputError
-from pipeline.filesystem import unreadable
-from pipeline.hdf5 import reading
+from pipeline.system.filesystem import unreadable
+from pipeline.system.hdf5 import reading
 
 
 class ExternalError(InputError):

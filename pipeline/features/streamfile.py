@@ -15,8 +15,8 @@ import numpy as np
 from pipeline import InputError
 from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION
-from pipeline.hdf5 import remove_remains, write_strings, writing
-from pipeline.space import full_disk_reported, reserved
+from pipeline.system.disk import full_disk_reported, reserved
+from pipeline.system.hdf5 import remove_remains, write_strings, writing
 
 CHUNK = 256 * 1024
 """Bytes of a chunk, where values are compressed."""

@@ -3,12 +3,11 @@
 Rate, crop and network are parameters; the authors of the attentive modality hopping model take 3
 frames a second, at most 32, the central 224 x 224 of the speaker's half, and a ResNet-101.
 
-``python -m pipeline.features.visual preview DIALOG`` draws the crops that would be embedded.
+``python -m pipeline.preview DIALOG`` draws the crops that would be embedded.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.compute import ahead
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
+from pipeline.features.pretrained import resnet_identity
 from pipeline.features.video import Clip, Crop, VideoError, crops, wanted_times
-from pipeline.paramtypes import Count, OwnPath
-from pipeline.weights import resnet_identity
+from pipeline.params.types import Count, OwnPath
+from pipeline.system.compute import ahead
 
 if TYPE_CHECKING:
     from pipeline.features.resnet import Embedder
@@ -164,9 +163,3 @@ def _batches(
         ending.append(str(error))
     if batch:
         yield batch
-
-
-if __name__ == "__main__":
-    from pipeline.features.preview import main
-
-    sys.exit(main())

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import InputError, params
-from pipeline.filesystem import replacing, unreadable
 from pipeline.models.encoders import Hopping
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import Batch, StoreDataset, of_model
+from pipeline.system.filesystem import replacing, unreadable
 from pipeline.system.values import differences
 
 

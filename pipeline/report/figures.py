@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.filesystem import replacing
+from pipeline.system.filesystem import replacing
 
 COLOURS = {"audio": "#2f6db5", "text": "#d67326", "video": "#3a8f5c"}
 INK = "#1d2733"

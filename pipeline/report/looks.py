@@ -96,7 +96,7 @@ def look(
     index
         The utterance's row.
     hops
-        From :func:`pipeline.attention.of_utterance`.
+        From :func:`pipeline.evaluation.attention.of_utterance`.
     media
         The corpus's folder, for waveform and frames; None to leave them out. Recordings that are
         not there or cannot be read are left out too.

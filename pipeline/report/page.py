@@ -11,11 +11,12 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import InputError, attention, calibration, evaluation, params
-from pipeline.filesystem import replacing
+from pipeline import InputError, params
+from pipeline.evaluation import attention, calibration, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
+from pipeline.system.filesystem import replacing
 
 _BINS = 10  # of the reliability curve
 
@@ -36,7 +37,7 @@ def curves(folder: Path) -> pd.DataFrame:
     """
     tables = []
     for run in folder.glob("fold-*"):
-        fold, seed = evaluation.fold_and_seed(run.name)
+        fold, seed = prediction.fold_and_seed(run.name)
         metrics = run / "plots" / "metrics"
         columns = {
             str(path.relative_to(metrics).with_suffix("")): pd.read_csv(path, sep="\t").iloc[:, -1]
@@ -80,13 +81,14 @@ def write(
     models, training
         What the stage `train` wrote: models with folds and parameters, and DVCLive's curves.
     predictions
-        Of all folds' test parts, from :func:`pipeline.evaluation.test_folds`.
+        Of all folds' test parts, from :func:`pipeline.evaluation.prediction.test_folds`.
     results
         Folder; gets ``plots/`` and ``report.html``.
     missing, scenarios
-        From :func:`pipeline.evaluation.missing` and :func:`pipeline.evaluation.by_scenario`.
+        From :func:`pipeline.evaluation.prediction.missing` and
+        :func:`pipeline.evaluation.metrics.by_scenario`.
     looked
-        The file of :func:`pipeline.attention.write`.
+        The file of :func:`pipeline.evaluation.attention.write`.
     comparison
         The table of :mod:`pipeline.comparison`; shown if it is of the store's corpus.
     media
@@ -102,9 +104,9 @@ def write(
     emotions = assigned.drop_duplicates("utterance").set_index("utterance")["emotion"]
     rows = facts.comparison(comparison, store)
     tables = _tables(store, training, predictions, classes, missing=missing, looked=looked)
-    summary = evaluation.summary(tables["folds"])
+    summary = metrics.summary(tables["folds"])
     typical = _median(predictions, classes)
-    wrong = evaluation.hardest(predictions, hardest)
+    wrong = prediction.hardest(predictions, hardest)
     examples = _examples(store, models, predictions, [*typical, *wrong], plots=plots, media=media)
     tables["examples"] = pd.DataFrame(
         [{key: one[key] for key in _TOLD} for one in examples.values()], columns=_TOLD
@@ -128,7 +130,7 @@ def write(
         scenarios=scenarios,
         caution=store.description.caution,
         chosen=parameters["labels"]["scenarios"],
-        definitions=evaluation.METRICS,
+        definitions=metrics.METRICS,
         seeds=parameters["train"]["seeds"],
         majority=facts.majority(predictions),
         counts=facts.counts(table, emotions),
@@ -174,15 +176,15 @@ def _tables(
         dict.fromkeys(["test_utterances", "figure", "mean", "deviation", *chain(*without)])
     )
     return {
-        "folds": evaluation.by_fold(predictions),
-        "classes": evaluation.by_class(predictions, classes),
+        "folds": metrics.by_fold(predictions),
+        "classes": metrics.by_class(predictions, classes),
         "confusion": predictions[["true", "predicted"]].rename(columns={"true": "actual"}),
         "curves": curves(training),
         "calibration": calibration.calibration(predictions, _BINS),
         "missing": pd.DataFrame(without, columns=columns),
-        "speakers": evaluation.by_group(predictions, store.utterances, "speaker"),
-        "groups": evaluation.by_group(predictions, store.utterances, "group"),
-        "scenarios": evaluation.by_group(predictions, store.utterances, "scenario"),
+        "speakers": metrics.by_group(predictions, store.utterances, "speaker"),
+        "groups": metrics.by_group(predictions, store.utterances, "group"),
+        "scenarios": metrics.by_group(predictions, store.utterances, "scenario"),
         "attention": attention.statistics(looked),
         "profile": attention.profile(looked),
     }
@@ -197,7 +199,7 @@ def _drawn(
     """The figures of the page, by name."""
     drawn = {
         "curves": figures.curves(tables["curves"]),
-        "confusion": figures.confusion(evaluation.confusion(predictions, classes), classes),
+        "confusion": figures.confusion(metrics.confusion(predictions, classes), classes),
         "calibration": figures.calibration(tables["calibration"]),
     }
     if len(tables["attention"]):
@@ -241,7 +243,7 @@ def _examples(
 ) -> dict[str, dict[str, Any]]:
     """What the template says of some test utterances, with a figure each in `plots`."""
     seed = predictions["seed"].min()  # whose attention is in the file of attention too
-    trained = {model.fold: model for model in evaluation.models(models) if model.seed == seed}
+    trained = {model.fold: model for model in prediction.models(models) if model.seed == seed}
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.set_index("utterance")
     found: dict[str, dict[str, Any]] = {}

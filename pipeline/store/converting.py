@@ -17,7 +17,6 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pipeline import hdf5
 from pipeline.corpus.description import Description
 from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED
@@ -25,6 +24,7 @@ from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.registry import CORPORA
 from pipeline.store.reading import StoreError
 from pipeline.store.writing import write_table
+from pipeline.system import hdf5
 from pipeline.system.values import differences
 
 _MODALITIES = {

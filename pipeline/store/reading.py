@@ -11,11 +11,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pipeline import InputError, hdf5
+from pipeline import InputError
 from pipeline.corpus.description import Description
 from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION, Stream
-from pipeline.filesystem import unreadable
+from pipeline.system import hdf5
+from pipeline.system.filesystem import unreadable
 
 TABLE = "store.h5"
 """The file of a store's folder that names all others."""

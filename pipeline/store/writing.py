@@ -13,9 +13,9 @@ import pandas as pd
 from pipeline.corpus.description import Description
 from pipeline.features import hashing
 from pipeline.features.stream import SCHEMA_VERSION, Stream
-from pipeline.hdf5 import remove_remains, write_strings, writing
-from pipeline.space import full_disk_reported, reserved
 from pipeline.store.reading import TABLE, FeatureStore, StoreError, open_checked
+from pipeline.system.disk import full_disk_reported, reserved
+from pipeline.system.hdf5 import remove_remains, write_strings, writing
 
 LABELS = ("emotion", "valence", "activation", "dominance")
 """Columns of the utterance table that are labels."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.filesystem import sha256
 from pipeline.params import read_yaml
+from pipeline.system.filesystem import sha256
 
 FILES = (Path("dvc.yaml"), Path("embedded/dvc.yaml"), Path("comparison/dvc.yaml"))
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import InputError
-from pipeline.filesystem import lock, replacing, unreadable
-from pipeline.space import full_disk_reported
+from pipeline.system.disk import full_disk_reported
+from pipeline.system.filesystem import lock, replacing, unreadable
 
 _DIGEST = 32  # bytes of a SHA-256
 _ENDING = ".kept"

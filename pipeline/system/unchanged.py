@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import InputError
-from pipeline.filesystem import sha256, unreadable
 from pipeline.system import graph
+from pipeline.system.filesystem import sha256, unreadable
 from pipeline.system.values import differences
 
 CODE = ("embedded", "pipeline", "stages")  # folders

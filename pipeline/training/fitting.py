@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import InputError, compute, params
-from pipeline.checkpoints import Checkpoint
-from pipeline.evaluation import predict, unweighted_accuracy, weighted_accuracy
+from pipeline import InputError, params
+from pipeline.evaluation.metrics import unweighted_accuracy, weighted_accuracy
+from pipeline.evaluation.prediction import predict
 from pipeline.models.classifier import Classifier
 from pipeline.store.batches import Batch, StoreDataset
+from pipeline.system import compute
+from pipeline.training.checkpoints import Checkpoint
 
 Weights = dict[str, Tensor]
 
@@ -114,7 +116,7 @@ def fit(
         At the first training loss that is not finite, or at a validation where the development
         loss or a parameter is not. Nothing of it is logged or kept as a checkpoint.
     """
-    run = _Run(classifier, settings, device, random)
+    run = Run(classifier, settings, device, random)
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         run.restore(state)
         for row in run.progress.rows:
@@ -175,7 +177,7 @@ def fit(
     classifier.cpu().load_state_dict(progress.best_weights)
 
 
-class _Run:
+class Run:
     """A classifier with all that changes while it is trained."""
 
     def __init__(

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pipeline.filesystem import lock, replacing
+from pipeline.system.filesystem import lock, replacing
 
 SCHEMA_VERSION = 1  # of each modality's file; the feature store has its own
 

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline import params
-from pipeline.paramfile import ParamsError, read_yaml
+from pipeline.params.file import ParamsError, read_yaml
 
 _OLD = {
     "audio": ("mfcc", "window", "step"),

@@ -39,7 +39,7 @@ import pandas as pd
 
 from pipeline import InputError, params
 from pipeline.corpus.description import GROUP, PARTS, Word
-from pipeline.filesystem import unreadable
+from pipeline.system.filesystem import unreadable
 
 
 class SplitError(InputError):

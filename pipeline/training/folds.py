@@ -27,16 +27,17 @@ from torch import nn
 from tqdm import tqdm
 
 from pipeline import InputError, params
-from pipeline.checkpoints import Checkpoint, digest
-from pipeline.compute import start_worker
-from pipeline.corpus import labels, splits
-from pipeline.evaluation import TRAINED_WITH
-from pipeline.filesystem import replacing
-from pipeline.fitting import DivergedError, fit
+from pipeline.corpus import labels
+from pipeline.evaluation.prediction import TRAINED_WITH
 from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
+from pipeline.system.compute import start_worker
+from pipeline.system.filesystem import replacing
 from pipeline.system.kept import Kept
+from pipeline.training import splits
+from pipeline.training.checkpoints import Checkpoint, digest
+from pipeline.training.fitting import DivergedError, fit
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def plan(
     models, curves
         Where models and learning curves go.
     checkpoints
-        Folder of checkpoints and finished models, see :mod:`pipeline.checkpoints`.
+        Folder of checkpoints and finished models, see :mod:`pipeline.training.checkpoints`.
     device
         A torch device's name.
 

@@ -7,7 +7,6 @@ typed groups and reads no configuration.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.paramfile import ParamsError, as_yaml, describe, read_yaml
-from pipeline.paramnames import with_extractors, with_reader
-from pipeline.paramtypes import Count, DvcPath, Group, Positive, Share
+from pipeline.params.file import ParamsError, as_yaml, describe, read_yaml
+from pipeline.params.names import with_extractors, with_reader
+from pipeline.params.types import Count, DvcPath, Group, Positive, Share
 from pipeline.registry import MODELS
 
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
@@ -374,9 +373,3 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
     if faults:
         raise ParamsError("\n".join([f"{source}:", *(f"  {fault}" for fault in faults)]))
     return settings
-
-
-if __name__ == "__main__":
-    from pipeline.migrate import main
-
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """A contact sheet of the crops that would be embedded, to see whether the halves are right.
 
-``python -m pipeline.features.visual preview DIALOG`` writes it as a PNG: at the top a whole frame
+``python -m pipeline.preview DIALOG`` writes it as a PNG: at the top a whole frame
 with both crops outlined, then a row an utterance with what it says, who says it, and every crop of
 it with its time. Times, halves and crops are those of :mod:`pipeline.features.visual` itself.
 """
@@ -276,7 +276,7 @@ def _write(canvas: np.ndarray, texts: Sequence[_Text]) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: ``python -m pipeline.features.visual preview DIALOG``."""
+    """Command line: ``python -m pipeline.preview DIALOG``."""
     options = _options(arguments)
     try:
         view, root, tables = _settings(options)
@@ -294,22 +294,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.features.visual", description="Crops of the speakers' faces."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    preview = commands.add_parser(
-        "preview",
-        help="draw the crops that would be embedded",
+        prog="python -m pipeline.preview",
         description="Draw the crops of a dialog that would be embedded, as a PNG. What is not "
         "given is taken from params.yaml, and the utterances from the tables of `dvc repro "
         "parse`, where they exist.",
     )
-    preview.add_argument("dialog", help="such as Ses01F_impro01")
-    preview.add_argument("--root", type=Path, help="read this copy, as corpus.root")
-    preview.add_argument("--output", type=Path, help="the PNG (default: DIALOG.png)")
-    preview.add_argument("--marked", choices=["left", "right"], help="corpus.iemocap.marked_actor")
-    preview.add_argument("--frames-per-second", type=_rate)
-    preview.add_argument("--utterances", type=_count, default=12, help="(default: 12)")
+    parser.add_argument("dialog", help="such as Ses01F_impro01")
+    parser.add_argument("--root", type=Path, help="read this copy, as corpus.root")
+    parser.add_argument("--output", type=Path, help="the PNG (default: DIALOG.png)")
+    parser.add_argument("--marked", choices=["left", "right"], help="corpus.iemocap.marked_actor")
+    parser.add_argument("--frames-per-second", type=_rate)
+    parser.add_argument("--utterances", type=_count, default=12, help="(default: 12)")
     return parser.parse_args(arguments)
 
 
@@ -379,3 +374,7 @@ def _save(picture: np.ndarray, path: Path) -> None:
     if path.suffix.lower() != ".png" or not cv2.imwrite(str(path), picture[..., ::-1]):
         raise PreviewError(f"{path}: cannot be written as a PNG")
     print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,11 +26,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pipeline import evaluation
-from pipeline.hdf5 import reading, write_strings, writing
+from pipeline.evaluation import prediction
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from pipeline.store.batches import StoreDataset
+from pipeline.system.hdf5 import reading, write_strings, writing
 
 SCHEMA = 1
 
@@ -84,13 +84,13 @@ def write(
     folder
         What the stage `train` wrote.
     predictions
-        Of all test parts, from :func:`pipeline.evaluation.test_folds`.
+        Of all test parts, from :func:`pipeline.evaluation.prediction.test_folds`.
     output
         An HDF5 file; appears only when it is whole.
     device
         Where to compute.
     """
-    trained = evaluation.models(folder)
+    trained = prediction.models(folder)
     seed = trained[0].seed
     # an utterance can be in the test parts of several folds of a list; the first one counts
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
@@ -110,7 +110,7 @@ def write(
                 hops = _create(file, classifier, dataset, places)
             own = np.flatnonzero(rows["fold"] == model.fold)
             row_of = dict(zip(places[own].tolist(), own.tolist(), strict=True))
-            for chosen in dataset.in_order(places[own], evaluation.BATCH):
+            for chosen in dataset.in_order(places[own], prediction.BATCH):
                 found = _of_batch(classifier, dataset, chosen, device)
                 for place, looked in zip(chosen.tolist(), found, strict=True):
                     for (values, offsets), (_, weights) in zip(hops, looked, strict=True):

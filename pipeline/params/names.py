@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.paramfile import describe, unknown_key
+from pipeline.params.file import describe, unknown_key
 from pipeline.registry import CORPORA, EXTRACTORS
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import InputError
-from pipeline.filesystem import replacing, sha256, unreadable
+from pipeline.system.filesystem import replacing, sha256, unreadable
 
 Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
@@ -327,7 +327,7 @@ def catalogue_entry(network: str, name: str) -> Any:
     WeightsError
         If there is none; the message lists those that there are.
     """
-    from pipeline.torchvision_shim import torchvision_operators
+    from pipeline.system.torchvision_shim import torchvision_operators
 
     torchvision_operators()
     from torchvision import models

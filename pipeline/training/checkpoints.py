@@ -23,10 +23,11 @@ from pipeline.system.kept import Kept
 _CODE = (
     "models/*.py",
     "store/batches.py",
-    "checkpoints.py",
-    "evaluation.py",
-    "fitting.py",
-    "training.py",
+    "evaluation/metrics.py",
+    "evaluation/prediction.py",
+    "training/checkpoints.py",
+    "training/fitting.py",
+    "training/folds.py",
 )
 
 
@@ -83,7 +84,7 @@ class Checkpoint:
 def digest(values: Any, arrays: Iterable[bytes] = ()) -> str:
     """A key of plain values, of bytes, and of the code and library that train."""
     found = hashlib.sha256(json.dumps([values, torch.__version__], sort_keys=True).encode())
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     code = [path.read_bytes() for pattern in _CODE for path in sorted(package.glob(pattern))]
     for content in (*arrays, *code):
         found.update(len(content).to_bytes(8, "little") + content)

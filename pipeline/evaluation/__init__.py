@@ -1,0 +1,1 @@
+"""Evaluation: predictions, figures, attention, calibration and significance."""

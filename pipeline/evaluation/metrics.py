@@ -1,0 +1,168 @@
+"""The figures of predictions, of folds, groups, classes and scenarios.
+
+Definitions, the same wherever a figure is named:
+
+========================  ==========================================================================
+weighted_accuracy         WA: share of utterances classified rightly
+unweighted_accuracy       UA: mean of the recalls of the classes that occur
+precision_weighted        mean of the classes' precisions, weighted by their number of utterances
+precision_macro           plain mean of the classes' precisions
+f1_weighted, f1_macro     the same two means of the classes' F1
+========================  ==========================================================================
+
+A class that is never predicted has precision and F1 of 0. Macro means run over the classes that
+occur in truth or prediction, as in scikit-learn. The early AMH papers called the two precisions
+accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+)
+
+METRICS = {
+    "weighted_accuracy": "share of utterances classified rightly (WA)",
+    "unweighted_accuracy": "mean of the classes' recalls (UA)",
+    "precision_weighted": "mean of the classes' precisions, weighted by utterances",
+    "precision_macro": "plain mean of the classes' precisions",
+    "f1_weighted": "mean of the classes' F1, weighted by utterances",
+    "f1_macro": "plain mean of the classes' F1",
+}
+
+
+def weighted_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of utterances classified rightly; two [n] arrays of classes."""
+    return float(accuracy_score(truth, predicted))
+
+
+def unweighted_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean recall of the classes that occur in `truth`; two [n] arrays of classes."""
+    return float(recall_score(truth, predicted, labels=np.unique(truth), average="macro"))
+
+
+def scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """All six figures of :data:`METRICS`; two [n] arrays of classes.
+
+    Raises
+    ------
+    ValueError
+        If there is no utterance.
+    """
+    if len(truth) == 0:
+        raise ValueError("no utterance to evaluate")
+    figures = {
+        "weighted_accuracy": weighted_accuracy(truth, predicted),
+        "unweighted_accuracy": unweighted_accuracy(truth, predicted),
+    }
+    for name, function in (("precision", precision_score), ("f1", f1_score)):
+        for average in ("weighted", "macro"):
+            value = function(truth, predicted, average=average, zero_division=0)
+            figures[f"{name}_{average}"] = float(value)
+    return figures
+
+
+def by_fold(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The six figures of each model: a row a fold and seed."""
+    return _by(predictions, ["fold", "seed"])
+
+
+def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The six figures over all test parts, by a column of the utterance table.
+
+    Parameters
+    ----------
+    predictions
+        Of all folds' test parts.
+    table
+        The utterance table.
+    column
+        Such as ``speaker``, ``group`` or ``scenario``.
+    """
+    values = table.set_index("utterance")[column]
+    return _by(predictions.assign(**{column: predictions["utterance"].map(values)}), [column])
+
+
+def by_scenario(
+    predictions: pd.DataFrame, scenarios: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The summary of the test parts of each scenario apart, over the folds that test some of it.
+
+    Parameters
+    ----------
+    predictions
+        Of all folds' test parts.
+    scenarios
+        That of each utterance; empty for none.
+
+    Returns
+    -------
+    dict
+        By scenario, sorted; empty where fewer than two are tested, since there is nothing to tell
+        apart.
+    """
+    found = predictions["utterance"].map(scenarios)
+    names = sorted(set(found.dropna()) - {""})
+    if len(names) < 2:
+        return {}
+    return {name: summary(by_fold(predictions[found == name])) for name in names}
+
+
+def _by(predictions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    rows = []
+    for key, group in predictions.groupby(columns):
+        figures = scores(group["true"].to_numpy(), group["predicted"].to_numpy())
+        names = dict(zip(columns, key, strict=True))
+        rows.append({**names, "utterances": group["utterance"].nunique(), **figures})
+    return pd.DataFrame(rows)
+
+
+def summary(folds: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Each figure's mean and deviations, from a row a fold and seed.
+
+    ``deviation`` is the sample standard deviation over folds, of their means over seeds; with
+    several seeds ``deviation_seeds`` is that over seeds, of their means over folds.
+    """
+    found = {}
+    for name in METRICS:
+        figure = {
+            "mean": round(float(folds[name].mean()), 6),
+            "deviation": _deviation(folds.groupby("fold")[name].mean()),
+        }
+        if folds["seed"].nunique() > 1:
+            figure["deviation_seeds"] = _deviation(folds.groupby("seed")[name].mean())
+        found[name] = figure
+    return found
+
+
+def _deviation(values: pd.Series) -> float:
+    return round(float(values.std(ddof=1)), 6) if len(values) > 1 else 0.0
+
+
+def by_class(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Utterances, recall and precision of each class over all folds' test parts."""
+    matrix = confusion(predictions, classes)
+    with np.errstate(invalid="ignore"):
+        recall = np.diag(matrix) / matrix.sum(axis=1)
+        precision = np.nan_to_num(np.diag(matrix) / matrix.sum(axis=0))
+    return pd.DataFrame(
+        {
+            "class": list(classes),
+            "utterances": matrix.sum(axis=1),
+            "recall": recall.round(6),
+            "precision": precision.round(6),
+        }
+    )
+
+
+def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """[classes, classes] counts; rows are the true classes, columns the predicted ones."""
+    return confusion_matrix(predictions["true"], predictions["predicted"], labels=list(classes))

@@ -1,0 +1,1 @@
+"""Training: splits of a corpus, the models of its folds, and checkpoints."""
