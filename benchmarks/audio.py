@@ -19,6 +19,7 @@ from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
 from pipeline import params
 from pipeline.features import mfcc, prosody
 from pipeline.features.extractor import Context
+from pipeline.features.smile import SHORTEST
 from pipeline.system import compute
 
 
@@ -65,7 +66,7 @@ def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndar
     size = 1 << (window - 1).bit_length()
     highest = min(prosody.HIGHEST_BAND, rate // 2)
     smile = opensmile.Smile(str(prosody.CONFIGURATION), "contours", options={"highest": highest})
-    shortest = round(prosody.SHORTEST * rate)
+    shortest = round(SHORTEST * rate)
     frames, rows = [], []
     for path in paths:
         signal, _ = librosa.load(path, sr=rate)

@@ -78,6 +78,7 @@ CORPORA = {
 EXTRACTORS = {
     "mfcc": Extractor("pipeline.features.mfcc:Mfcc", ("audio",)),
     "prosody": Extractor("pipeline.features.prosody:Prosody", ("audio",)),
+    "opensmile": Extractor("pipeline.features.smile:Smile", ("audio",)),
     "glove": Extractor("pipeline.features.glove:Glove", ("text",)),
     "transformers": Extractor("pipeline.features.bert:Bert", ("text",)),
     "torchvision": Extractor("pipeline.features.visual:Torchvision", ("visual",)),

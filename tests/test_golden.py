@@ -25,6 +25,7 @@ from pipeline.features.extractor import Context, Extractor
 from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.prosody import NAMES, Prosody
+from pipeline.features.smile import Smile
 from pipeline.features.visual import Torchvision
 from pipeline.registry import EXTRACTORS
 from tests import videos
@@ -97,6 +98,21 @@ GOLDEN: dict[str, dict[int, Golden]] = {
                 (0, P("loudness_delta_deviation")): 0.122896,
                 (1, P("F0_mean")): 157.058,
                 (1, P("loudness_p95")): 1.45643,
+            },
+        ),
+    },
+    "opensmile": {
+        1: Golden(
+            steps=2,
+            mean=104.311,
+            deviation=420.497,
+            values={
+                (0, 0): 31.6039,  # F0 in semitones above 27.5 Hz
+                (0, 10): 1.08735,  # loudness
+                (0, 22): 54.5881,  # the first MFCC
+                (0, 40): 756.082,  # the first formant
+                (1, 0): 29.8296,
+                (1, 87): -19.708,  # equivalent sound level
             },
         ),
     },
@@ -205,6 +221,8 @@ def case(name: str, root: Path) -> tuple[Extractor, Context, list[Utterance]]:
             steps = np.arange(4.0).reshape(2, 2) + number
             np.save(root / "made" / f"{utterance.id}.npy", steps.astype(np.float32))
         return External(path=str(root / "made")), text_context(), spoken("a", "b")
+    if name == "opensmile":
+        return Smile(feature_set="eGeMAPSv02"), audio_context(root), sounds(root)
     if EXTRACTORS[name].modalities == ("audio",):
         extractor: Extractor = (
             Mfcc(coefficients=40, window=0.025, step=0.010) if name == "mfcc" else Prosody()

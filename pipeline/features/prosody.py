@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import recording
 from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.smile import prepared
 
 if TYPE_CHECKING:
     import opensmile
@@ -30,8 +31,6 @@ NAMES = tuple(f"{contour}_{name}" for contour in CONTOURS for name in FUNCTIONAL
 CONTOUR_STEP = 0.010  # seconds
 
 HIGHEST_BAND = 8000  # Hz, the upper end of the loudness bands
-SHORTEST = 0.1  # seconds that openSMILE needs for a few of its 60 ms windows
-LOUDEST = 32767 / 32768  # of 16-bit samples, which openSMILE is fed with
 
 
 class Prosody(Extractor):
@@ -88,10 +87,8 @@ def compute(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
         [35] float32, finite, as :data:`NAMES` lists them; F0 in Hz, a delta in its contour's unit
         per frame of 10 ms, a slope in its contour's unit per second.
     """
-    missing = max(round(SHORTEST * sampling_rate) - len(signal), 0)
-    # opensmile wraps what lies beyond 16 bits around to the other sign
-    clipped = np.clip(np.pad(signal, (0, missing)), -1.0, LOUDEST)
-    contours = _smile(sampling_rate)(clipped, sampling_rate)[0].astype(np.float64)
+    given = prepared(signal, sampling_rate)
+    contours = _smile(sampling_rate)(given, sampling_rate)[0].astype(np.float64)
     values = [
         _functionals(contour, contour != 0 if name in PARTIAL else np.full(len(contour), True))
         for name, contour in zip(CONTOURS, contours, strict=True)
