@@ -263,7 +263,7 @@ class Report(Group):
 class Compute(Group):
     """Where and how wide to run; never changes a result's meaning."""
 
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
     workers: Annotated[int, Field(ge=0)]
     parallel_folds: Annotated[int, Field(ge=0)]
 
