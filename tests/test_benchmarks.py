@@ -177,7 +177,7 @@ def test_some_again_keep_the_others(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| audio extraction / plain loop | ≥ 1.7 | 1.2 | no |" in page
     assert f"`python -m benchmarks.text {' '.join(BENCHMARKS['text'].quick)}`" in page
-    assert "Not measured: visual, store, training, repro, memory, full_release." in page
+    assert "Not measured: visual, store, training, repro, memory, full_release, corpus." in page
     assert "small sizes, so that the figures say little: text." in page
 
 

@@ -77,6 +77,25 @@ def test_a_file_that_cannot_be_read_has_no_hash_and_is_tried_again(
     assert media.hashes(root, paths, memory)["gone.wav"] == sha256(b"back")
 
 
+def test_a_run_that_is_stopped_keeps_what_it_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:03d}.wav" for number in range(200)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    memory, digest = tmp_path / "kept/media.json", media._digest
+
+    def stop_at_100(path: Path) -> str:
+        if path.name == "100.wav":
+            raise KeyboardInterrupt
+        return digest(path)
+
+    monkeypatch.setattr(media, "_digest", stop_at_100)
+    with pytest.raises(KeyboardInterrupt):
+        media.hashes(tmp_path, names, memory)
+    assert sorted(json.loads(memory.read_text())) == [str(tmp_path / name) for name in names[:100]]
+
+
 def test_what_is_gone_is_forgotten_and_other_corpora_are_not(root: Path, tmp_path: Path) -> None:
     memory, other = tmp_path / "media.json", tmp_path / "corpus-2"
     other.mkdir()

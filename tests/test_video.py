@@ -243,6 +243,11 @@ def test_square_is_central_in_the_half_and_rgb():
     assert square(image, "left", 64).flags.c_contiguous
 
 
+def test_square_of_the_whole_picture_is_central():
+    image = np.random.default_rng(0).integers(0, 256, (480, 720, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(square(image, "whole", 480), image[:, 120:600, ::-1])
+
+
 def test_square_that_does_not_fit_names_the_parameter():
     image = np.zeros((240, 320, 3), np.uint8)
     with pytest.raises(VideoError, match=r"320 x 240 .* set the stream's crop to 160 or less"):

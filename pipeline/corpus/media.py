@@ -19,7 +19,7 @@ from pipeline.system.filesystem import sha256
 
 _Known = dict[str, tuple[int, int, str]]  # by path its size, its time and its hash
 
-_SAVED_EVERY = 1 << 34  # bytes read, so that a killed run need not start over
+_SAVED_EVERY = 1 << 34  # bytes read, for a run that is killed
 _THREADS = 8  # hashing lets other threads run; a disk far away answers several at once
 
 
@@ -70,24 +70,25 @@ def hashes(root: Path, paths: Iterable[str], memory: Path) -> dict[str, str]:
 def _read(
     folder: Path, changed: dict[str, os.stat_result], known: _Known, memory: Path
 ) -> dict[str, str]:
-    """Hash files, and remember each of them."""
+    """Hash files, and remember each of them, also of a run that is stopped."""
     found: dict[str, str] = {}
     total, unsaved = sum(stat.st_size for stat in changed.values()), 0
-    with (
-        ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=total, desc="hash media", unit="B", unit_scale=True) as bar,
-    ):
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
         digests = pool.map(_digest, (folder / path for path in changed))
-        for (path, stat), digest in zip(changed.items(), digests, strict=True):
-            found[path] = digest
-            if digest:
-                known[str(folder / path)] = (stat.st_size, stat.st_mtime_ns, digest)
-            bar.update(stat.st_size)
-            unsaved += stat.st_size
-            if unsaved > _SAVED_EVERY:
-                _save(known, memory)
-                unsaved = 0
-    _save(known, memory)
+        with tqdm(total=total, desc="hash media", unit="B", unit_scale=True) as bar:
+            for (path, stat), digest in zip(changed.items(), digests, strict=True):
+                found[path] = digest
+                if digest:
+                    known[str(folder / path)] = (stat.st_size, stat.st_mtime_ns, digest)
+                bar.update(stat.st_size)
+                unsaved += stat.st_size
+                if unsaved > _SAVED_EVERY:
+                    _save(known, memory)
+                    unsaved = 0
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _save(known, memory)
     return found
 
 

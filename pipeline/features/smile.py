@@ -59,11 +59,11 @@ class Smile(Extractor):
         rate = context.shared.sampling_rate
         width = len(self.names())
         found = []
-        for _, signal, problem in recording.signals(utterances, context.root, rate):
-            values = np.zeros((0, width), np.float32)
+        for _, signal, remark in recording.signals(utterances, context.root, rate):
+            values, fault = np.zeros((0, width), np.float32), ""
             if len(signal):
                 values, fault = self.compute(signal, rate)
-                problem = "; ".join(filter(None, (problem, fault)))
+            problem = "; ".join(filter(None, (remark, fault)))
             if self.kind == "utterance":
                 row = values[0] if len(values) else np.full(width, np.nan, np.float32)
                 found.append(Steps(row, problem=problem))
@@ -97,8 +97,9 @@ class Smile(Extractor):
 
 
 def prepared(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """A signal as openSMILE takes it: at least :data:`SHORTEST`, zeros added at its end, and
-    within 16 bits, since openSMILE wraps what lies beyond around to the other sign.
+    """A signal as openSMILE takes it: at least :data:`SHORTEST`, and within 16 bits.
+
+    Zeros are added at its end. openSMILE wraps what lies beyond 16 bits around to the other sign.
     """
     missing = max(round(SHORTEST * sampling_rate) - len(signal), 0)
     return np.clip(np.pad(signal, (0, missing)), -1.0, LOUDEST)
