@@ -32,7 +32,7 @@ from pipeline.features.former import Former
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.pretrained import of_stream
 from pipeline.features.stream import Stream
-from pipeline.features.streamfile import Header, write
+from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.system.compute import start_worker
 from pipeline.system.disk import FullDiskError, readable
 from pipeline.system.hdf5 import reading
@@ -275,16 +275,16 @@ def _join(plan: Plan, former: Former, dialogs: Dialogs, kept: Path) -> None:
         compression=plan.extractor.compression,
         include_text=plan.include_text,
     )
-    write(
-        former.path,
-        header,
-        (
-            former.read(dialog)
-            if dialog in former.rows
-            else _unpacked(done, dialog, plan.keys[dialog])
-            for dialog in dialogs
-        ),
-    )
+
+    def parts() -> Iterator[Arrays]:
+        for dialog in dialogs:
+            if dialog in former.rows:
+                yield former.read(dialog)
+            else:
+                yield _unpacked(done, dialog, plan.keys[dialog])
+        former.close()  # its successor takes its name next, which Windows allows closed files only
+
+    write(former.path, header, parts())
 
 
 def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:
