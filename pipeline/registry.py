@@ -73,6 +73,10 @@ class Model:
 
 CORPORA = {
     "iemocap": Corpus("pipeline.corpus.iemocap.reader:Iemocap"),
+    "emodb": Corpus("pipeline.corpus.emodb:EmoDB"),
+    "meld": Corpus("pipeline.corpus.meld:Meld"),
+    "crema_d": Corpus("pipeline.corpus.crema_d:CremaD"),
+    "listed": Corpus("pipeline.corpus.listed:Listed"),
 }
 
 EXTRACTORS = {

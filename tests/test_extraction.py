@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ import pytest
 from benchmarks.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 from pipeline import InputError
 from pipeline.corpus.utterance import Source, Utterance
-from pipeline.features.extraction import extract
+from pipeline.features.extraction import _tasks, extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.planning import dialogs_of, plan
 from pipeline.store import Stream, checking
 from pipeline.system.disk import FullDiskError
 from pipeline.system.kept import alone, share
@@ -383,3 +385,14 @@ def test_streams_that_read_the_same_dialogs_share_a_task(tmp_path: Path) -> None
 
     run(tmp_path, mfcc=First(), prosody=Second())
     assert order[:4] == ["first 01", "second 01", "first 02", "second 02"]
+
+
+def test_what_is_sent_to_a_process_does_not_grow_with_the_corpus() -> None:
+    """A task of one dialog, of corpora of five dialogs and of fifty."""
+    sizes = []
+    for sessions in (5, 50):
+        given = dialogs_of(spoken(table(sessions=sessions)))
+        made = plan("audio", "mfcc", Noise(), given, CONTEXT, include_text=True)
+        tasks = _tasks([made], {"mfcc": list(given)}, given, CONTEXT, Path("kept"))
+        sizes.append(len(pickle.dumps(tasks[0])))
+    assert len(tasks) == 50 and abs(sizes[1] - sizes[0]) < 100

@@ -58,6 +58,7 @@ def test_columns_and_values(root: Path) -> None:
         "dominance": 3.3333,
         "text": "Excuse me.",
         "audio": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F001.wav",
+        "audio_place": "",
         "video": "Session1/dialog/avi/DivX/Ses01F_impro01.avi",
         "place": "left",
     }
@@ -203,7 +204,7 @@ def test_any_text_and_times_come_back(root: Path, text: str, start: int, length:
         ("", "is no table of audio"),
         (
             "utterance,audio\na,b\n",
-            "has no column dialog, start, end, audio_sha256; found utterance, audio",
+            "has no column dialog, start, end, audio_place, audio_sha256; found utterance, audio",
         ),
     ],
 )

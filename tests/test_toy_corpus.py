@@ -80,7 +80,12 @@ def test_from_a_folder_to_a_report(project: Path) -> None:
     ("group", "key", "value", "message"),
     [
         ("labels", "scheme", "seven", "labels.scheme is seven; Toy has both, or write a mapping"),
-        ("split", "protocol", "session", "there are pair, group, speaker, random, file"),
+        (
+            "split",
+            "protocol",
+            "session",
+            "there are pair, pairs, group, groups, speaker, speakers, official, random, file",
+        ),
         ("corpus", "iemocap", {"marked_actor": "left"}, None),
         ("corpus", "toy", {"side": 1}, "corpus.toy.side: no such key; known here: "),
     ],

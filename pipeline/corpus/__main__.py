@@ -1,7 +1,8 @@
 """``python -m pipeline.corpus``: look at a copy of a corpus before anything is computed of it.
 
 ``check ROOT --format iemocap`` says what is in it, what is missing and what is odd;
-``words ROOT OUTPUT.csv`` writes a table of its word alignments. No media file is opened.
+``words ROOT OUTPUT.csv`` writes a table of its word alignments; ``template OUTPUT.csv`` writes an
+example of a list, for a corpus of one's own. Of media at most the headers are read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from pipeline.corpus import findings, parsing
 from pipeline.corpus.findings import Item
+from pipeline.corpus.listed import TEMPLATE
 from pipeline.corpus.parsing import Parsed
 from pipeline.corpus.reader import Reader
 from pipeline.corpus.table import CorpusError
@@ -22,6 +24,8 @@ from pipeline.registry import CORPORA
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = _options(arguments)
+    if options.command == "template":
+        return _template(options.output)
     reader = CORPORA[options.format].load()()
     try:
         parsed = parsing.parse(reader, options.root)
@@ -58,7 +62,28 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
             "--format", choices=list(CORPORA), default="iemocap", help="default: %(default)s"
         )
     words.add_argument("output", type=Path, help="the CSV file to write")
+    template = commands.add_parser(
+        "template",
+        help="write a commented example of a list, for a corpus of your own",
+        description="Write a commented example of the CSV file that corpus.format listed "
+        "reads. Exit code: 0 it is written, 2 there is a file already.",
+    )
+    template.add_argument("output", type=Path, help="the CSV file to write")
     return parser.parse_args(arguments)
+
+
+def _template(output: Path) -> int:
+    try:
+        with output.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        print(f"error: {output}: is there already; name another file", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {output}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"{output}: written; docs/corpora.md says what to do with it")
+    return 0
 
 
 def _check(reader: Reader, root: Path, parsed: Parsed, verbose: bool) -> int:

@@ -7,7 +7,7 @@ later stage knows a corpus, and a store says all that is needed to train on it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ class Word(NamedTuple):
     one: str
     several: str
 
+
+PARTS = ("train", "development", "test")
+"""The parts of a split."""
 
 GROUP = Word("group", "groups")
 
@@ -39,6 +42,8 @@ class Description:
         Its word for what a fold leaves out together.
     scenarios
         Its own division of the utterances; empty where it has none, or any.
+    modalities
+        What its utterances have; models of others are refused.
     caution
         What to bear in mind when figures of the scenarios are read; a sentence or two.
     """
@@ -49,6 +54,17 @@ class Description:
     group: Word = GROUP
     scenarios: tuple[str, ...] = ()
     caution: str = ""
+    modalities: tuple[str, ...] = ("audio", "text", "video")
+
+    def lacks(self, modalities: Iterable[str]) -> str:
+        """Say which of these the corpus lacks; empty if it has them all."""
+        lacking = [name for name in modalities if name not in self.modalities]
+        if not lacking:
+            return ""
+        return (
+            f"model.modalities names {', '.join(lacking)}, which {self.title} lacks; it has "
+            f"{', '.join(self.modalities)}"
+        )
 
     def as_json(self) -> str:
         """The same as text; the same description, the same bytes."""
@@ -58,5 +74,7 @@ class Description:
     def from_json(cls, text: str) -> Description:
         """Read what :meth:`as_json` wrote."""
         values = json.loads(text)
-        group, scenarios = Word(*values.pop("group")), tuple(values.pop("scenarios"))
-        return cls(**values, group=group, scenarios=scenarios)
+        values["group"] = Word(*values["group"])
+        for name in ("scenarios", "modalities"):
+            values[name] = tuple(values[name])
+        return cls(**values)

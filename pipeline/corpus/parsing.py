@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.corpus.findings import Item
 from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import TABLES, CorpusError, write_table
 from pipeline.corpus.utterance import DIMENSIONS, Utterance
+from pipeline.system.filesystem import replacing
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Parsed:
     description
         The corpus.
     utterances
-        The utterance table, sorted by id; columns of ``TABLES["utterances"]``.
+        The utterance table, sorted by dialog and id; columns of ``TABLES["utterances"]``.
     votes
         One row per utterance, in the same order: its id, and how many raters chose each code.
     details
@@ -66,13 +68,13 @@ def parse(reader: Reader, root: str | Path) -> Parsed:
     ------
     CorpusError
         If `root` is no copy of the corpus, not one utterance could be read from it, or the reader
-        found what no corpus can hold: an id twice, or a dialog that is not in one piece.
+        found an id twice.
     """
     reading = reader.read(Path(root))
     if not reading.utterances:
         found = findings.reasons(findings.count(reading.items))
         raise CorpusError(f"{root}: not one utterance could be read\n{found}".strip())
-    spoken = sorted(reading.utterances, key=lambda utterance: utterance.id)
+    spoken = sorted(reading.utterances, key=lambda utterance: (utterance.dialog, utterance.id))
     _check(spoken)
     table = _table(spoken)
     items = sorted(reading.items, key=lambda item: (item.file, item.line or 0))
@@ -106,23 +108,15 @@ def write(parsed: Parsed, hashes: Mapping[str, str], folder: Path) -> None:
         detail.to_csv(own / f"{name}.csv", index=False, lineterminator="\n", encoding="utf-8")
     report = json.dumps(parsed.report, indent=2, ensure_ascii=False)
     for name, text in (("corpus", parsed.description.as_json()), ("parse", report)):
-        (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8", newline="\n")
+        with replacing(folder / f"{name}.json") as partial:
+            partial.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
 def _check(spoken: list[Utterance]) -> None:
-    """Raise where sorted utterances are no corpus."""
-    seen: set[str] = set()
-    for before, utterance in zip([None, *spoken], spoken, strict=False):
-        if before and before.id == utterance.id:
-            raise CorpusError(f"utterance {utterance.id} is there twice")
-        if before is None or before.dialog != utterance.dialog:
-            if utterance.dialog in seen:
-                raise CorpusError(
-                    f"dialog {utterance.dialog} is not in one piece: utterance {utterance.id} "
-                    f"follows one of another dialog, {before.id if before else ''}; let ids begin "
-                    "with that of their dialog"
-                )
-            seen.add(utterance.dialog)
+    """Raise where utterances are no corpus."""
+    for name, count in Counter(utterance.id for utterance in spoken).items():
+        if count > 1:
+            raise CorpusError(f"utterance {name} is there {count} times")
 
 
 def _table(spoken: list[Utterance]) -> pd.DataFrame:
@@ -131,6 +125,7 @@ def _table(spoken: list[Utterance]) -> pd.DataFrame:
             "utterance": utterance.id,
             **{name: utterance.dimensions.get(name, np.nan) for name in DIMENSIONS},
             "audio": utterance.audio.path if utterance.audio else "",
+            "audio_place": utterance.audio.place if utterance.audio else "",
             "video": utterance.video.path if utterance.video else "",
             "place": utterance.video.place if utterance.video else "",
             **{name: getattr(utterance, name) for name in _SAME},
@@ -144,7 +139,7 @@ def _table(spoken: list[Utterance]) -> pd.DataFrame:
 _SAME = [
     name
     for name in TABLES["utterances"]
-    if name not in ("utterance", "audio", "video", "place", *DIMENSIONS)
+    if name not in ("utterance", "audio", "audio_place", "video", "place", *DIMENSIONS)
 ]
 """Columns that are named as attributes of utterances."""
 

@@ -27,6 +27,7 @@ TABLES: dict[str, dict[str, str]] = {
         "dominance": "float64",
         "text": "str",  # as in the transcript; empty where there is none
         "audio": "str",  # relative to the corpus's root; empty where the file is missing
+        "audio_place": "str",  # within: from start to end of it; empty: the utterance alone
         "video": "str",
         "place": "str",  # of the speaker in the video: left, right or whole
     },
@@ -38,6 +39,7 @@ TABLES: dict[str, dict[str, str]] = {
         "start": "float64",
         "end": "float64",
         "audio": "str",
+        "audio_place": "str",
         "audio_sha256": "str",
     },
     "text": {"utterance": "str", "dialog": "str", "text": "str"},

@@ -11,6 +11,9 @@ import pandas as pd
 DIMENSIONS = ("valence", "activation", "dominance")
 """The dimensions that an utterance can be rated on, as columns of the utterance table."""
 
+WITHIN = "within"
+"""The place of an utterance in a longer recording."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -21,7 +24,9 @@ class Source:
     path
         Below the corpus's root.
     place
-        Of a video, where the speaker is: ``left``, ``right`` or ``whole``; empty of a recording.
+        Of a video, where the speaker is: ``left``, ``right`` or ``whole``. Of a recording
+        :data:`WITHIN` where the utterance is a part of it, from its start to its end; empty where
+        the recording is of the utterance alone.
     sha256
         Hash of the file's content; empty where it is not known.
     """
@@ -40,8 +45,7 @@ class Utterance:
     Attributes
     ----------
     id, dialog
-        Its name, and that of the dialog it belongs to. In the order of ids the utterances of a
-        dialog follow each other.
+        Its name, and that of the dialog it belongs to.
     start, end
         Seconds in the recordings below.
     text
@@ -88,8 +92,8 @@ def from_table(rows: pd.DataFrame) -> list[Utterance]:
     """The utterances of a table with one row per utterance, in its order.
 
     Needs the columns ``utterance`` and ``dialog``. The others are read where they are there: those
-    named as attributes of :class:`Utterance`, its dimensions, and ``audio_sha256``,
-    ``video_sha256`` and ``place`` of its sources.
+    named as attributes of :class:`Utterance`, its dimensions, and ``audio_place``,
+    ``audio_sha256``, ``place`` and ``video_sha256`` of its sources.
     """
     result = []
     for row in rows.to_dict("records"):
@@ -106,7 +110,9 @@ def from_table(rows: pd.DataFrame) -> list[Utterance]:
                 end=row.get("end", 0.0),
                 text=row.get("text", ""),
                 emotion=row.get("emotion", ""),
-                audio=Source(audio, sha256=row.get("audio_sha256", "")) if audio else None,
+                audio=Source(audio, row.get("audio_place", ""), row.get("audio_sha256", ""))
+                if audio
+                else None,
                 video=Source(video, row.get("place", ""), row.get("video_sha256", ""))
                 if video
                 else None,

@@ -165,7 +165,13 @@ def _tasks(
         for group in dict.fromkeys(each.groups[dialog] for dialog in missing[each.name]):
             wanted.setdefault(group, []).append(each)
     return [
-        Task({dialog: dialogs[dialog] for dialog in group}, lacking, context, kept)
+        Task(
+            {dialog: dialogs[dialog] for dialog in group},
+            # a task is sent to a process: what it needs of the corpus, and no more
+            [each.of(group) for each in lacking],
+            context,
+            kept,
+        )
         for group, lacking in wanted.items()
     ]
 

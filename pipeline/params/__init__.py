@@ -32,8 +32,8 @@ Modality = Literal["audio", "text", "video"]
 FEATURES = ("audio", "text", "visual")
 """The groups whose streams are extracted."""
 
-PROTOCOLS = ("group", "speaker", "random", "file")
-"""The split protocols; a corpus's own word for a group, such as ``session``, is one too."""
+PROTOCOLS = ("group", "groups", "speaker", "speakers", "official", "random", "file")
+"""The split protocols; a corpus's own words for groups, as ``session``, ``sessions``, are too."""
 
 EMBEDDED = "embedded"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -303,6 +303,8 @@ class Params(Group):
                 f"labels.scheme is {scheme}; {about.title} has {', '.join(about.schemes) or 'none'}"
                 ", or write a mapping from its codes to class names"
             )
+        if lacking := about.lacks(self.model.modalities):
+            raise ValueError(lacking)
         if about.scenarios and self.labels.scenarios != "all":
             for name in self.labels.scenarios:
                 if name not in about.scenarios:
@@ -310,7 +312,7 @@ class Params(Group):
                         f"labels.scenarios names {name}; {about.title} has "
                         f"{', '.join(about.scenarios)}, or all for all of them"
                     )
-        protocols = list(dict.fromkeys((about.group.one, *PROTOCOLS)))
+        protocols = list(dict.fromkeys((*about.group, *PROTOCOLS)))
         if self.split.protocol not in protocols:
             raise ValueError(
                 f"split.protocol is {self.split.protocol}; there are {', '.join(protocols)}"

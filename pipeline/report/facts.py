@@ -30,8 +30,11 @@ def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame,
     """
     name = {
         "speaker": f"one speaker tests, the other of the {word.one} develops",
+        "speakers": "parts of whole speakers",
+        "official": "the corpus's official split",
         "random": "random, stratified",
         "file": f"the list splits/{split['list']}.csv",
+        **dict.fromkeys(("groups", word.several), f"parts of whole {word.several}"),
     }.get(split["protocol"], f"leave one {word.one} out")
     folds = assigned.merge(table[["utterance", "speaker"]], on="utterance")
     shared = (folds.groupby(["fold", "speaker"])["part"].nunique() > 1).any()
@@ -40,7 +43,8 @@ def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame,
         if shared
         else "no speaker is in two parts of a fold"
     )
-    return f"{name}; {folds['fold'].nunique()} folds: {speakers}"
+    number = folds["fold"].nunique()
+    return f"{name}; {number} fold{'' if number == 1 else 's'}: {speakers}"
 
 
 def targets(train: dict[str, Any]) -> str:

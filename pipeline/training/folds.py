@@ -127,6 +127,8 @@ def plan(
     """
     with FeatureStore(store) as opened:
         table, word = opened.utterances, opened.description.group
+        if lacking := opened.description.lacks(settings.model.modalities):
+            raise InputError(lacking)
         chosen = settings.labels
         scheme = labels.scheme(chosen.scheme, opened.description, chosen.scenarios)
         classes = scheme.of(table)

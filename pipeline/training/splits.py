@@ -4,6 +4,12 @@
     Leave one group out. Fold k tests group k, develops on the next one (after the last comes the
     first) and trains on the rest: no speaker is on two sides, so the figures hold for unknown
     speakers.
+``groups``, or the corpus's word for several, such as ``sessions``
+    k parts of whole groups, of about equal size. Fold k tests part k, develops on the next and
+    trains on the rest: no speaker is on two sides.
+``speakers``
+    The same with whole speakers in the place of groups: no speaker is on two sides, though those
+    who talk to each other may be.
 ``speaker``
     Fold k tests speaker k of the sorted speakers, develops on the other speaker of the same group
     and trains on the other groups: no speaker is on two sides, nor are the two who talk to each
@@ -12,12 +18,14 @@
     k parts of equal size and equal shares of the classes. Fold k tests part k, develops on the next
     and trains on the rest: 8:1:1 with ten folds. The protocol of the AMH paper. All speakers are on
     all sides, which flatters the figures.
+``official``
+    One fold of the parts that the corpus itself names.
 ``file``
     A fixed list: a CSV file with the columns utterance, fold and part (:func:`read`). Utterances
     that it names and that have no class are left out, so one list serves every label scheme.
 
-With each of the first three, each labelled utterance is tested in exactly one fold; with a list in
-at most one.
+With ``official`` and ``file`` each labelled utterance is tested in at most one fold, with all the
+others in exactly one.
 """
 
 from __future__ import annotations
@@ -30,10 +38,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline import InputError, params
-from pipeline.corpus.description import GROUP, Word
+from pipeline.corpus.description import GROUP, PARTS, Word
 from pipeline.system.filesystem import unreadable
-
-PARTS = ("train", "development", "test")
 
 
 class SplitError(InputError):
@@ -48,8 +54,9 @@ class Fold:
     ----------
     number
         Of groups the one that is tested, where all are named by numbers above 0; else its place
-        among them all, sorted, as of speakers; of random folds the part. Places and parts count
-        from 1. Of a list the list's number.
+        among them all, sorted, as of speakers; of random folds and of several groups or
+        speakers the part. Places and parts count
+        from 1. Of a list the list's number, of an official split 1.
     train, development, test
         Utterance ids.
     """
@@ -72,7 +79,8 @@ def folds(
     Parameters
     ----------
     table
-        One row an utterance; needs the columns ``utterance``, ``group`` and ``speaker``.
+        One row an utterance; needs the columns ``utterance``, ``group``, ``speaker``, and for
+        protocol `official` ``part``.
     classes
         [N] class index of each row; rows with -1 are in no part of any fold.
     settings
@@ -80,7 +88,7 @@ def folds(
     lists
         The folder of fixed lists, ``<split.list>.csv``; only protocol `file` reads it.
     word
-        What the corpus calls a group.
+        What the corpus calls a group, and several.
 
     Raises
     ------
@@ -95,11 +103,24 @@ def folds(
         raise SplitError(f"utterance {twice.iloc[0]} is in the table twice")
     if settings.protocol == "file":
         return _listed(lists / f"{settings.list}.csv", table, labelled)
+    if settings.protocol == "official":
+        parts = table.set_index("utterance")["part"]
+        return [_official(labelled["utterance"], labelled["utterance"].map(parts))]
     if settings.protocol == "speaker":
         return _speakers(labelled, word)
+    return _rotate(labelled["utterance"], _parts(labelled, settings, word))
+
+
+def _parts(labelled: pd.DataFrame, settings: params.Split, word: Word) -> pd.Series:
+    """Return the part of each utterance, for protocols that test one part after the other."""
     if settings.protocol == "random":
-        return _rotate(labelled["utterance"], _stratified(labelled["label"], settings))
-    return _rotate(labelled["utterance"], _groups(labelled, word, settings.protocol))
+        return _stratified(labelled["label"], settings)
+    if settings.protocol == "speakers":
+        return _dealt(labelled["speaker"], settings, "speakers")
+    if settings.protocol in ("groups", word.several):
+        _one_group_each(labelled, f"dealing out {word.several}", word)
+        return _dealt(labelled["group"], settings, word.several)
+    return _groups(labelled, word, settings.protocol)
 
 
 def _listed(path: Path, table: pd.DataFrame, labelled: pd.DataFrame) -> list[Fold]:
@@ -123,6 +144,23 @@ def _listed(path: Path, table: pd.DataFrame, labelled: pd.DataFrame) -> list[Fol
                 )
         result.append(Fold(fold.number, **parts))
     return result
+
+
+def _official(utterances: pd.Series, parts: pd.Series) -> Fold:
+    """Return the fold that the corpus names; utterances that it names no part of are in none."""
+    if not (parts != "").any():
+        raise SplitError(
+            "split.protocol official needs a corpus that has an official split, and this one has "
+            "none; set another"
+        )
+    divided = {part: tuple(utterances[parts == part]) for part in PARTS}
+    empty = [part for part in PARTS if not divided[part]]
+    if empty:
+        raise SplitError(
+            f"split.protocol official: no labelled utterance is in part {empty[0]} of the corpus; "
+            "complete the corpus or set another protocol"
+        )
+    return Fold(1, **divided)
 
 
 def _speakers(labelled: pd.DataFrame, word: Word) -> list[Fold]:
@@ -203,6 +241,29 @@ def _stratified(labels: pd.Series, settings: params.Split) -> pd.Series:
     parts = np.empty(len(labels), dtype=np.int64)
     parts[order] = 1 + np.arange(len(order)) % settings.folds
     return pd.Series(parts)
+
+
+def _dealt(units: pd.Series, settings: params.Split, what: str) -> pd.Series:
+    """Return parts 1 to k of the utterances of each unit, which are groups or speakers.
+
+    The largest unit comes first, each goes to the part that is smallest so far; chance decides
+    between units of one size.
+    """
+    names = sorted(units.unique().tolist())
+    if len(names) < settings.folds:
+        raise SplitError(
+            f"split.folds is {settings.folds}, but labelled utterances are of only {len(names)} "
+            f"{what}; set fewer folds, 3 or more, or split.protocol to random"
+        )
+    sizes = units.value_counts()
+    shuffled = np.random.default_rng(settings.seed).permutation(names).tolist()
+    filled = np.zeros(settings.folds, dtype=np.int64)
+    parts = {}
+    for name in sorted(shuffled, key=lambda name: -sizes[name]):
+        smallest = int(filled.argmin())
+        parts[name] = 1 + smallest
+        filled[smallest] += sizes[name]
+    return units.map(parts)
 
 
 def _rotate(utterances: pd.Series, parts: pd.Series) -> list[Fold]:

@@ -22,10 +22,10 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.corpus.findings import Item
-from pipeline.corpus.iemocap import formats
 from pipeline.corpus.iemocap.disk import SESSIONS, Copy
 from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.table import CorpusError
+from pipeline.corpus.textfile import decode
 
 FOLDER = "sentences/ForcedAlignment"
 COLUMNS = ("utterance", "word", "start", "end")
@@ -76,7 +76,7 @@ def read(path: str | Path) -> list[Word]:
         If it cannot be read.
     """
     path = Path(path)
-    lines, _ = formats.decode(path.read_bytes())
+    lines, _ = decode(path.read_bytes())
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered or numbered[0][1].split() != _HEADER:
         raise AlignmentError(path, 1, f"does not begin with the header {' '.join(_HEADER)}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from pipeline.corpus.findings import Item
+from pipeline.corpus.folder import Folder
 from pipeline.corpus.iemocap import formats
 from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.table import CorpusError
+from pipeline.corpus.textfile import decode
 
 SESSIONS = range(1, 6)
 LABELS = "dialog/EmoEvaluation"
@@ -17,7 +17,6 @@ VIDEO = "dialog/avi/DivX"
 AUDIO = "sentences/wav"
 
 _ENCODINGS = {"windows-1252": Reason.WINDOWS_1252, "utf-16": Reason.UTF_16}
-_EXCERPT = 160  # characters of a detail, such as a line that the report quotes
 
 
 def find_sessions(root: Path) -> list[int]:
@@ -54,41 +53,15 @@ def _sessions_in(folder: Path) -> list[int]:
     return [session for session in SESSIONS if (folder / f"Session{session}").is_dir()]
 
 
-class Copy:
-    """Access to a copy that keeps account of what it meets; paths are relative to its root.
+class Copy(Folder):
+    """Access to a copy of the release."""
 
-    Attributes
-    ----------
-    items
-        All that was recorded with :meth:`add`.
-    hidden
-        How many hidden files were passed over.
-    """
+    missing = Reason.NO_FOLDER
+    unreadable = Reason.UNREADABLE
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.items: list[Item] = []
-        self.hidden = 0
+        super().__init__(root)
         self._others: dict[str, str] = {}
-
-    def add(self, reason: Reason, file: str, line: int | None = None, detail: str = "") -> None:
-        """Record a finding; names that are not UTF-8 on disk are made so."""
-        file = file.encode(errors="replace").decode()
-        self.items.append(Item(reason, file, line, detail[:_EXCERPT]))
-
-    def names(self, folder: str) -> list[str]:
-        """Return the sorted names in a folder; hidden ones are only counted."""
-        try:
-            names = sorted(os.listdir(self.root / folder))  # noqa: PTH208  names only, no stat
-        except (FileNotFoundError, NotADirectoryError):
-            self.add(Reason.NO_FOLDER, folder)
-            return []
-        except OSError as error:
-            self.add(Reason.UNREADABLE, folder, detail=error.strerror or "")
-            return []
-        shown = [name for name in names if not name.startswith(".")]
-        self.hidden += len(names) - len(shown)
-        return shown
 
     def files(self, folder: str, suffix: str) -> dict[str, str]:
         """Return the files of a folder by stem; `suffix` is in lower case, theirs in any."""
@@ -128,7 +101,7 @@ class Copy:
         except OSError as error:  # such as a bad sector, or no permission
             self.add(Reason.UNREADABLE, file, detail=error.strerror or "")
             return []
-        lines, encoding = formats.decode(content)
+        lines, encoding = decode(content)
         if encoding in _ENCODINGS:
             self.add(_ENCODINGS[encoding], file)
         numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))

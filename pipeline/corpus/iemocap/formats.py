@@ -5,7 +5,6 @@ Each ``*_line`` function returns None for a line that is not of its form; none r
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from dataclasses import dataclass
@@ -156,34 +155,3 @@ def transcript_line(line: str) -> tuple[str, str] | None:
     """
     match = _TRANSCRIPT.fullmatch(line.strip())
     return (match[1], match[2].strip()) if match else None
-
-
-def decode(content: bytes) -> tuple[list[str], str]:
-    """Lines of a text file with line ends of any kind, and its encoding.
-
-    The encoding is ``utf-8``, ``utf-16`` (with a byte-order mark or without) or, where the bytes
-    are neither, ``windows-1252``. Bytes that the encoding leaves undefined become U+FFFD.
-    """
-    codec, encoding = _utf_16(content), "utf-16"
-    if codec:
-        text = content.decode(codec, errors="replace")
-    else:
-        try:
-            text, encoding = content.decode("utf-8-sig"), "utf-8"
-        except UnicodeDecodeError:
-            text, encoding = content.decode("cp1252", errors="replace"), "windows-1252"
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), encoding
-
-
-def _utf_16(content: bytes) -> str:
-    """The codec of a UTF-16 text file; empty for another file.
-
-    Without a byte-order mark it shows by zeros in every other byte, the upper halves of Latin
-    letters. No other text holds a zero.
-    """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    first, second = content[0::2].count(0), content[1::2].count(0)
-    if 0 in (first, second) and max(first, second) > len(content) / 4:
-        return "utf-16-be" if first else "utf-16-le"
-    return ""

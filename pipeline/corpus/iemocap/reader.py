@@ -41,6 +41,7 @@ from pipeline.corpus.iemocap.session import read_session
 from pipeline.corpus.iemocap.votes import CODES
 from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import CorpusError
+from pipeline.corpus.totals import table, verdict
 from pipeline.corpus.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -96,21 +97,21 @@ class Iemocap(Reader):
         """Compare a copy with the full release."""
         compared = totals.compare(parsed.utterances)
         parts = [
-            totals.table(compared),
+            table(compared),
             findings.reasons(parsed.report["reasons"]),
             totals.missing_sessions(compared),
-            totals.verdict(compared),
+            verdict(compared),
         ]
         whole = not any(total.differs for total in compared)
         return "\n\n".join(part for part in parts if part), whole
 
     def words(self, root: Path, utterances: pd.DataFrame) -> tuple[pd.DataFrame, list[Item]]:
         """Read the release's word alignments, where a copy has them."""
-        table, items = alignment.read_copy(root, utterances)
-        if table.empty:
+        found, items = alignment.read_copy(root, utterances)
+        if found.empty:
             where = f"SessionN/{alignment.FOLDER}/<dialog>/<utterance>.wdseg"
             raise _nothing_read(root, "word alignment", where, items)
-        return table, items
+        return found, items
 
     def seated(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The utterance table with each speaker's half for the present `marked_actor`."""
