@@ -16,16 +16,21 @@ from typing import Any
 
 import h5py
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.synthetic import CONTEXT, Noise, make_store, spoken, table
 from pipeline import InputError, params
 from pipeline.features.extraction import extract
+from pipeline.store import FeatureStore
+from pipeline.store.batches import of_model
 from pipeline.system import compute, disk, filesystem
 from pipeline.system.kept import alone, link
-from tests.test_training import settings
+from pipeline.training import fitting, folds
+from tests.test_training import planned, settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -221,6 +226,17 @@ class TestWithoutWhatIsLinuxsOwn:
             assert "has no lock" in capsys.readouterr().out
 
 
+class NoFloat64(TorchDispatchMode):
+    """Refuses operations whose results are float64."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None) -> Any:
+        found = function(*arguments, **(options or {}))
+        for value in found if isinstance(found, tuple | list) else (found,):
+            wide = isinstance(value, torch.Tensor) and value.dtype == torch.float64
+            assert not wide, f"{function} gives float64"
+        return found
+
+
 class TestDevice:
     @pytest.fixture
     def there(self, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -243,6 +259,26 @@ class TestDevice:
         there.add("cuda")
         assert compute.device("auto") == torch.device("cuda")
         assert compute.device("cpu") == torch.device("cpu")
+
+    @pytest.mark.parametrize("targets", ["majority", "votes"])
+    def test_a_step_of_training_needs_no_float64_which_mps_lacks(
+        self, tmp_path: Path, targets: str
+    ) -> None:
+        raw = settings().model_dump()
+        raw["train"] |= {"targets": targets, "balance": "weights"}
+        job = planned(make_store(tmp_path), tmp_path, params.parse(raw))[0]
+        with FeatureStore(job.store) as store:
+            dataset = of_model(store, job.model, job.train.max_steps)
+            train = np.array([store.row_of[utterance] for utterance in job.fold.train])
+            classifier = folds.build(dataset, job.model, job.train.max_steps, job.classes, train)
+            random = np.random.default_rng(0)
+            run = fitting.Run(classifier, job.train, torch.device("cpu"), random)
+            batch = dataset.batch(train[:8])
+            aims = torch.from_numpy(job.targets[train[:8]])
+            with NoFloat64():
+                assert run.learn(batch, aims, torch.ones(8), 0.001) > 0
+                with pytest.raises(AssertionError, match="float64"):
+                    torch.ones(8).double()
 
     def test_parameters_know_them_all(self) -> None:
         for name in ("auto", "cpu", "cuda", "mps"):
