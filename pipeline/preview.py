@@ -27,7 +27,7 @@ from pipeline.corpus import parsing
 from pipeline.corpus.reader import Reader
 from pipeline.corpus.table import CorpusError, read_table
 from pipeline.corpus.utterance import from_table
-from pipeline.features.video import Crop, VideoError, corner, crops, displayed
+from pipeline.features.video import Crop, VideoError, corner, crops, displayed, largest
 from pipeline.features.visual import clips_of
 from pipeline.registry import CORPORA
 
@@ -66,6 +66,8 @@ class View:
         The parameters of ``visual``.
     crop
         That of the first stream that crops, in pixels.
+    scaled
+        Whether it is scaled from the largest square.
     reader
         That of the corpus, which knows who is seen where.
     """
@@ -75,6 +77,7 @@ class View:
     frames_per_second: float = 3.0
     max_frames: int = 32
     crop: int = 224
+    scaled: bool = False
 
 
 class PreviewError(InputError):
@@ -149,7 +152,7 @@ def sheet(
     found: list[list[Crop]] = [[] for _ in clips]
     ending = ""
     try:
-        for crop in crops(path, clips, view.crop):
+        for crop in crops(path, clips, view.crop, scaled=view.scaled):
             for clip in crop.clips:
                 found[clip].append(crop)
     except VideoError as error:
@@ -168,7 +171,7 @@ def sheet(
         if len(taken) < count
     ]
     moment = min(crop.time for taken in found for crop in taken)
-    return _draw(drawn, _overview(path, moment, view.crop, rows), _title(rows, view)), problems
+    return _draw(drawn, _overview(path, moment, view, rows), _title(rows, view)), problems
 
 
 def _lines(row: pd.Series, taken: int, wanted: int, reader: Reader) -> list[str]:
@@ -197,11 +200,12 @@ def _title(rows: pd.DataFrame, view: View) -> list[str]:
     ]
 
 
-def _overview(path: Path, moment: float, size: int, rows: pd.DataFrame) -> np.ndarray:
+def _overview(path: Path, moment: float, view: View, rows: pd.DataFrame) -> np.ndarray:
     """Frame of a video at a time, crops outlined; [_OVERVIEW, width, 3] uint8, RGB."""
     image = next(displayed(path, np.array([moment]))).image.copy()
     whole = (rows["place"] == "whole").all()
     for place in ("whole",) if whole else ("left", "right"):
+        size = largest(image, place) if view.scaled else view.crop
         top, left = corner(image, place, size)
         colour = _COLOURS[place]
         cv2.rectangle(image, (left, top), (left + size - 1, top + size - 1), colour[::-1], 4)
@@ -334,12 +338,13 @@ def _settings(options: argparse.Namespace) -> tuple[View, Path, Path]:
         view, root, tables = View(CORPORA["iemocap"].load()()), options.root, INTERIM
     else:
         known = params.load()
-        sizes = (getattr(stream, "crop", None) for stream in known.visual.streams.values())
+        cropping = [each for each in known.visual.streams.values() if hasattr(each, "crop")]
         view = View(
             known.corpus.reader,
             known.visual.frames_per_second,
             known.visual.max_frames,
-            next((crop for crop in sizes if crop), View.crop),
+            cropping[0].crop if cropping else View.crop,
+            bool(cropping) and cropping[0].region == "square",
         )
         root = options.root or Path(known.corpus.root)
         tables = INTERIM / known.corpus.name

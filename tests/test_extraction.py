@@ -171,7 +171,7 @@ def test_compression_and_text_rewrite_the_file_without_computing(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"start": 0.25}, {"text": "neu"}, {"audio": Source("a.wav", sha256="1")}],
+    [{"start": 0.25}, {"text": "neu"}, {"audio": Source("a.wav", place="b")}],
     ids=["times", "text", "recording"],
 )
 def test_a_changed_row_or_recording_costs_its_dialog(
@@ -324,6 +324,16 @@ def test_room_is_asked_for_before_hours_of_work(
 def test_another_run_of_the_same_is_kept_away(tmp_path: Path) -> None:
     with alone(tmp_path / "kept"), pytest.raises(InputError, match="another run is writing it"):
         run(tmp_path, mfcc=Noise())
+
+
+def test_a_recording_that_is_gone_since_the_corpus_was_parsed_is_an_error(tmp_path: Path) -> None:
+    """As where the corpus lies on a disk that is not mounted: nothing is taken for missing."""
+    utterances = spoken(table())
+    utterances[9] = replace(utterances[9], audio=Source("gone.wav", sha256="1"))
+    with pytest.raises(InputError, match=r"gone.wav: was there when the corpus was parsed, and is"):
+        run(tmp_path, utterances, mfcc=Noise())
+    utterances[9] = replace(utterances[9], audio=Source("gone.wav"))  # missing then, too
+    run(tmp_path, utterances, mfcc=Noise())
 
 
 # --- groups of dialogs ----------------------------------------------------------------------------

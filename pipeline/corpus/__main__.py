@@ -65,8 +65,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     template = commands.add_parser(
         "template",
         help="write a commented example of a list, for a corpus of your own",
-        description="Write a commented example of the CSV file that corpus.format listed "
-        "reads. Exit code: 0 it is written, 2 there is a file already.",
+        description="Write a commented example of the CSV file that corpus.format listed reads. "
+        "Exit code: 0 it is written, 2 there is a file already.",
     )
     template.add_argument("output", type=Path, help="the CSV file to write")
     return parser.parse_args(arguments)

@@ -207,8 +207,20 @@ def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
 
 
 def run(task: Task) -> None:
-    """Compute the dialogs of a task and keep them, one file per stream and dialog."""
+    """Compute the dialogs of a task and keep them, one file per stream and dialog.
+
+    Raises
+    ------
+    InputError
+        If a recording or video is gone that was there when the corpus was parsed.
+    """
     together = [utterance for members in task.dialogs.values() for utterance in members]
+    for source in {source for one in together for source in (one.audio, one.video) if source}:
+        if source.sha256 and not (task.context.root / source.path).exists():
+            raise InputError(
+                f"{task.context.root / source.path}: was there when the corpus was parsed, and is "
+                "gone; bring it back, or run `dvc repro parse`, which notes that it is missing"
+            )
     for each in task.plans:
         with of_stream(each.modality, each.name):
             steps = iter(each.extractor.extract(together, each.state, task.context))

@@ -39,7 +39,7 @@ class Prosody(Extractor):
     kind: ClassVar = "utterance"
     version: ClassVar = 1
     reads: ClassVar = ("sampling_rate",)
-    libraries: ClassVar = ("opensmile", "soundfile", "soxr")
+    libraries: ClassVar = ("av", "opensmile", "soundfile", "soxr")
 
     extractor: Literal["prosody"] = "prosody"
 

@@ -19,6 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+_SAME = 0.001  # seconds; containers round times to thousandths
+
 
 class VideoError(Exception):
     """A video that cannot be read, or not to where it is needed; the message does not name it."""
@@ -100,10 +102,11 @@ def wanted_times(start: float, end: float, frames_per_second: float, max_frames:
     return times if len(times) else np.array([(start + end) / 2])
 
 
-def crops(path: Path, clips: Sequence[Clip], size: int) -> Iterator[Crop]:
+def crops(path: Path, clips: Sequence[Clip], size: int, *, scaled: bool = False) -> Iterator[Crop]:
     """Yield the squares that `clips` use, in the order of time, each once.
 
-    Clips may overlap; those that see the same half of the same frame share one crop.
+    Clips may overlap; those that see the same half of the same frame share one crop. `size` and
+    `scaled` are those of :func:`square`.
 
     Raises
     ------
@@ -118,10 +121,10 @@ def crops(path: Path, clips: Sequence[Clip], size: int) -> Iterator[Crop]:
         for owner in owners[order[picture.wanted.start : picture.wanted.stop]].tolist():
             sides.setdefault(clips[owner].side, []).append(owner)
         for side, users in sides.items():
-            yield Crop(picture.time, square(picture.image, side, size), users)
+            yield Crop(picture.time, square(picture.image, side, size, scaled=scaled), users)
 
 
-def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
+def square(image: np.ndarray, side: str, size: int, *, scaled: bool = False) -> np.ndarray:
     """Cut the central square out of one half of a frame, or of all of it.
 
     Parameters
@@ -132,6 +135,8 @@ def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
         ``left`` or ``right``: columns below or from ``width // 2``; ``whole``: all columns.
     size
         Pixels.
+    scaled
+        Cut out the largest square and scale it to `size`, of pictures of any size.
 
     Returns
     -------
@@ -141,10 +146,21 @@ def square(image: np.ndarray, side: str, size: int) -> np.ndarray:
     Raises
     ------
     VideoError
-        If that is smaller than `size`.
+        If that is smaller than `size` and not to be scaled.
     """
-    top, left = corner(image, side, size)
-    return np.ascontiguousarray(image[top : top + size, left : left + size, ::-1])
+    edge = largest(image, side) if scaled else size
+    top, left = corner(image, side, edge)
+    cut = image[top : top + edge, left : left + edge, ::-1]
+    if edge != size:
+        shrinks = edge > size
+        kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        cut = cv2.resize(np.ascontiguousarray(cut), (size, size), interpolation=kind)
+    return np.ascontiguousarray(cut)
+
+
+def largest(image: np.ndarray, side: str) -> int:
+    """Side of the largest square in one half of a frame, or in all of it, in pixels."""
+    return min(image.shape[0], image.shape[1] // (1 if side == "whole" else 2))
 
 
 def corner(image: np.ndarray, side: str, size: int) -> tuple[int, int]:
@@ -200,13 +216,13 @@ def _scan(
     """
     with _opened(path) as capture:
         duration = _frame_duration(capture)
-        previous, image = -math.inf, None
+        previous, image, begin = -math.inf, None, _begin(path)
         while position < len(times):
             grabbed = capture.grab()
             if previous == -math.inf and not grabbed:
                 raise VideoError("holds no frame that can be decoded")
             # without another frame: the time at which the display of the last one ends
-            time = _presentation_time(capture, previous, duration)
+            time = _presentation_time(capture, previous, duration, begin)
             stop = int(np.searchsorted(times, time))
             if previous > -math.inf and stop > position:
                 if image is None:
@@ -243,6 +259,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         if not capture.isOpened():
+            _begin(path)  # says it if there are no pictures
             raise VideoError(f"cannot be opened as a video ({path.stat().st_size} bytes)")
         yield capture
     except cv2.error as error:
@@ -266,8 +283,30 @@ def _frame_duration(capture: cv2.VideoCapture) -> float:
     return 1.0 / rate
 
 
-def _presentation_time(capture: cv2.VideoCapture, previous: float, duration: float) -> float:
+def _begin(path: Path) -> float:
+    """When the pictures of a file begin, in seconds after the file itself.
+
+    OpenCV counts from the first picture, whatever came before, such as sound.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError("holds no pictures")
+            pictures, start = container.streams.video[0], (container.start_time or 0) / 1_000_000
+            if pictures.start_time is None or pictures.time_base is None:
+                return 0.0
+            begin = float(pictures.start_time * pictures.time_base) - start
+    except av.FFmpegError:  # OpenCV, which has another FFmpeg, has opened it
+        return 0.0
+    return begin if begin > _SAME else 0.0
+
+
+def _presentation_time(
+    capture: cv2.VideoCapture, previous: float, duration: float, begin: float
+) -> float:
     """Presentation time of the frame just grabbed, in seconds; always after `previous`."""
     # POS_MSEC belongs to the frame just grabbed; it is 0 where there is none or no timestamp
-    time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+    time = begin + capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
     return time if time > previous else previous + duration

@@ -37,7 +37,8 @@ class Torchvision(Extractor):
     weights
         A torchvision weight name, a state-dict file, or ``random`` (for the embedded corpus only).
     region
-        ``speaker``: the central square of the speaker's half.
+        ``speaker``: the central square of `crop` pixels of the speaker's half, or of the whole
+        picture; ``square``: the largest one, scaled to `crop` pixels, for videos of any size.
     crop
         Its side, in pixels.
     batch_size
@@ -47,12 +48,12 @@ class Torchvision(Extractor):
     kind: ClassVar = "sequence"
     version: ClassVar = 1
     reads: ClassVar = ("frames_per_second", "max_frames")
-    libraries: ClassVar = ("opencv-python-headless", "torch", "torchvision")
+    libraries: ClassVar = ("av", "opencv-python-headless", "torch", "torchvision")
 
     extractor: Literal["torchvision"] = "torchvision"
     network: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
     weights: OwnPath
-    region: Literal["speaker"] = "speaker"
+    region: Literal["speaker", "square"] = "speaker"
     crop: Annotated[int, Field(ge=32, le=360)] = 224
     batch_size: Count = 32
 
@@ -154,7 +155,7 @@ def _batches(
     """Yield the crops of a video in batches; if it fails, say why in `ending` and stop."""
     batch: list[Crop] = []
     try:
-        for crop in crops(path, clips, parameters.crop):
+        for crop in crops(path, clips, parameters.crop, scaled=parameters.region == "square"):
             batch.append(crop)
             if len(batch) == parameters.batch_size:
                 yield batch

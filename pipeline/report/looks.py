@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
 
+from pipeline.corpus.utterance import from_table
+from pipeline.features.recording import of_utterance
 from pipeline.features.video import Clip, VideoError, crops
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, Stream
 from pipeline.store.batches import StoreDataset
 
 _ENVELOPE = 900  # columns of a waveform
+_RATE = 16000  # hertz that it is read at
 THUMBNAILS = 9  # frames side by side
 _CROP = 224  # pixels shown of a stream whose crop is not known
 
@@ -122,12 +126,12 @@ def look(
     if media is None:
         return found
     if any(len(track) for track in tracks if track.modality == "audio"):
-        found.waveform = _waveform(media / about["audio"]) if about["audio"] else None
+        found.waveform = _waveform(media, about)
         found.lacking = found.waveform is None
     timed = [track for track in tracks if track.modality == "video" and track.measured]
     if timed and len(timed[0]):
-        size = dataset.stream(timed[0].stream).parameters.get("crop", _CROP)
-        found.frames = _frames(media / about["video"], timed[0].times, about, size)
+        parameters = dataset.stream(timed[0].stream).parameters
+        found.frames = _frames(media / about["video"], timed[0].times, about, parameters)
         found.lacking = found.lacking or not found.frames
     return found
 
@@ -151,32 +155,32 @@ def _track(
     return Track(modality, stream.name, first, times=middles, measured=False)
 
 
-def _waveform(path: Path) -> np.ndarray | None:
+def _waveform(media: Path, about: pd.Series) -> np.ndarray | None:
     """[2, columns] lowest and highest values of a recording; None if it cannot be read."""
-    try:
-        values, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError):
-        return None
+    (utterance,) = from_table(about.to_frame().T)
+    values, _ = of_utterance(utterance, media, _RATE)
     if not len(values):
         return None
-    parts = np.array_split(values.mean(axis=1), min(_ENVELOPE, len(values)))
+    parts = np.array_split(values, min(_ENVELOPE, len(values)))
     return np.array([[part.min() for part in parts], [part.max() for part in parts]])
 
 
 def _frames(
-    path: Path, times: np.ndarray, about: pd.Series, size: int
+    path: Path, times: np.ndarray, about: pd.Series, parameters: Mapping[str, Any]
 ) -> list[tuple[float, np.ndarray]]:
     """Some of the squares that were embedded, evenly chosen; none if the video cannot be read.
 
-    `times` are those at which they were presented, [T] seconds in the utterance.
+    `times` are those at which they were presented, [T] seconds in the utterance; `parameters` those
+    of the stream.
     """
+    size, scaled = parameters.get("crop", _CROP), parameters.get("region") == "square"
     chosen = times[np.unique(np.linspace(0, len(times) - 1, THUMBNAILS).round().astype(int))]
     chosen += float(about["start"]) + 0.001  # as rounding must not lead to the frame before
     try:
         # every second pixel is enough for a thumbnail
         return [
             (crop.time - float(about["start"]), crop.image[::2, ::2])
-            for crop in crops(path, [Clip(chosen, str(about["place"]))], size)
+            for crop in crops(path, [Clip(chosen, str(about["place"]))], size, scaled=scaled)
         ]
     except VideoError:
         return []
