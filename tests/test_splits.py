@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline import params
-from pipeline.corpus.description import Word
+from pipeline.corpus.description import PARTS, Word
 from pipeline.training import splits
 from pipeline.training.splits import Fold, SplitError
 
@@ -215,7 +215,7 @@ def test_a_list_divides_what_it_names(rows: list[tuple[int, int]]) -> None:
     classes = np.array([label for _, label in rows])
     listed = pd.DataFrame(
         [
-            (name, fold, splits.PARTS[(part + fold) % 3])
+            (name, fold, PARTS[(part + fold) % 3])
             for name, (part, _) in zip(table["utterance"][1:], rows[1:], strict=True)
             for fold in (1, 2)
         ],
@@ -223,7 +223,7 @@ def test_a_list_divides_what_it_names(rows: list[tuple[int, int]]) -> None:
     )
     given_class = set(table["utterance"][1:][classes[1:] >= 0])
     kept = listed[listed["utterance"].isin(given_class)]
-    assume(all(set(kept["part"][kept["fold"] == fold]) == set(splits.PARTS) for fold in (1, 2)))
+    assume(all(set(kept["part"][kept["fold"] == fold]) == set(PARTS) for fold in (1, 2)))
     with TemporaryDirectory() as folder:
         listed.to_csv(Path(folder) / "mine.csv", index=False)
         folds = splits.folds(table, classes, LISTED, Path(folder))
@@ -287,3 +287,80 @@ def test_groups_without_numbers_are_folds_in_their_order() -> None:
     assert [(fold.number, len(fold.test)) for fold in folds] == [(1, 1), (2, 1), (3, 2)]
     with pytest.raises(SplitError, match="protocol group needs .* 3 groups or more.*: 08\\+03, 10"):
         splits.folds(table[:2], [0, 0], setting, NOWHERE)
+
+
+# --- whole groups and speakers, dealt out, and official parts ------------------------------------
+
+units = st.lists(st.tuples(st.integers(0, 12), st.integers(-1, 3)), min_size=1, max_size=150)
+
+
+def dealt(protocol: str, folds: int, seed: int = 0) -> params.Split:
+    return params.Split(protocol=protocol, list=None, folds=folds, seed=seed)
+
+
+@given(
+    units, st.sampled_from(["groups", "sessions", "speakers"]), st.integers(3, 6), st.integers(0)
+)
+def test_whole_groups_and_speakers_are_on_one_side(
+    rows: list[tuple[int, int]], protocol: str, k: int, seed: int
+) -> None:
+    table = pd.DataFrame(
+        {
+            "utterance": [f"u{i:03d}" for i in range(len(rows))],
+            "group": [f"g{unit // 2}" for unit, _ in rows],
+            "speaker": [f"s{unit}" for unit, _ in rows],
+        }
+    )
+    classes = np.array([label for _, label in rows])
+    labelled = table[classes >= 0]
+    column = "speaker" if protocol == "speakers" else "group"
+    settings = dealt(protocol, k, seed % 1000)
+    if labelled[column].nunique() < k:
+        with pytest.raises(SplitError, match=f"split.folds is {k}, but labelled utterances are of"):
+            splits.folds(table, classes, settings, NOWHERE, WORD)
+        return
+    folds = splits.folds(table, classes, settings, NOWHERE, WORD)
+    check(folds, set(labelled["utterance"]))
+    assert [fold.number for fold in folds] == list(range(1, k + 1))
+    unit_of = table.set_index("utterance")
+    for fold in folds:
+        sides = [set(unit_of.loc[sorted(part), column]) for part in parts(fold)]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+        if protocol != "speakers":  # and so no speaker
+            sides = [set(unit_of.loc[sorted(part), "speaker"]) for part in parts(fold)]
+            assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    # no part is larger than the smallest by more than the largest unit
+    sizes = [len(fold.test) for fold in folds]
+    assert max(sizes) - min(sizes) <= labelled[column].value_counts().max()
+    shuffled = table.sample(frac=1, random_state=0)
+    again = splits.folds(shuffled, classes[shuffled.index], settings, NOWHERE, WORD)
+    assert again == folds
+
+
+def test_a_speaker_of_several_groups_cannot_be_dealt_out_by_group() -> None:
+    table = make_table(MIXED).assign(speaker="Joey")
+    with pytest.raises(SplitError, match="Joey is in more than one session, so dealing out sess"):
+        splits.folds(table, np.zeros(30), dealt("sessions", 3), NOWHERE, WORD)
+
+
+def test_official_parts_are_the_corpuss(tmp_path: Path) -> None:
+    table = make_table(MIXED).assign(part=["train", "development", "test", "", "train"] * 6)
+    classes = np.where(np.arange(30) == 0, -1, 0)
+    (fold,) = splits.folds(table, classes, dealt("official", 3), NOWHERE, WORD)
+    assert fold.number == 1
+    for part in PARTS:
+        expected = table["utterance"][(table["part"] == part) & (classes >= 0)]
+        assert getattr(fold, part) == tuple(sorted(expected))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["", "", ""], "a corpus that has an official split, and this one has none"),
+        (["train", "test", "test"], "no labelled utterance is in part development"),
+    ],
+)
+def test_official_parts_that_are_not_there(given: list[str], message: str) -> None:
+    table = make_table(MIXED).assign(part=given * 10)
+    with pytest.raises(SplitError, match=message):
+        splits.folds(table, np.zeros(30), dealt("official", 3), NOWHERE, WORD)

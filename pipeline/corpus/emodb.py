@@ -48,8 +48,10 @@ BY_SPEAKER = {
 """Utterances of the full release."""
 
 _WOMEN = ("08", "09", "13", "14", "16")
-_NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])")
 _GROUPS = {speaker: pair for pair in PAIRS for speaker in pair.split("+")}
+_NAME = re.compile(
+    rf"(?P<speaker>{'|'.join(_GROUPS)})(?P<sentence>[ab]\d\d)(?P<emotion>[{''.join(EMOTIONS)}])[a-z]"
+)
 _FOUR = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}
 
 
@@ -81,9 +83,6 @@ class EmoDB(Reader):
         utterances, sentences = [], []
         for name, match in named.items():
             speaker, emotion = match["speaker"], match["emotion"]
-            if speaker not in _GROUPS or emotion not in EMOTIONS:
-                folder.add(Reason.UNNAMED, files[name])
-                continue
             opened = lengths.get(name)
             utterances.append(
                 Utterance(

@@ -152,6 +152,7 @@ class _Values:
         audio, video, text = self._path("audio"), self._path("video"), self._get("text")
         if not (audio or video or text):
             self._fault("audio", "the row names neither audio nor video nor text; give it one")
+        region = self._choice("region", REGIONS, "whole")
         is_part = "start" if self._get("start") else "end" if self._get("end") else ""
         return Utterance(
             id=name,
@@ -161,7 +162,7 @@ class _Values:
             end=end,
             text=text,
             audio=Source(audio or video, WITHIN if is_part else "") if audio or video else None,
-            video=Source(video, self._choice("region", REGIONS, "whole")) if video else None,
+            video=Source(video, region) if video else None,
             speaker=speaker,
             group=self._name("group", speaker),
             emotion=self._get("emotion"),
@@ -277,9 +278,11 @@ def _with_media(
     opened = folder.headers(there, Reason.BAD_VIDEO)
     result = []
     for line, utterance in found:
-        for source in filter(None, {utterance.audio, utterance.video}):
-            if source.path not in there:
-                folder.add(ListReason.NO_FILE, file, line, source.path)
+        for path in sorted(
+            {source.path for source in (utterance.audio, utterance.video) if source}
+        ):
+            if path not in there:
+                folder.add(ListReason.NO_FILE, file, line, path)
         result.append(_completed(folder, file, line, utterance, opened))
     return result
 
