@@ -141,8 +141,8 @@ def write(parsed: Parsed, folder: Path) -> None:
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Run ``python -m pipeline.corpus.iemocap``."""
-    return main(arguments, format="iemocap")
+    """Run ``python -m pipeline.corpus``."""
+    return main(arguments)
 
 
 def found(root: Path, reason: Reason) -> list[tuple[str, int | None, str]]:

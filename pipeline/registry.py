@@ -12,8 +12,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Where the reader of a corpus is.
+class Entry:
+    """Where a class is.
 
     Attributes
     ----------
@@ -25,50 +25,41 @@ class Corpus:
 
     def load(self) -> Any:
         """The class."""
-        return _load(self.path)
+        module, _, name = self.path.partition(":")
+        return getattr(import_module(module), name)
+
+
+class Corpus(Entry):
+    """Where the reader of a corpus is."""
 
 
 @dataclass(frozen=True)
-class Extractor:
+class Extractor(Entry):
     """Where an extractor is, and of which modalities.
 
     Attributes
     ----------
-    path
-        ``module:class``.
     modalities
         The groups of ``params.yaml`` whose streams may name it: ``audio``, ``text``, ``visual``.
     """
 
-    path: str
     modalities: tuple[str, ...]
-
-    def load(self) -> Any:
-        """The class."""
-        return _load(self.path)
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Entry):
     """Where a model is, and what it can do.
 
     Attributes
     ----------
-    path
-        ``module:class``.
     modalities
         Numbers of modalities that it is defined for.
     hops
         Whether it takes `hops` and `share_hops`.
     """
 
-    path: str
     modalities: tuple[int, ...] = (1, 2, 3)
     hops: bool = False
-
-    def load(self) -> Any:
-        """The class."""
-        return _load(self.path)
 
 
 CORPORA = {
@@ -94,8 +85,3 @@ MODELS = {
     "mdre": Model("pipeline.models.mdre:MDRE"),
     "mha": Model("pipeline.models.mha:MHA", modalities=(2,), hops=True),
 }
-
-
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)

@@ -43,7 +43,7 @@ def main() -> None:
     written = {"metrics": summary, "missing": missing, "scenarios": scenarios}
     for name, figures in written.items():
         with replacing(RESULTS / f"{name}.json") as partial:
-            partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8", newline="\n")
     for name, figure in summary.items():
         print(f"{name:<20} {figure['mean']:.3f} ± {figure['deviation']:.3f}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ import pytest
 from benchmarks.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 from pipeline import InputError
 from pipeline.corpus.utterance import Source, Utterance
-from pipeline.features.extraction import extract
+from pipeline.features.extraction import _tasks, extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.planning import dialogs_of, plan
 from pipeline.store import Stream, checking
 from pipeline.system.disk import FullDiskError
 from pipeline.system.kept import alone, share
@@ -169,7 +171,7 @@ def test_compression_and_text_rewrite_the_file_without_computing(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"start": 0.25}, {"text": "neu"}, {"audio": Source("a.wav", sha256="1")}],
+    [{"start": 0.25}, {"text": "neu"}, {"audio": Source("a.wav", place="b")}],
     ids=["times", "text", "recording"],
 )
 def test_a_changed_row_or_recording_costs_its_dialog(
@@ -324,6 +326,16 @@ def test_another_run_of_the_same_is_kept_away(tmp_path: Path) -> None:
         run(tmp_path, mfcc=Noise())
 
 
+def test_a_recording_that_is_gone_since_the_corpus_was_parsed_is_an_error(tmp_path: Path) -> None:
+    """As where the corpus lies on a disk that is not mounted: nothing is taken for missing."""
+    utterances = spoken(table())
+    utterances[9] = replace(utterances[9], audio=Source("gone.wav", sha256="1"))
+    with pytest.raises(InputError, match=r"gone.wav: was there when the corpus was parsed, and is"):
+        run(tmp_path, utterances, mfcc=Noise())
+    utterances[9] = replace(utterances[9], audio=Source("gone.wav"))  # missing then, too
+    run(tmp_path, utterances, mfcc=Noise())
+
+
 # --- groups of dialogs ----------------------------------------------------------------------------
 
 
@@ -383,3 +395,14 @@ def test_streams_that_read_the_same_dialogs_share_a_task(tmp_path: Path) -> None
 
     run(tmp_path, mfcc=First(), prosody=Second())
     assert order[:4] == ["first 01", "second 01", "first 02", "second 02"]
+
+
+def test_what_is_sent_to_a_process_does_not_grow_with_the_corpus() -> None:
+    """A task of one dialog, of corpora of five dialogs and of fifty."""
+    sizes = []
+    for sessions in (5, 50):
+        given = dialogs_of(spoken(table(sessions=sessions)))
+        made = plan("audio", "mfcc", Noise(), given, CONTEXT, include_text=True)
+        tasks = _tasks([made], {"mfcc": list(given)}, given, CONTEXT, Path("kept"))
+        sizes.append(len(pickle.dumps(tasks[0])))
+    assert len(tasks) == 50 and abs(sizes[1] - sizes[0]) < 100

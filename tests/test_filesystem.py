@@ -122,9 +122,7 @@ make_store(Path({str(tmp_path)!r}))
     assert made.returncode == 0, made.stderr
     for name in ("audio/mfcc.h5", "text/glove.h5", "store.h5"):
         assert (tmp_path / "store" / name).read_bytes() == (path / name).read_bytes()
-    assert (
-        f"{tmp_path / 'kept/audio'}: has no lock on this file system; let no other" in made.stdout
-    )
+    assert f"{tmp_path / 'kept/audio'}: has no lock here; let no other" in made.stdout
     for remain in remains:
         assert f"{remain}: delete it unless another run is writing" in made.stdout
         assert remain.read_bytes() == b"half a file"

@@ -81,13 +81,15 @@ def test_recordings_count_by_what_they_hold(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoken = synthetic.spoken
+    (tmp_path / "a.wav").touch()
     found = []
     for sha256 in ("1", "2"):
         monkeypatch.setattr(
             synthetic,
             "spoken",
             lambda table, sha256=sha256: [
-                replace(one, audio=Source("a.wav", sha256=sha256)) for one in spoken(table)
+                replace(one, audio=Source(str(tmp_path / "a.wav"), sha256=sha256))
+                for one in spoken(table)
             ],
         )
         found.append(identity_of(make_store(tmp_path / sha256)))

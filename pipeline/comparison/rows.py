@@ -193,6 +193,6 @@ def run(
     with replacing(output / "predictions.csv") as partial:
         predictions.to_csv(partial, index=False, lineterminator="\n")
     with replacing(output / "row.json") as partial:
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8", newline="\n")
     shutil.rmtree(models)
     shutil.rmtree(parts / "curves")

@@ -42,7 +42,7 @@ def write(table: Table, folder: Path) -> None:
     with replacing(folder / "comparison.csv") as partial:
         table.rows.to_csv(partial, index=False, lineterminator="\n")
     with replacing(folder / "comparison.md") as partial:
-        partial.write_text(markdown(table), encoding="utf-8")
+        partial.write_text(markdown(table), encoding="utf-8", newline="\n")
     with mpl.rc_context():
         figures.style()
         labels = [f"{_name(row)}  {row['modalities']}" for _, row in table.rows.iterrows()]

@@ -21,9 +21,9 @@ from pipeline.corpus.table import CorpusError
 from pipeline.registry import CORPORA
 
 
-def main(arguments: Sequence[str] | None = None, *, format: str | None = None) -> int:
-    """Command line; with `format` that of one corpus."""
-    options = _options(arguments, format)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    options = _options(arguments)
     if options.command == "template":
         return _template(options.output)
     reader = CORPORA[options.format].load()()
@@ -37,9 +37,10 @@ def main(arguments: Sequence[str] | None = None, *, format: str | None = None) -
         return 2
 
 
-def _options(arguments: Sequence[str] | None, format: str | None) -> argparse.Namespace:
-    name = f"pipeline.corpus.{format}" if format else "pipeline.corpus"
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description="Copies of corpora.")
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.corpus", description="Copies of corpora."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
         "check",
@@ -57,21 +58,17 @@ def _options(arguments: Sequence[str] | None, format: str | None) -> argparse.Na
     for command in (check, words):
         command.add_argument("root", type=Path, help="the folder of the corpus, as corpus.root")
         command.add_argument("--items", action="store_true", help="print each item found as well")
-        if format:
-            command.set_defaults(format=format)
-        else:
-            command.add_argument(
-                "--format", choices=list(CORPORA), default="iemocap", help="default: %(default)s"
-            )
-    words.add_argument("output", type=Path, help="the CSV file to write")
-    if not format:
-        template = commands.add_parser(
-            "template",
-            help="write a commented example of a list, for a corpus of your own",
-            description="Write a commented example of the CSV file that corpus.format listed "
-            "reads. Exit code: 0 it is written, 2 there is a file already.",
+        command.add_argument(
+            "--format", choices=list(CORPORA), default="iemocap", help="default: %(default)s"
         )
-        template.add_argument("output", type=Path, help="the CSV file to write")
+    words.add_argument("output", type=Path, help="the CSV file to write")
+    template = commands.add_parser(
+        "template",
+        help="write a commented example of a list, for a corpus of your own",
+        description="Write a commented example of the CSV file that corpus.format listed reads. "
+        "Exit code: 0 it is written, 2 there is a file already.",
+    )
+    template.add_argument("output", type=Path, help="the CSV file to write")
     return parser.parse_args(arguments)
 
 

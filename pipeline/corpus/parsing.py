@@ -19,6 +19,7 @@ from pipeline.corpus.findings import Item
 from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import TABLES, CorpusError, write_table
 from pipeline.corpus.utterance import DIMENSIONS, Utterance
+from pipeline.system.filesystem import replacing
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def write(parsed: Parsed, hashes: Mapping[str, str], folder: Path) -> None:
         detail.to_csv(own / f"{name}.csv", index=False, lineterminator="\n", encoding="utf-8")
     report = json.dumps(parsed.report, indent=2, ensure_ascii=False)
     for name, text in (("corpus", parsed.description.as_json()), ("parse", report)):
-        (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8", newline="\n")
+        with replacing(folder / f"{name}.json") as partial:
+            partial.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
 def _check(spoken: list[Utterance]) -> None:

@@ -47,7 +47,7 @@ def predict(
     for chosen in dataset.in_order(indices, batch_size):
         batch = dataset.batch(chosen).to(device).without(without)
         logits = classifier(batch)
-        rows = logits.double().softmax(dim=1).cpu().numpy()
+        rows = logits.cpu().double().softmax(dim=1).numpy()  # a GPU may have no float64
         found.update(zip(chosen.tolist(), rows, strict=True))
     return np.array([found[index] for index in indices.tolist()])
 

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 RESAMPLES = 10_000
-_DIGITS = 12  # differences that agree to as many are the same one
+_BATCH = 500  # resamples in memory at a time
 
 
 class Difference(NamedTuple):
@@ -46,11 +47,9 @@ def paired(
 ) -> Difference:
     """Test the mean over the groups of the mean difference within each.
 
-    p is that of a two-sided permutation test (Good, Permutation, Parametric and Bootstrap Tests of
-    Hypotheses, 2005): if neither classifier is better, each utterance's difference is as likely
-    with its sign changed. Over random changes of sign p = (1 + as large) / (1 + `resamples`)
-    (Phipson and Smyth, 2010). The interval is that of a percentile bootstrap (Efron, 1979) which
-    draws each group's utterances anew and keeps its size.
+    p is that of SciPy's two-sided permutation test: if neither classifier is better, each
+    utterance's difference is as likely with its sign changed. The interval is that of SciPy's
+    percentile bootstrap, which draws each group's utterances anew and keeps its size.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ def paired(
     groups
         [n] group of each utterance; any values.
     resamples
-        Changes of signs, and bootstrap samples.
+        Changes of signs, and bootstrap samples; fewer changes where there are no more.
     seed
         Of both.
 
@@ -73,26 +72,23 @@ def paired(
             f"as many groups as differences are needed, and one at least; there are {len(groups)} "
             f"and {len(differences)}"
         )
-    random = np.random.default_rng(seed)
-    names = np.unique(groups)
-    observed = 0.0
-    flipped, drawn = np.zeros(resamples), np.zeros(resamples)
-    for name in names:
-        group = differences[groups == name].round(_DIGITS)
-        weight = 1 / (len(names) * len(group))
-        observed += weight * group.sum()
-        # differences are few distinct values, so it is enough to draw how many of each become
-        # positive, and how many of each are in a bootstrap sample
-        sizes, counts = np.unique(np.abs(group), return_counts=True)
-        positive = random.binomial(counts, 0.5, (resamples, len(counts)))
-        flipped += weight * ((2 * positive - counts) @ sizes)
-        values, counts = np.unique(group, return_counts=True)
-        samples = random.multinomial(len(group), counts / len(group), resamples)
-        drawn += weight * (samples @ values)
-    as_large = int((np.abs(flipped) >= abs(observed) - 10.0**-_DIGITS).sum())
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    p = (1 + as_large) / (1 + resamples)
-    return Difference(float(observed), float(low), float(high), p)
+    names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    shares = differences / (len(names) * sizes[group])
+    options = {"n_resamples": resamples, "batch": _BATCH, "rng": np.random.default_rng(seed)}
+    p = 1.0
+    unequal = shares[shares != 0]  # of none the sign changes nothing
+    if len(unequal) > 1:  # and that of one alone changes no size
+        test = stats.permutation_test((unequal,), np.sum, permutation_type="samples", **options)
+        p = float(test.pvalue)
+    # SciPy asks for two values at least; of one it is given two that are the same
+    samples = [np.resize(differences[group == k], max(size, 2)) for k, size in enumerate(sizes)]
+    drawn = stats.bootstrap(samples, _mean_of_means, method="percentile", **options)
+    low, high = drawn.confidence_interval
+    return Difference(float(shares.sum()), float(low), float(high), p)
+
+
+def _mean_of_means(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean([sample.mean(axis) for sample in samples], axis=0)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -87,7 +87,9 @@ def write(
                 if kind != "text":
                     np.save(folder / f"{prefix}_{kind}_seqN.npy", n.astype(np.int32))
             np.save(folder / f"{prefix}_label.npy", classes[rows])
-            table["utterance"].iloc[rows].to_csv(folder / f"{prefix}_id.csv", index=False)
+            table["utterance"].iloc[rows].to_csv(
+                folder / f"{prefix}_id.csv", index=False, lineterminator="\n"
+            )
         text = chosen.get("text")
         if text is not None and text.has_tokens:
             np.save(folder / "W_embedding.npy", text.vectors)

@@ -32,7 +32,7 @@ from pipeline.features.former import Former
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.pretrained import of_stream
 from pipeline.features.stream import Stream
-from pipeline.features.streamfile import Header, write
+from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.system.compute import start_worker
 from pipeline.system.disk import FullDiskError, readable
 from pipeline.system.hdf5 import reading
@@ -165,7 +165,13 @@ def _tasks(
         for group in dict.fromkeys(each.groups[dialog] for dialog in missing[each.name]):
             wanted.setdefault(group, []).append(each)
     return [
-        Task({dialog: dialogs[dialog] for dialog in group}, lacking, context, kept)
+        Task(
+            {dialog: dialogs[dialog] for dialog in group},
+            # a task is sent to a process: what it needs of the corpus, and no more
+            [each.of(group) for each in lacking],
+            context,
+            kept,
+        )
         for group, lacking in wanted.items()
     ]
 
@@ -201,8 +207,20 @@ def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
 
 
 def run(task: Task) -> None:
-    """Compute the dialogs of a task and keep them, one file per stream and dialog."""
+    """Compute the dialogs of a task and keep them, one file per stream and dialog.
+
+    Raises
+    ------
+    InputError
+        If a recording or video is gone that was there when the corpus was parsed.
+    """
     together = [utterance for members in task.dialogs.values() for utterance in members]
+    for source in {source for one in together for source in (one.audio, one.video) if source}:
+        if source.sha256 and not (task.context.root / source.path).exists():
+            raise InputError(
+                f"{task.context.root / source.path}: was there when the corpus was parsed, and is "
+                "gone; bring it back, or run `dvc repro parse`, which notes that it is missing"
+            )
     for each in task.plans:
         with of_stream(each.modality, each.name):
             steps = iter(each.extractor.extract(together, each.state, task.context))
@@ -269,16 +287,16 @@ def _join(plan: Plan, former: Former, dialogs: Dialogs, kept: Path) -> None:
         compression=plan.extractor.compression,
         include_text=plan.include_text,
     )
-    write(
-        former.path,
-        header,
-        (
-            former.read(dialog)
-            if dialog in former.rows
-            else _unpacked(done, dialog, plan.keys[dialog])
-            for dialog in dialogs
-        ),
-    )
+
+    def parts() -> Iterator[Arrays]:
+        for dialog in dialogs:
+            if dialog in former.rows:
+                yield former.read(dialog)
+            else:
+                yield _unpacked(done, dialog, plan.keys[dialog])
+        former.close()  # its successor takes its name next, which Windows allows closed files only
+
+    write(former.path, header, parts())
 
 
 def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:

@@ -174,5 +174,5 @@ class Extractor(Group):
 
 
 def device_kind(context: Context) -> str:
-    """``cpu`` or ``cuda``, without the number of the device."""
+    """``cpu``, ``cuda`` or ``mps``, without the number of the device."""
     return context.device.partition(":")[0]

@@ -56,6 +56,10 @@ class Former:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read from it any more, and it can be replaced."""
         if self._file is not None:
             self._file.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class Plan:
     keys: Mapping[str, str]
     attributes: Mapping[str, Any]
     include_text: bool
+
+    def of(self, group: Sequence[str]) -> Plan:
+        """The plan of one group of dialogs."""
+        keys = {dialog: self.keys[dialog] for dialog in group}
+        return replace(self, keys=keys, groups=dict.fromkeys(group, tuple(group)))
 
 
 def plan(

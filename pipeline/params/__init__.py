@@ -8,7 +8,7 @@ typed groups and reads no configuration.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -28,7 +28,6 @@ from pipeline.registry import MODELS
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
 Modality = Literal["audio", "text", "video"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 FEATURES = ("audio", "text", "visual")
 """The groups whose streams are extracted."""
@@ -263,7 +262,7 @@ class Report(Group):
 class Compute(Group):
     """Where and how wide to run; never changes a result's meaning."""
 
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
     workers: Annotated[int, Field(ge=0)]
     parallel_folds: Annotated[int, Field(ge=0)]
 

@@ -40,7 +40,9 @@ def curves(folder: Path) -> pd.DataFrame:
         fold, seed = prediction.fold_and_seed(run.name)
         metrics = run / "plots" / "metrics"
         columns = {
-            str(path.relative_to(metrics).with_suffix("")): pd.read_csv(path, sep="\t").iloc[:, -1]
+            path.relative_to(metrics).with_suffix("").as_posix(): pd.read_csv(path, sep="\t").iloc[
+                :, -1
+            ]
             for path in sorted(metrics.rglob("*.tsv"))
         }
         table = pd.DataFrame(columns)
@@ -152,7 +154,7 @@ def write(
         extractors=json.dumps(facts.provenance(store), indent=2, sort_keys=True),
     )
     with replacing(results / "report.html") as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", newline="\n")
     return summary
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,22 +22,27 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of GNU's malloc.h
 
 
 def device(name: str) -> torch.device:
-    """The torch device of `name`: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+    """The torch device of `name`: ``auto``, ``cpu``, ``cuda`` or ``mps``, the GPU of a Mac.
+
+    ``auto`` is CUDA where there is a device, and otherwise the CPU. MPS has to be asked for: not
+    all of torch's operations exist there.
 
     Raises
     ------
     InputError
-        If CUDA is asked for and there is none.
+        If a device is asked for that torch does not find.
     """
     import torch  # stages that need no torch do not load it
 
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = "cuda" if found["cuda"] else "cpu"
+    elif not found.get(name, True):
         raise InputError(
-            "compute.device is cuda, but torch finds no CUDA device; set compute.device to auto or "
-            "cpu, or install a CUDA build of torch"
+            f"compute.device is {name}, but torch finds no such device; set compute.device to auto "
+            f"or cpu, or install a build of torch with {name.upper()}"
         )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return torch.device(name)
 
 
 def large_pages() -> None:
@@ -54,8 +60,13 @@ def parallel_folds(number: int, device: str) -> int:
 
 
 def processes(workers: int) -> int:
-    """Return the number of processes for `workers`; 0 is one for each core of this process."""
-    return workers or len(os.sched_getaffinity(0))
+    """Return the number of processes for `workers`; 0 is one for each core of this process.
+
+    That are the cores which affinity and the limits of a container leave it.
+    """
+    from joblib import cpu_count  # takes a moment
+
+    return workers or cpu_count()
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
@@ -77,10 +88,10 @@ def _keep_memory() -> None:
     """Have this process use freed memory again instead of returning it to the system at once.
 
     A network frees its large tensors at each batch and allocates as many at the next, and what was
-    returned the system has to clear again. No value changes. GNU's C library only; elsewhere it
-    does nothing.
+    returned the system has to clear again. No value changes. Linux with GNU's C library only;
+    elsewhere it does nothing.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)  # large blocks come from the heap too, which outlives them
         mallopt(_M_TRIM_THRESHOLD, -1)  # and of which nothing is returned

@@ -42,7 +42,7 @@ def reserved(file: h5py.File, size: int) -> Iterator[None]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Give the existing file `path` at least `size` bytes on the disk.
+    """Give the existing file `path` at least `size` bytes on the disk; see at least that they are.
 
     Raises
     ------
@@ -51,6 +51,10 @@ def reserve(path: Path, size: int) -> None:
     """
     with path.open("r+b") as file:
         before = os.fstat(file.fileno()).st_size
+        if not hasattr(os, "posix_fallocate"):  # macOS, Windows: look instead
+            if shutil.disk_usage(path.parent).free < size - before:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            return
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:

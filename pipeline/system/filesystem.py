@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -13,6 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from pipeline import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # as some network file systems answer, such as NFS and Lustre mounted without locks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -108,13 +112,15 @@ def lock(file: int | IO) -> bool:
     Returns
     -------
     bool
-        False where the file system has no locks, so that nothing is kept away.
+        False where the system or the file system has no locks, so that nothing is kept away.
 
     Raises
     ------
     BlockingIOError
         If another process has locked it.
     """
+    if fcntl is None:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except PermissionError as error:  # what some NFS servers answer

@@ -100,7 +100,7 @@ class Kept:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other runs away from a folder of kept results, where the file system has locks.
+    """Keep other runs away from a folder of kept results, where there are locks.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def alone(folder: Path) -> Iterator[None]:
     with (folder / _LOCK).open("w") as file:
         try:
             if not lock(file):
-                print(f"{folder}: has no lock on this file system; let no other run write it")
+                print(f"{folder}: has no lock here; let no other run write it")
         except BlockingIOError:
             raise InputError(
                 f"{folder}: another run is writing it; wait until that has ended, then start again"
@@ -146,11 +146,11 @@ def share(kept: Path, output: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the file system has no hard links."""
+    """Give a file a second name, or a copy where there are no hard links."""
     if target.exists() and target.samefile(source):
         return  # to rename one name of a file to another does nothing
     with replacing(target) as partial:
         try:
             os.link(source, partial)
-        except OSError:
+        except (AttributeError, OSError):  # of the system, or of the file system
             shutil.copyfile(source, partial)

@@ -143,7 +143,7 @@ def fit(
         loss = run.learn(
             batch,
             torch.from_numpy(targets[indices]),
-            torch.from_numpy(weights[truth[indices]]),
+            torch.from_numpy(weights[truth[indices]]).float(),
             rate,
         )
         loss_sum += loss * len(indices)
@@ -193,6 +193,8 @@ class Run:
         self.classifier = classifier.to(device)
         self.settings = settings
         self.device = device
+        # the device's own random numbers; the CPU's are torch's
+        self.device_random = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
         self.random = random
         self.progress = Progress(order=random.bit_generator.state)
         self.trained = [value for value in classifier.parameters() if value.requires_grad]
@@ -210,7 +212,7 @@ class Run:
         losses = nn.functional.cross_entropy(
             logits.float(), targets.to(self.device), reduction="none"
         )
-        loss = (losses * weights.to(self.device, torch.float32)).mean()
+        loss = (losses * weights.to(self.device)).mean()
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)  # gradients are clipped at their true size
@@ -246,14 +248,13 @@ class Run:
         """All that :meth:`restore` needs; of a finished run its result alone."""
         if self.progress.finished:
             return {"progress": vars(self.progress)}
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "progress": vars(self.progress),
             "weights": self.classifier.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
-            "cuda": cuda,
+            "device": self.device_random.get_rng_state() if self.device_random else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -265,8 +266,8 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
-        if state["cuda"] is not None:
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        if self.device_random:
+            self.device_random.set_rng_state(state["device"])
         self.random.bit_generator.state = self.progress.order
 
 

@@ -159,7 +159,7 @@ def plan(
     parameters |= {"classes": list(scheme.classes), "label": settings.model.label}
     parameters["parameters"] = counts
     with replacing(models / "parameters.json") as partial:
-        partial.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8", newline="\n")
 
     decisive = [
         settings.model.model_dump(),
