@@ -77,6 +77,62 @@ def test_outputs_are_links_to_the_cache_which_no_stage_writes_through(clone: Clo
     assert "up to date" in clone.run("dvc", "status", "dvc.yaml")
 
 
+def counted(printed: str) -> dict[str, tuple[int, int]]:
+    """What stages computed and kept: dialogs by stream, and models."""
+    streams = re.findall(r"(\w+): computed (\d+), kept (\d+) dialogs", printed)
+    models = re.findall(r"(computed) (\d+), kept (\d+) (?=models)", printed)
+    found = streams + [("models", *counts) for _, *counts in models]
+    return {name: (int(computed), int(kept)) for name, computed, kept in found}
+
+
+def test_a_stream_more_costs_that_stream_and_its_return_nothing(clone: Clone) -> None:
+    added = ("-S", "+audio.streams.short={extractor: mfcc, coefficients: 13}")
+    printed = clone.run("dvc", "exp", "run", *added)
+    assert stages_run(printed) == ["weights", "audio", "store", "train", "evaluate"]
+    kept = {"mfcc": (0, 5), "prosody": (0, 5)}
+    # no model reads it
+    assert counted(printed) == {**kept, "short": (5, 0), "models": (0, 5)}
+    with FeatureStore(clone.folder / "data/features/embedded") as opened:
+        assert (opened.stream("mfcc").width, opened.stream("short").width) == (120, 39)
+    clone.run("git", "checkout", "--", ".")
+    assert not stages_run(clone.run("dvc", "repro"))
+    assert not stages_run(clone.run("dvc", "exp", "run", *added))
+    clone.run("git", "checkout", "--", ".")
+    assert not stages_run(clone.run("dvc", "repro"))
+
+
+def test_another_recording_costs_its_dialog_and_the_models_that_read_it(
+    clone: Clone, tmp_path: Path
+) -> None:
+    copied = Checkout(shutil.copytree(clone.folder, tmp_path / "copy", symlinks=True))
+    own = copied.folder / "data/raw/own"
+    shutil.copytree(copied.folder / "data/raw/embedded/IEMOCAP_full_release", own)
+    change = ("-S", "corpus.root=data/raw/own")
+    assert stages_run(copied.run("dvc", "exp", "run", *change)) == ["parse"]
+    with (copied.folder / "models/folds.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    chosen = next(row["utterance"] for row in rows if row["utterance"].startswith("Ses01"))
+    wav = next(own.rglob(f"{chosen}.wav"))
+    samples, rate = soundfile.read(wav)
+    wav.unlink()  # DVC may have linked it
+    soundfile.write(wav, samples / 2, rate, subtype="PCM_16")
+    printed = copied.run("dvc", "exp", "run", *change)
+    assert stages_run(printed) == ["parse", "audio", "store", "train", "evaluate"]
+    trained = {row["fold"] for row in rows if row["utterance"] == chosen and row["part"] != "test"}
+    assert counted(printed) == {
+        **{"mfcc": (1, 4), "prosody": (1, 4)},
+        "models": (len(trained), 5 - len(trained)),
+    }
+
+
+def test_a_parameter_of_a_stream_costs_that_stream(clone: Clone) -> None:
+    printed = clone.run("dvc", "exp", "run", "-S", "audio.streams.mfcc.step=0.02")
+    assert stages_run(printed) == ["weights", "audio", "store", "train", "evaluate"]
+    assert counted(printed) == {"mfcc": (5, 0), "prosody": (0, 5), "models": (5, 0)}
+    clone.run("git", "checkout", "--", ".")
+    assert not stages_run(clone.run("dvc", "repro"))
+
+
 def test_another_corpus_runs_nothing_of_the_embedded_one(clone: Clone) -> None:
     release.make(clone.folder / "data/raw/own")
     path = clone.folder / "params.yaml"
@@ -106,14 +162,6 @@ def test_outputs_do_not_depend_on_where_and_when(clone: Clone, tmp_path: Path) -
     assert second.hashes() == clone.hashes()
 
 
-def counted(printed: str) -> dict[str, tuple[int, int]]:
-    """What stages computed and kept: dialogs by stream, and models."""
-    streams = re.findall(r"(\w+): computed (\d+), kept (\d+) dialogs", printed)
-    models = re.findall(r"(computed) (\d+), kept (\d+) (?=models)", printed)
-    found = streams + [("models", *counts) for _, *counts in models]
-    return {name: (int(computed), int(kept)) for name, computed, kept in found}
-
-
 def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
     printed = clone.run("dvc", "exp", "run", "-S", "model.hops=3", "-n", "three")
     assert stages_run(printed) == ["train", "evaluate"]
@@ -131,54 +179,7 @@ def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
     printed = clone.run("dvc", "exp", "run", "-S", "corpus.iemocap.marked_actor=right")
     assert stages_run(printed) == ["parse", "visual", "store", "train", "evaluate"]
     clone.run("git", "checkout", "--", ".")
-    clone.run("dvc", "checkout")
-
-
-def test_a_parameter_of_a_stream_costs_that_stream(clone: Clone) -> None:
-    printed = clone.run("dvc", "exp", "run", "-S", "audio.streams.mfcc.step=0.02")
-    assert stages_run(printed) == ["weights", "audio", "store", "train", "evaluate"]
-    assert counted(printed) == {"mfcc": (5, 0), "prosody": (0, 5), "models": (5, 0)}
-    clone.run("git", "checkout", "--", ".")
     assert not stages_run(clone.run("dvc", "repro"))
-
-
-def test_a_stream_more_costs_that_stream_and_its_return_nothing(clone: Clone) -> None:
-    added = ("-S", "+audio.streams.short={extractor: mfcc, coefficients: 13}")
-    printed = clone.run("dvc", "exp", "run", *added)
-    assert stages_run(printed) == ["weights", "audio", "store", "train", "evaluate"]
-    kept = {"mfcc": (0, 5), "prosody": (0, 5)}
-    # no model reads it
-    assert counted(printed) == {**kept, "short": (5, 0), "models": (0, 5)}
-    with FeatureStore(clone.folder / "data/features/embedded") as opened:
-        assert (opened.stream("mfcc").width, opened.stream("short").width) == (120, 39)
-    clone.run("git", "checkout", "--", ".")
-    assert not stages_run(clone.run("dvc", "repro"))
-    assert not stages_run(clone.run("dvc", "exp", "run", *added))
-    clone.run("git", "checkout", "--", ".")
-    clone.run("dvc", "checkout")
-
-
-def test_another_recording_costs_its_dialog_and_the_models_that_read_it(clone: Clone) -> None:
-    own = clone.folder / "data/raw/own"
-    shutil.copytree(clone.folder / "data/raw/embedded/IEMOCAP_full_release", own)
-    change = ("-S", "corpus.root=data/raw/own")
-    assert stages_run(clone.run("dvc", "exp", "run", *change)) == ["parse"]
-    with (clone.folder / "models/folds.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    chosen = next(row["utterance"] for row in rows if row["utterance"].startswith("Ses01"))
-    wav = next(own.rglob(f"{chosen}.wav"))
-    samples, rate = soundfile.read(wav)
-    wav.unlink()  # DVC may have linked it
-    soundfile.write(wav, samples / 2, rate, subtype="PCM_16")
-    printed = clone.run("dvc", "exp", "run", *change)
-    assert stages_run(printed) == ["parse", "audio", "store", "train", "evaluate"]
-    trained = {row["fold"] for row in rows if row["utterance"] == chosen and row["part"] != "test"}
-    assert counted(printed) == {
-        **{"mfcc": (1, 4), "prosody": (1, 4)},
-        "models": (len(trained), 5 - len(trained)),
-    }
-    clone.run("git", "checkout", "--", ".")
-    clone.run("dvc", "checkout")
 
 
 def test_the_comparison_runs_its_rows_and_shows_them_in_the_report(clone: Clone) -> None:
