@@ -120,7 +120,7 @@ def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None
 
 
 def make(root: Path, sessions: Iterable[int] = range(1, 6), count: int = 4) -> Path:
-    """Write an improvised and a scripted dialog a session, of `count` utterances; return `root`."""
+    """Write one improvised and one scripted dialog per session, of `count` utterances each."""
     for number in sessions:
         for dialog in (f"Ses0{number}F_impro01", f"Ses0{number}M_script01_1b"):
             add_dialog(root, dialog, turns(dialog, count))
@@ -175,7 +175,7 @@ _PLAYED = (
     *("script01_1", "script01_2", "script01_3", "script02_1", "script02_2"),
     *("script03_1", "script03_2"),
 )
-_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # beyond 28 dialogs a session
+_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # beyond 28 per session
 _RATED = {
     **{"ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness"},
     **{"fru": "Frustration", "fea": "Fear", "sur": "Surprise", "neu": "Neutral state"},

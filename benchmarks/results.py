@@ -95,10 +95,10 @@ def _the(column: str, **where: str) -> Callable[[Rows], float]:
 
 
 def _of_grouped(column: str) -> Callable[[Rows], float]:
-    """Take the seconds of float32 as a share of those of a group an utterance."""
+    """Take the seconds of float32 as a share of those of one group per utterance."""
 
     def measure(rows: Rows) -> float:
-        grouped = _the(column, layout="a group an utterance")(rows)
+        grouped = _the(column, layout="one group per utterance")(rows)
         return round(_the(column, layout="float32")(rows) / grouped, 2)
 
     return measure
@@ -132,7 +132,9 @@ BENCHMARKS = {
             Target("float32 store / padded", _the("% of padded", layout="float32"), "≤", 55, " %"),
             Target("float16 store / padded", _the("% of padded", layout="float16"), "≤", 28, " %"),
             *(
-                Target(f"epoch {column[2:]} / a group an utterance", _of_grouped(column), "≤", 0.5)
+                Target(
+                    f"epoch {column[2:]} / one group per utterance", _of_grouped(column), "≤", 0.5
+                )
                 for column in ("s from disk", "s from cache")
             ),
         ),

@@ -34,7 +34,7 @@ from pipeline.system.hdf5 import reading
 UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
 STREAMS = {"mfcc": "audio", "glove": "text", "resnet": "visual"}  # modality by name
 WIDTHS = {"mfcc": 120, "resnet": 2048}
-PADDED = 750 * 120 + 128 + 32 * 2048  # values an utterance of 4 bytes
+PADDED = 750 * 120 + 128 + 32 * 2048  # values of 4 bytes per utterance
 WORDS = 3_000
 BATCH = 32
 LAYOUTS = {  # type, compression
@@ -69,7 +69,7 @@ def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[
     make_store(made, table)
     make_grouped(made, grouped)
     padded = utterances * PADDED * 4
-    rows = [_row("a group an utterance", grouped, padded)]
+    rows = [_row("one group per utterance", grouped, padded)]
     grouped.unlink()
     for name in layouts:
         shutil.rmtree(made)

@@ -24,7 +24,7 @@ _NEGLIGIBLE = 1e-9
 
 
 def write(texts: Iterable[str], dimension: int, path: Path) -> None:
-    """Train vectors on `texts` and write them, one word a line: ``word v1 ... vD``.
+    """Train vectors on `texts` and write them, one word per line: ``word v1 ... vD``.
 
     Words are lower-case tokens of :func:`pipeline.features.words.tokenise`.
 

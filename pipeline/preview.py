@@ -1,7 +1,7 @@
 """A contact sheet of the crops that would be embedded, to see whether the halves are right.
 
 ``python -m pipeline.preview DIALOG`` writes it as a PNG: at the top a whole frame
-with both crops outlined, then a row an utterance with what it says, who says it, and every crop of
+with both crops outlined, then one row per utterance with what it says, who says it, and every crop of
 it with its time. Times, halves and crops are those of :mod:`pipeline.features.visual` itself.
 """
 
@@ -217,7 +217,7 @@ def _overview(path: Path, moment: float, view: View, rows: pd.DataFrame) -> np.n
 
 
 def _draw(rows: Sequence[_Row], overview: np.ndarray, title: Sequence[str]) -> np.ndarray:
-    """Lay out the sheet: the whole frame and the title, then a row an utterance."""
+    """Lay out the sheet: the whole frame and the title, then one row per utterance."""
     width = 2 * _MARGIN + _HEAD + _PER_LINE * (_THUMB + _GAP)
     first = 2 * _MARGIN + _OVERVIEW
     tops = np.cumsum([first, *(row.height + _GAP for row in rows)]).tolist()

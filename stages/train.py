@@ -1,4 +1,4 @@
-"""Stage `train`: one model a fold and seed, with the folds and parameters it was made of."""
+"""Stage `train`: one model per fold and seed, with the folds and parameters it was made of."""
 
 from pathlib import Path
 

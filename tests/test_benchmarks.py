@@ -41,7 +41,7 @@ def made_up(name: str, *, good: bool) -> Rows:
         "visual": [{"frames": 100, "percent_of_bare": 90 * more}],
         "text": [{"tokens": 1000, "times_one_by_one": 3 * more}],
         "store": [
-            {"layout": "a group an utterance", "s from disk": 10, "s from cache": 4.0},
+            {"layout": "one group per utterance", "s from disk": 10, "s from cache": 4.0},
             {
                 "layout": "float32",
                 "% of padded": 55 * less,

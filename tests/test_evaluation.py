@@ -391,4 +391,4 @@ def test_a_modality_of_several_streams_goes_as_a_whole(store: FeatureStore, tmp_
     with_all = prediction.test_folds(store, tmp_path, CPU)[columns]
     without = prediction.test_folds(store, tmp_path, CPU, "text")[columns]
     assert len(with_all.drop_duplicates()) > 5
-    assert len(without.drop_duplicates()) == 5  # one a fold
+    assert len(without.drop_duplicates()) == 5  # one per fold

@@ -32,7 +32,7 @@ def random(folds: int = 10, seed: int = 0) -> params.Split:
 
 
 def make_table(sessions: list[int]) -> pd.DataFrame:
-    """Return a row for each entry, in sessions by number, two speakers a session."""
+    """Return a row for each entry, in sessions by number, two speakers per session."""
     return pd.DataFrame(
         {
             "utterance": [f"Ses0{s}F_impro01_{'FM'[i % 2]}{i:03d}" for i, s in enumerate(sessions)],

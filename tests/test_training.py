@@ -147,7 +147,7 @@ def of(section: str, **values) -> params.Params:
 
 @pytest.mark.parametrize("every", [0.3, 0.5, 0.7, 1.0, 0.01])
 def test_validations_are_spread_over_the_epochs(dataset: StoreDataset, every: float) -> None:
-    """21 utterances in batches of 2 are 11 batches an epoch."""
+    """21 utterances in batches of 2 are 11 batches per epoch."""
     chosen = of("train", validate_every=every, batch_size=2, epochs=2, patience=1000)
     _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
     steps = [figures["epoch"] * 11 for figures in log]

@@ -54,7 +54,7 @@ class Table:
     Attributes
     ----------
     rows
-        A row a model, see docs/comparison.md for its columns; nothing where a figure is not there.
+        One row per model, see docs/comparison.md for its columns; nothing where a figure is not there.
     classes
         The classes' names.
     scenarios
@@ -82,7 +82,7 @@ def results(
     common
         The parameter file.
     folder
-        Has a folder a row.
+        Has one folder per row.
     store
         The feature store that they were trained on.
 

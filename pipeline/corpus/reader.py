@@ -69,7 +69,7 @@ class Reader(Group):
 
     @abstractmethod
     def read(self, root: Path) -> Reading:
-        """Read a copy of the corpus, whole or partial; media are not opened.
+        """Read a copy of the corpus, whole or partial; of media at most the headers.
 
         Raises
         ------

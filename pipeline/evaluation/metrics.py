@@ -71,7 +71,7 @@ def scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 
 def by_fold(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The six figures of each model: a row a fold and seed."""
+    """The six figures of each model: one row per fold and seed."""
     return _by(predictions, ["fold", "seed"])
 
 

@@ -61,7 +61,7 @@ def predictions_table(
     fold: int,
     seed: int,
 ) -> pd.DataFrame:
-    """One row an utterance: utterance, fold, seed, true, predicted, and a probability a class."""
+    """One row per utterance: id, fold, seed, true, predicted, and one probability per class."""
     names = np.array(classes)
     columns = {
         "utterance": list(utterances),
@@ -161,7 +161,7 @@ def check_parameters(folder: Path, settings: params.Params) -> None:
 def test_folds(
     store: FeatureStore, folder: Path, device: torch.device, without: str | None = None
 ) -> pd.DataFrame:
-    """Predictions of each trained model on its test part: the one look at it.
+    """Predictions of each trained model on its test part.
 
     Parameters
     ----------

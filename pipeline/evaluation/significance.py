@@ -1,7 +1,7 @@
 """Is one classifier better than another? Paired tests over the utterances both were tested on.
 
 The figures compared are means of groups' means: weighted accuracy is the mean over all utterances,
-one group; unweighted accuracy the mean over the classes of their recalls, a group a class.
+one group; unweighted accuracy the mean over the classes of their recalls, one group per class.
 
 Utterances are taken as independent. Those of a speaker or a dialog are not quite, so true
 uncertainty is larger than what is found here.

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
             default=Path("params.yaml"),
             help="file whose labels and split are used (default: params.yaml)",
         )
-    text = "a CSV file with the mean of each stream, a row an utterance"
+    text = "a CSV file with the mean of each stream, one row per utterance"
     command = commands.add_parser("means", help=text, description=f"Write {text}.")
     command.add_argument("store", metavar="STORE", type=Path)
     command.add_argument("output", metavar="FILE", type=Path, help="must not exist")

@@ -1,7 +1,7 @@
 """GloVe vectors of the words that a corpus uses.
 
 Pennington, Socher and Manning, "GloVe: Global vectors for word representation", EMNLP 2014. The
-published files are text, a word and its values a line, of up to 5.6 GB; here they are read as a
+published files are text, one word with its values per line, of up to 5.6 GB; here they are read as a
 stream.
 """
 

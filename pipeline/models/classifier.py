@@ -55,7 +55,7 @@ class Classifier(nn.Module):
     settings
         The parameters `model`.
     widths
-        Values a step of each stream, and values an utterance of a joined one.
+        Values per step of each stream, and values per utterance of a joined one.
     vocabularies
         Size of the vocabulary of those streams that hold token ids.
     classes

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
     Parameters
     ----------
     inputs, hidden
-        Values a step, and GRU states of one direction.
+        Values per step, and GRU states of one direction.
     dropout
         Share of the inputs dropped in training.
     layers
@@ -152,7 +152,7 @@ class Hop(nn.Module):
 
 
 class Hopping(nn.Module):
-    """An encoder a modality, hops between them, and a linear layer on their newest summaries.
+    """One encoder per modality, hops between them, and a linear layer on their newest summaries.
 
     What the models have in common; each says in :meth:`route` which modality a hop attends over
     and whose summaries are its context. A modality's first summary is its last state. Values of
@@ -162,7 +162,7 @@ class Hopping(nn.Module):
     Parameters
     ----------
     inputs, hidden
-        Values a step and GRU states, by modality; the modalities are the keys of `inputs`.
+        Values per step and GRU states, by modality; the modalities are the keys of `inputs`.
     classes
         Emotion classes.
     hops

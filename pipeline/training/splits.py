@@ -79,7 +79,7 @@ def folds(
     Parameters
     ----------
     table
-        One row an utterance; needs the columns ``utterance``, ``group``, ``speaker``, and for
+        One row per utterance; needs the columns ``utterance``, ``group``, ``speaker``, and for
         protocol `official` ``part``.
     classes
         [N] class index of each row; rows with -1 are in no part of any fold.
@@ -164,7 +164,7 @@ def _official(utterances: pd.Series, parts: pd.Series) -> Fold:
 
 
 def _speakers(labelled: pd.DataFrame, word: Word) -> list[Fold]:
-    """Return one fold a speaker."""
+    """Return one fold per speaker."""
     _one_group_each(labelled, "testing one speaker", word)
     utterances, groups = labelled["utterance"], labelled["group"]
     if groups.nunique() < 2:
