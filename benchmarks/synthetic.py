@@ -24,7 +24,7 @@ VOTED = ("neu", "ang", "hap", "exc", "sad", "fru", "fea", "sur", "dis", "oth")
 
 
 def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
-    """An utterance table of one dialog per session, sorted by id; emotions run through the codes."""
+    """A table of one dialog per session, sorted by id; emotions run through the codes."""
     rows = []
     for session in range(1, sessions + 1):
         dialog = f"Ses0{session}F_impro01"

@@ -1,8 +1,8 @@
 """A contact sheet of the crops that would be embedded, to see whether the halves are right.
 
-``python -m pipeline.preview DIALOG`` writes it as a PNG: at the top a whole frame
-with both crops outlined, then one row per utterance with what it says, who says it, and every crop of
-it with its time. Times, halves and crops are those of :mod:`pipeline.features.visual` itself.
+``python -m pipeline.preview DIALOG`` writes it as a PNG: at the top a whole frame with both crops
+outlined, then one row per utterance with what it says, who says it, and every crop of it with its
+time. Times, halves and crops are those of :mod:`pipeline.features.visual` itself.
 """
 
 from __future__ import annotations

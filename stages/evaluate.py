@@ -7,7 +7,7 @@ from pipeline import params, report
 from pipeline.evaluation import attention, metrics, prediction
 from pipeline.store import FeatureStore
 from pipeline.system import compute
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv, write_text
 from stages import run
 
 MODELS = Path("models")
@@ -22,8 +22,7 @@ def main() -> None:
     with FeatureStore(Path("data/features", settings.corpus.name)) as store:
         device = compute.device(settings.compute.device)
         predictions = prediction.test_folds(store, MODELS, device)
-        with replacing(RESULTS / "predictions.csv") as partial:
-            predictions.to_csv(partial, index=False, lineterminator="\n")
+        write_csv(RESULTS / "predictions.csv", predictions)
         missing = prediction.missing(store, MODELS, device)
         scenarios = metrics.by_scenario(predictions, store.scenarios)
         attention.write(store, MODELS, predictions, looked, device)
@@ -42,8 +41,7 @@ def main() -> None:
         )
     written = {"metrics": summary, "missing": missing, "scenarios": scenarios}
     for name, figures in written.items():
-        with replacing(RESULTS / f"{name}.json") as partial:
-            partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8", newline="\n")
+        write_text(RESULTS / f"{name}.json", json.dumps(figures, indent=2) + "\n")
     for name, figure in summary.items():
         print(f"{name:<20} {figure['mean']:.3f} ± {figure['deviation']:.3f}")
 

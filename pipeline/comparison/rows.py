@@ -18,7 +18,7 @@ from pipeline import params
 from pipeline.evaluation import prediction
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv, write_text
 from pipeline.training import folds
 
 _OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
@@ -190,9 +190,7 @@ def run(
         "parameters": jobs[0].parameters,
         "store": content,
     }
-    with replacing(output / "predictions.csv") as partial:
-        predictions.to_csv(partial, index=False, lineterminator="\n")
-    with replacing(output / "row.json") as partial:
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8", newline="\n")
+    write_csv(output / "predictions.csv", predictions)
+    write_text(output / "row.json", json.dumps(record, indent=2) + "\n")
     shutil.rmtree(models)
     shutil.rmtree(parts / "curves")

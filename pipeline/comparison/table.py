@@ -54,7 +54,7 @@ class Table:
     Attributes
     ----------
     rows
-        One row per model, see docs/comparison.md for its columns; nothing where a figure is not there.
+        One row per model, see docs/comparison.md for its columns; nothing where there is none.
     classes
         The classes' names.
     scenarios

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pipeline.comparison.table import TESTED, Table
 from pipeline.evaluation import metrics, significance
 from pipeline.report import figures
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv, write_text
 
 _SHORT = {
     "weighted_accuracy": "WA",
@@ -39,10 +39,8 @@ def write(table: Table, folder: Path) -> None:
 
     Where none do, a ``hops.png`` that is there is removed: it is of another comparison.
     """
-    with replacing(folder / "comparison.csv") as partial:
-        table.rows.to_csv(partial, index=False, lineterminator="\n")
-    with replacing(folder / "comparison.md") as partial:
-        partial.write_text(markdown(table), encoding="utf-8", newline="\n")
+    write_csv(folder / "comparison.csv", table.rows)
+    write_text(folder / "comparison.md", markdown(table))
     with mpl.rc_context():
         figures.style()
         labels = [f"{_name(row)}  {row['modalities']}" for _, row in table.rows.iterrows()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.system.filesystem import replacing, sha256
+from pipeline.system.filesystem import sha256, write_text
 
 _Known = dict[str, tuple[int, int, str]]  # by path its size, its time and its hash
 
@@ -109,5 +109,4 @@ def _load(memory: Path) -> _Known:
 
 
 def _save(known: _Known, memory: Path) -> None:
-    with replacing(memory) as partial:
-        partial.write_text(json.dumps(known, ensure_ascii=True), encoding="utf-8")
+    write_text(memory, json.dumps(known, ensure_ascii=True))

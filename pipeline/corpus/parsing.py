@@ -19,7 +19,7 @@ from pipeline.corpus.findings import Item
 from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import TABLES, CorpusError, write_table
 from pipeline.corpus.utterance import DIMENSIONS, Utterance
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv, write_text
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,10 @@ def write(parsed: Parsed, hashes: Mapping[str, str], folder: Path) -> None:
     for name in TABLES:
         write_table(parsed.votes if name == "votes" else table, folder / f"{name}.csv")
     for name, detail in parsed.details.items():
-        detail.to_csv(own / f"{name}.csv", index=False, lineterminator="\n", encoding="utf-8")
+        write_csv(own / f"{name}.csv", detail)
     report = json.dumps(parsed.report, indent=2, ensure_ascii=False)
     for name, text in (("corpus", parsed.description.as_json()), ("parse", report)):
-        with replacing(folder / f"{name}.json") as partial:
-            partial.write_text(f"{text}\n", encoding="utf-8", newline="\n")
+        write_text(folder / f"{name}.json", f"{text}\n")
 
 
 def _check(spoken: list[Utterance]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import InputError
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv
 
 TABLES: dict[str, dict[str, str]] = {
     "utterances": {
@@ -68,8 +68,7 @@ class CorpusError(InputError):
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write the columns of the table that `path` is named for; the same table, the same bytes."""
     columns = list(table.columns if path.stem in _FURTHER else TABLES[path.stem])
-    with replacing(path) as partial:
-        table[columns].to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+    write_csv(path, table[columns])
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

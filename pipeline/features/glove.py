@@ -1,8 +1,8 @@
 """GloVe vectors of the words that a corpus uses.
 
 Pennington, Socher and Manning, "GloVe: Global vectors for word representation", EMNLP 2014. The
-published files are text, one word with its values per line, of up to 5.6 GB; here they are read as a
-stream.
+published files are text, one word with its values per line, of up to 5.6 GB; here they are read as
+a stream.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import InputError
-from pipeline.system.filesystem import replacing, sha256, unreadable
+from pipeline.system.filesystem import sha256, unreadable, write_text
 
 Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
@@ -70,8 +70,7 @@ def record(modalities: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
         raise WeightsError("\n".join(faults))
     for modality, identity in found.items():
         content = json.dumps(identity, indent=2, sort_keys=True) + "\n"
-        with replacing(folder / f"{modality}.json") as partial:
-            partial.write_text(content, encoding="utf-8", newline="\n")
+        write_text(folder / f"{modality}.json", content)
 
 
 def check(path: Path, streams: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pipeline.evaluation import attention, calibration, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, facts, figures, looks
 from pipeline.store import FeatureStore
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv, write_text
 
 _BINS = 10  # of the reliability curve
 
@@ -114,8 +114,7 @@ def write(
         [{key: one[key] for key in _TOLD} for one in examples.values()], columns=_TOLD
     )
     for name, rows_of in tables.items():
-        with replacing(plots / f"{name}.csv") as partial:
-            rows_of.round(6).to_csv(partial, index=False, lineterminator="\n")
+        write_csv(plots / f"{name}.csv", rows_of.round(6))
     drawn = _drawn(predictions, classes, tables, rows["table"])
     for name, figure in drawn.items():
         figures.save(figure, plots / f"{name}.png")
@@ -153,8 +152,7 @@ def write(
         parameters=params.as_yaml(parameters),
         extractors=json.dumps(facts.provenance(store), indent=2, sort_keys=True),
     )
-    with replacing(results / "report.html") as partial:
-        partial.write_text(page, encoding="utf-8", newline="\n")
+    write_text(results / "report.html", page)
     return summary
 
 

@@ -33,7 +33,7 @@ from pipeline.models.classifier import Classifier, Standardise
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
 from pipeline.system.compute import start_worker
-from pipeline.system.filesystem import replacing
+from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
 from pipeline.training import splits
 from pipeline.training.checkpoints import Checkpoint, digest
@@ -153,13 +153,11 @@ def plan(
     assignments = splits.assignments(folds)
     names = dict(zip(table["utterance"], classes, strict=True))
     assignments["emotion"] = [scheme.classes[names[name]] for name in assignments["utterance"]]
-    with replacing(models / "folds.csv") as partial:
-        assignments.to_csv(partial, index=False, lineterminator="\n")
+    write_csv(models / "folds.csv", assignments)
     parameters = settings.model_dump(include=TRAINED_WITH)
     parameters |= {"classes": list(scheme.classes), "label": settings.model.label}
     parameters["parameters"] = counts
-    with replacing(models / "parameters.json") as partial:
-        partial.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8", newline="\n")
+    write_text(models / "parameters.json", json.dumps(parameters, indent=2) + "\n")
 
     decisive = [
         settings.model.model_dump(),
