@@ -37,7 +37,7 @@ class Mfcc(Extractor):
     kind: ClassVar = "sequence"
     version: ClassVar = 1
     reads: ClassVar = ("sampling_rate",)
-    libraries: ClassVar = ("av", "librosa", "soundfile", "soxr")
+    libraries: ClassVar = ("librosa", *recording.LIBRARIES)
 
     extractor: Literal["mfcc"] = "mfcc"
     coefficients: Annotated[int, Field(ge=1, le=128)] = 40

@@ -39,7 +39,7 @@ class Prosody(Extractor):
     kind: ClassVar = "utterance"
     version: ClassVar = 1
     reads: ClassVar = ("sampling_rate",)
-    libraries: ClassVar = ("av", "opensmile", "soundfile", "soxr")
+    libraries: ClassVar = ("opensmile", *recording.LIBRARIES)
 
     extractor: Literal["prosody"] = "prosody"
 

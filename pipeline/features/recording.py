@@ -25,6 +25,9 @@ from pipeline.corpus.utterance import WITHIN, Utterance
 if TYPE_CHECKING:
     from av import AudioFrame
 
+LIBRARIES = ("av", "soundfile", "soxr")
+"""Distributions that decide the samples, for the provenance of what is made of them."""
+
 SLACK = 0.1  # seconds, as of other tools that cut and round
 SLACK_SHARE = 0.1  # of the label's length, which silence at the ends may add or lack
 _UNKNOWN_SIZE = 0x7FFF0000  # bytes; programs that write to a pipe promise this or more
@@ -136,9 +139,7 @@ def _remembered(
     path: Path, sampling_rate: int, seconds: float, changed: int
 ) -> tuple[np.ndarray, str]:
     """As :func:`read`; streams that read one dialog after the other decode it once."""
-    signal, remark = read(path, sampling_rate, seconds)
-    signal.flags.writeable = False
-    return signal, remark
+    return read(path, sampling_rate, seconds)
 
 
 def read(path: Path, sampling_rate: int, seconds: float | None) -> tuple[np.ndarray, str]:
@@ -157,7 +158,7 @@ def read(path: Path, sampling_rate: int, seconds: float | None) -> tuple[np.ndar
     Returns
     -------
     signal
-        [samples] float32, full scale is 1.
+        [samples] float32, full scale is 1; read-only.
     remark
         What is missing at its end: how many bytes are there, where a WAV header promises more, or
         why decoding stopped; else empty.
@@ -180,6 +181,7 @@ def read(path: Path, sampling_rate: int, seconds: float | None) -> tuple[np.ndar
         import librosa
 
         signal = librosa.resample(signal, orig_sr=rate, target_sr=sampling_rate, res_type="soxr_hq")
+    signal.flags.writeable = False  # it may be remembered
     return signal, remark
 
 

@@ -37,7 +37,7 @@ class Smile(Extractor):
 
     version: ClassVar = 1
     reads: ClassVar = ("sampling_rate",)
-    libraries: ClassVar = ("opensmile", "soundfile", "soxr")
+    libraries: ClassVar = ("opensmile", *recording.LIBRARIES)
 
     extractor: Literal["opensmile"] = "opensmile"
     feature_set: Literal["eGeMAPSv02", "ComParE_2016"]
