@@ -6,6 +6,7 @@ and shares its bytes on the disk with them: the output is a hard link to it.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,17 @@ class Former:
         """Lengths of a dialog's utterances, and the position and reason of its problems."""
         assert self.stream
         first, last = self.rows[dialog]
-        reasons = self.stream.group["problems"].asstr()[:].tolist()
-        rows = self.stream.group["problem_rows"][:].tolist()
-        problems = [
-            (row - first, reason)
-            for row, reason in zip(rows, reasons, strict=True)
-            if first <= row < last
-        ]
+        rows, reasons = self._problems
+        places = slice(*np.searchsorted(rows, [first, last]))
+        problems = list(zip((rows[places] - first).tolist(), reasons[places], strict=True))
         return self.stream.lengths[first:last], problems
+
+    @cached_property
+    def _problems(self) -> tuple[np.ndarray, list[str]]:
+        """Rows, which rise, and reasons of all problems; read once for all dialogs."""
+        assert self.stream
+        group = self.stream.group
+        return group["problem_rows"][:], group["problems"].asstr()[:].tolist()
 
 
 def _compression(plan: Plan, size: int) -> str | None:
