@@ -23,7 +23,7 @@ from pipeline.system.hdf5 import rows_a_block
 CHECKSUMS = "crc32"
 """The dataset with the checksum of each utterance's rows, [N] uint32."""
 
-_EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
+EMPTY = np.bytes_("0" * 64)  # of fixed length, so that a hash replaces it where it lies
 _LOST = (OSError, RuntimeError)  # what h5py raises for bytes that cannot be read
 
 
@@ -141,7 +141,7 @@ def _runs(rows: np.ndarray, number: int) -> Iterator[tuple[int, int]]:
 def prepare(group: h5py.Group, utterances: int) -> None:
     """Make room for the hashes of all that is in a group."""
     for item in (group, *(group[name] for name in sorted(group))):
-        item.attrs["sha256"] = _EMPTY
+        item.attrs["sha256"] = EMPTY
     group[CHECKSUMS] = np.zeros(utterances, np.uint32)
 
 

@@ -22,7 +22,7 @@ from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED
 from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.registry import CORPORA
-from pipeline.store.reading import StoreError
+from pipeline.store.reading import StoreError, columns
 from pipeline.store.writing import write_table
 from pipeline.system import hdf5
 from pipeline.system.values import differences
@@ -106,14 +106,8 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
 
 
 def _table(file: h5py.File) -> pd.DataFrame:
-    columns = {}
-    for name, dataset in file["utterances"].items():
-        if name != "crc32":
-            text = h5py.check_string_dtype(dataset.dtype) is not None
-            columns["utterance" if name == "id" else name] = (
-                dataset.asstr()[:] if text else dataset[:]
-            )
-    table = pd.DataFrame(columns).rename(columns={"session": "group", "side": "place"})
+    present = {"id": "utterance", "session": "group", "side": "place"}
+    table = pd.DataFrame(columns(file["utterances"])).rename(columns=present)
     if "order" not in table:
         table["group"] = table["group"].astype(str)
         table["order"] = table.groupby("dialog")["start"].rank(method="first").astype("int64") - 1

@@ -77,6 +77,15 @@ def open_checked(path: Path) -> h5py.File:
     return file
 
 
+def columns(group: h5py.Group) -> dict[str, np.ndarray]:
+    """The datasets of a group with a row per utterance, by name."""
+    found = {}
+    for name in sorted(set(group) - {hashing.CHECKSUMS}):
+        is_text = h5py.check_string_dtype(group[name].dtype) is not None
+        found[name] = group[name].asstr()[:] if is_text else group[name][:]
+    return found
+
+
 class FeatureStore:
     """A store opened for reading; use as a context manager or close it.
 
@@ -157,14 +166,9 @@ class FeatureStore:
     @cached_property
     def utterances(self) -> pd.DataFrame:
         """One row per utterance in the store's order: its columns, then its labels but votes."""
-        columns = {}
-        for group in ("utterances", "labels"):
-            for name, dataset in self._table[group].items():
-                if name in (hashing.CHECKSUMS, "votes"):
-                    continue
-                is_text = h5py.check_string_dtype(dataset.dtype) is not None
-                columns[name] = dataset.asstr()[:] if is_text else dataset[:]
-        return pd.DataFrame(columns)
+        labels = columns(self._table["labels"])
+        del labels["votes"]
+        return pd.DataFrame(columns(self._table["utterances"]) | labels)
 
     @property
     def corpus(self) -> str:

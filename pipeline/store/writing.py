@@ -85,7 +85,7 @@ def write_table(
         file["labels/votes"] = _counts(ids, votes)
         for name in ("utterances", "labels"):
             hashing.prepare(file[name], len(ids))
-        file.attrs["sha256"] = np.bytes_("0" * 64)
+        file.attrs["sha256"] = hashing.EMPTY
         record(file, len(ids))
 
 
