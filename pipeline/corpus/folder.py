@@ -11,7 +11,6 @@ from pipeline.corpus import findings, headers
 from pipeline.corpus.findings import Item
 from pipeline.corpus.headers import Header
 from pipeline.corpus.table import CorpusError
-from pipeline.corpus.textfile import CsvFile
 
 _EXCERPT = 160  # characters of a detail, such as a line that the report quotes
 
@@ -48,8 +47,8 @@ class Folder:
         How many hidden files were passed over.
     """
 
-    missing: ClassVar[findings.Reason] = Reason.NO_FOLDER
-    unreadable: ClassVar[findings.Reason] = Reason.UNREADABLE
+    reasons: ClassVar[type[findings.Reason]] = Reason
+    """The class of its reasons, which has those that this class gives by their names."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,10 +67,10 @@ class Folder:
         try:
             names = sorted(os.listdir(self.root / folder))  # noqa: PTH208  names only, no stat
         except (FileNotFoundError, NotADirectoryError):
-            self.add(self.missing, folder)
+            self.add(self.reasons["NO_FOLDER"], folder)
             return []
         except OSError as error:
-            self.add(self.unreadable, folder, detail=error.strerror or "")
+            self.add(self.reasons["UNREADABLE"], folder, detail=error.strerror or "")
             return []
         shown = [name for name in names if not name.startswith(".")]
         self.hidden += len(names) - len(shown)
@@ -95,11 +94,10 @@ class Folder:
                 found[name] = header
         return found
 
-    def encoding(self, file: str, content: CsvFile) -> None:
-        """Record a text file that is not UTF-8."""
-        reason = {"windows-1252": Reason.WINDOWS_1252, "utf-16": Reason.UTF_16}
-        if content.encoding in reason:
-            self.add(reason[content.encoding], file)
+    def encoding(self, file: str, encoding: str) -> None:
+        """Record a text file that is not UTF-8; of :func:`pipeline.corpus.textfile.decode`."""
+        if encoding != "utf-8":
+            self.add(self.reasons[encoding.replace("-", "_").upper()], file)
 
 
 def present(root: Path, title: str, looked_for: str) -> None:

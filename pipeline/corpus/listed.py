@@ -112,7 +112,7 @@ class Listed(Reader):
                 "example; corpus.listed.file is its name below corpus.root"
             )
         content = read_csv(path, REQUIRED, comments=True)
-        folder.encoding(self.file, content)
+        folder.encoding(self.file, content.encoding)
         _check_columns(content, folder, self.file, faults)
         beside = Path(self.file).parent.as_posix()
         rows = [(row, _Values(row, faults, beside)) for row in content.rows if not row.fault]

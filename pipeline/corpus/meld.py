@@ -128,7 +128,7 @@ def _read_part(
     utterances: list[Utterance] = []
     episodes: list[dict[str, Any]] = []
     content = read_csv(folder.root / file, _COLUMNS)
-    folder.encoding(file, content)
+    folder.encoding(file, content.encoding)
     spoken: dict[str, tuple[int, Utterance]] = {}
     for row in content.rows:
         found = _utterance(folder, part, file, row)

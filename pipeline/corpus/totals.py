@@ -65,9 +65,9 @@ def count(
     return [Total(what, column, *numbers) for what, *numbers in counts]
 
 
-def check(parsed: Parsed, totals: Sequence[Total]) -> tuple[str, bool]:
-    """Totals, findings and verdict as text, and whether the copy is whole."""
-    parts = [table(totals), findings.reasons(parsed.report["reasons"]), verdict(totals)]
+def check(parsed: Parsed, totals: Sequence[Total], remark: str = "") -> tuple[str, bool]:
+    """Totals, findings, a remark and the verdict as text, and whether the copy is whole."""
+    parts = [table(totals), findings.reasons(parsed.report["reasons"]), remark, verdict(totals)]
     return "\n\n".join(filter(None, parts)), not any(total.differs for total in totals)
 
 

@@ -16,8 +16,6 @@ TRANSCRIPTS = "dialog/transcriptions"
 VIDEO = "dialog/avi/DivX"
 AUDIO = "sentences/wav"
 
-_ENCODINGS = {"windows-1252": Reason.WINDOWS_1252, "utf-16": Reason.UTF_16}
-
 
 def find_sessions(root: Path) -> list[int]:
     """Return the sessions of the copy at `root`.
@@ -56,8 +54,7 @@ def _sessions_in(folder: Path) -> list[int]:
 class Copy(Folder):
     """Access to a copy of the release."""
 
-    missing = Reason.NO_FOLDER
-    unreadable = Reason.UNREADABLE
+    reasons = Reason
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -102,8 +99,7 @@ class Copy(Folder):
             self.add(Reason.UNREADABLE, file, detail=error.strerror or "")
             return []
         lines, encoding = decode(content)
-        if encoding in _ENCODINGS:
-            self.add(_ENCODINGS[encoding], file)
+        self.encoding(file, encoding)
         numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
         filled = [(number, line) for number, line in numbered if line]
         if not filled:

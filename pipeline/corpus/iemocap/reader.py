@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
 
-from pipeline.corpus import findings
 from pipeline.corpus.description import Description
 from pipeline.corpus.findings import Item
 from pipeline.corpus.iemocap import alignment, formats, seats, totals
@@ -41,7 +40,7 @@ from pipeline.corpus.iemocap.session import read_session
 from pipeline.corpus.iemocap.votes import CODES
 from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import CorpusError
-from pipeline.corpus.totals import table, verdict
+from pipeline.corpus.totals import check
 from pipeline.corpus.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -96,14 +95,7 @@ class Iemocap(Reader):
     def check(self, root: Path, parsed: Parsed) -> tuple[str, bool]:
         """Compare a copy with the full release."""
         compared = totals.compare(parsed.utterances)
-        parts = [
-            table(compared),
-            findings.reasons(parsed.report["reasons"]),
-            totals.missing_sessions(compared),
-            verdict(compared),
-        ]
-        whole = not any(total.differs for total in compared)
-        return "\n\n".join(part for part in parts if part), whole
+        return check(parsed, compared, totals.missing_sessions(compared))
 
     def words(self, root: Path, utterances: pd.DataFrame) -> tuple[pd.DataFrame, list[Item]]:
         """Read the release's word alignments, where a copy has them."""
