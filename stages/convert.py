@@ -45,7 +45,7 @@ def main() -> None:
             if not fault:
                 (kept / path).parent.mkdir(exist_ok=True)
                 link(Path(folder, "store", path), kept / path)
-            print(f"{path}: {(fault and f'computed anew: {fault}') or 'is taken over'}")
+            print(f"{path}: " + (f"computed anew: {fault}" if fault else "is taken over"))
 
 
 if __name__ == "__main__":
