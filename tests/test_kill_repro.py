@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ LAST = (
     "data/features/embedded/visual/resnet.h5",
     "data/features/embedded/store.h5",
     "models/fold-5.safetensors",
-    "results/missing.json",
+    "results/scenarios.json",
 )
 
 pytestmark = pytest.mark.slow
@@ -73,20 +72,17 @@ def passed(moment: float) -> bool:
     return time.monotonic() > moment
 
 
-def renewed(path: Path, before: int | None) -> bool:
-    """Whether a file is there that is not the one of before."""
-    return path.exists() and path.stat().st_mtime_ns != before
+def one_is_there(awaited: list[Path]) -> bool:
+    return any(path.exists() for path in awaited)
 
 
 def moments(clone: Clone, chosen: random.Random) -> Iterator[Callable[[], bool]]:
-    """When to kill: at random, and in turn the moment after the last byte of each stage."""
-    for name in cycle(LAST):
-        seconds = chosen.uniform(1, 25)
-        yield partial(passed, time.monotonic() + seconds)
-        path = clone.folder / name
-        # of a run before, it is deleted by DVC before the stage runs again
-        before = path.stat().st_mtime_ns if path.exists() else None
-        yield partial(renewed, path, before)
+    """When to kill: at random, and the moment after the last byte of each stage that has none."""
+    while True:
+        yield partial(passed, time.monotonic() + chosen.uniform(1, 25))
+        awaited = [path for name in LAST if not (path := clone.folder / name).exists()]
+        if awaited:
+            yield partial(one_is_there, awaited)
 
 
 def test_killed_again_and_again_it_ends_with_the_hashes_of_an_uninterrupted_run(
