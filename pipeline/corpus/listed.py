@@ -150,7 +150,7 @@ class _Values:
         if start < 0:
             self._fault("start", f"{start:g} is before the file begins; write 0 or more")
         audio, video, text = self._path("audio"), self._path("video"), self._get("text")
-        if not (audio or video or text):
+        if not any(map(self._get, ("audio", "video", "text"))):
             self._fault("audio", "the row names neither audio nor video nor text; give it one")
         region = self._choice("region", REGIONS, "whole")
         is_part = "start" if self._get("start") else "end" if self._get("end") else ""
