@@ -2,6 +2,7 @@
 # make table   the comparison of models: results/comparison.md, and in the report
 # make environment   only the environment, for a machine without the corpus
 # make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
+# make recover  after a kill that hit DVC while it wrote a file of its own; no work is lost
 # make test    format, lint, types and tests
 # All make the environment they need in .venv, once.
 
@@ -10,7 +11,7 @@ VENV := .venv
 # targets are relative: make takes a space in a path for the end of a name
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro environment table share test checkout clean help
+.PHONY: repro environment table share recover test checkout clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +33,11 @@ share: $(VENV)/.repro
 		pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$$extra]"
 	dvc remote add --default --force shared "$(REMOTE)"
 	dvc push
+
+# the run cache has all finished stages, also those that the committed lock does not know
+recover:
+	rm -f .dvc/tmp/rwlock
+	dvc stage list dvc.yaml embedded/dvc.yaml > /dev/null || git checkout dvc.lock embedded/dvc.lock
 
 test: $(VENV)/.test
 	ruff format --check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -60,27 +61,16 @@ def run_until(clone: Clone, is_time: Callable[[], bool]) -> bool:
     if killed:
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
-    assert killed or code == 0, printed(clone)
+    if not killed and code != 0:
+        # the kill before hit DVC while it wrote one of its own files, which it does in place
+        end = (clone.folder.parent / "printed.log").read_text()[-3000:]
+        assert re.search(r"dvc\.lock' (is invalid|validation failed)|Unable to read RWLock", end), (
+            end
+        )
+        print(f"recovered: {end.strip().splitlines()[-1]}")
+        clone.run("make", "recover")  # as docs/experiments.md says
+        return run_until(clone, is_time)
     return killed
-
-
-def printed(clone: Clone) -> str:
-    """The end of what all runs have printed."""
-    return (clone.folder.parent / "printed.log").read_text()[-3000:]
-
-
-def is_lock_torn(clone: Clone) -> bool:
-    """Whether the kill hit DVC while it wrote `dvc.lock`, which it does in place."""
-    status = subprocess.run(
-        [Path(sys.executable).parent / "dvc", "stage", "list", "dvc.yaml", "embedded/dvc.yaml"],
-        cwd=clone.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert status.returncode == 0 or "dvc.lock" in status.stderr, status.stderr
-    return status.returncode != 0
 
 
 def never() -> bool:
@@ -118,8 +108,5 @@ def test_killed_again_and_again_it_ends_with_the_hashes_of_an_uninterrupted_run(
             if not run_until(cut, is_time if kills < KILLS else never):
                 break
             kills += 1
-            if is_lock_torn(cut):  # as docs/experiments.md says; the run cache has what was done
-                print(f"kill {kills}: dvc.lock was torn")
-                cut.run("git", "checkout", "dvc.lock", "embedded/dvc.lock")
         assert cut.hashes() == whole.hashes()
         assert "up to date" in cut.run("dvc", "repro")
