@@ -23,7 +23,7 @@ from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.features.planning import dialogs_of, plan
 from pipeline.store import Stream, checking
 from pipeline.system.disk import FullDiskError
-from pipeline.system.kept import alone, share
+from pipeline.system.kept import locked, share
 
 DIALOGS = [f"Ses0{session}F_impro01" for session in range(1, 6)]
 
@@ -322,7 +322,7 @@ def test_room_is_asked_for_before_hours_of_work(
 
 
 def test_another_run_of_the_same_is_kept_away(tmp_path: Path) -> None:
-    with alone(tmp_path / "kept"), pytest.raises(InputError, match="another run is writing it"):
+    with locked(tmp_path / "kept"), pytest.raises(InputError, match="another run is writing it"):
         run(tmp_path, mfcc=Noise())
 
 

@@ -28,7 +28,7 @@ from pipeline.features.extraction import extract
 from pipeline.store import FeatureStore
 from pipeline.store.batches import of_model
 from pipeline.system import compute, disk, filesystem
-from pipeline.system.kept import alone, link
+from pipeline.system.kept import link, locked
 from pipeline.training import fitting, folds
 from tests.test_training import planned, settings
 
@@ -222,7 +222,7 @@ class TestWithoutWhatIsLinuxsOwn:
     def test_what_has_no_lock_is_said(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with alone(tmp_path):
+        with locked(tmp_path):
             assert "has no lock" in capsys.readouterr().out
 
 

@@ -321,7 +321,7 @@ def test_what_was_made_with_the_former_parameters_can_be_kept(clone: Clone) -> N
 
 @pytest.mark.slow
 def test_a_stage_whose_code_was_edited_fails_by_hand_too(clone: Clone) -> None:
-    edits(clone, "pipeline/system/hdf5.py", "SCHEMA_VERSION = 1", "SCHEMA_VERSION = 9")
+    edits(clone, "pipeline/system/hdf5.py", "_BLOCK = 1 << 22", "_BLOCK = 1 << 21")
     printed = clone.run(sys.executable, "-m", "stages.toy", fails=True)
     assert "pipeline/system/hdf5.py was edited" in printed and "dvc commit" not in printed
     clone.run(sys.executable, "-m", "stages.toy")

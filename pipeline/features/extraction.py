@@ -36,7 +36,7 @@ from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.system.compute import start_worker
 from pipeline.system.disk import FullDiskError, readable
 from pipeline.system.hdf5 import reading
-from pipeline.system.kept import Kept, alone, publish
+from pipeline.system.kept import Kept, locked, publish
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def extract(
         the same; if the disk is full, with what is needed. All finished dialogs are kept.
     """
     dialogs = dialogs_of(utterances)
-    with alone(kept):
+    with locked(kept):
         plans = [
             plan(modality, name, extractor, dialogs, context, include_text=include_text)
             for name, extractor in streams.items()

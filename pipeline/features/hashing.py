@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.system.hdf5 import rows_a_block
+from pipeline.system.hdf5 import rows_per_block
 
 CHECKSUMS = "crc32"
 """The dataset with the checksum of each utterance's rows, [N] uint32."""
@@ -112,7 +112,7 @@ def contents(group: h5py.Group, rows: np.ndarray, aligned: Collection[str]) -> C
             damaged.add(name)
             continue
         hasher.start(name, dataset.dtype, dataset.shape)
-        for first, last in _runs(rows, rows_a_block(dataset)):
+        for first, last in _runs(rows, rows_per_block(dataset)):
             try:
                 block = dataset[rows[first] : rows[last]]
                 hasher.feed(name, block, rows[first : last + 1], first)

@@ -1,1 +1,1 @@
-"""What a run needs around its work; nothing here decides a value that is written."""
+"""Devices, processes, files and DVC stages; nothing here decides a value that is written."""

@@ -1,4 +1,4 @@
-"""Where work runs: the device, the number of processes, and when those end."""
+"""The device and the processes on which work runs."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of GNU's malloc.h
 
 
 def device(name: str) -> torch.device:
-    """The torch device of `name`: ``auto``, ``cpu``, ``cuda`` or ``mps``, the GPU of a Mac.
+    """The torch device of `name`: ``auto``, ``cpu``, ``cuda`` or ``mps`` (the GPU of a Mac).
 
-    ``auto`` is CUDA where there is a device, and otherwise the CPU. MPS has to be asked for: not
-    all of torch's operations exist there.
+    ``auto`` is CUDA if torch has a CUDA device, and otherwise the CPU. It never selects MPS, since
+    MPS does not implement all of torch's operations.
 
     Raises
     ------
     InputError
-        If a device is asked for that torch does not find.
+        If torch has no such device.
     """
-    import torch  # stages that need no torch do not load it
+    import torch  # not needed by every stage
 
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = "cuda" if found["cuda"] else "cpu"
-    elif not found.get(name, True):
+        name = "cuda" if available["cuda"] else "cpu"
+    elif not available.get(name, True):
         raise InputError(
             f"compute.device is {name}, but torch finds no such device; set compute.device to auto "
             f"or cpu, or install a build of torch with {name.upper()}"
@@ -46,31 +46,31 @@ def device(name: str) -> torch.device:
 
 
 def large_pages() -> None:
-    """Have torch ask for large pages of memory for large tensors, in this process and its children.
+    """Let torch allocate large tensors in huge pages, in this process and its children.
 
-    Without them the system hands out each new tensor 4 KiB at a time, which takes longer than to
-    compute it. No value changes. Linux only; elsewhere it does nothing.
+    With pages of 4 KiB, mapping a new tensor can take longer than computing it. Values do not
+    change. This has an effect on Linux only.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch at its first tensor
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it at its first allocation
 
 
 def parallel_folds(number: int, device: str) -> int:
-    """Return how many folds train at once; for 0 one for each core, but a GPU trains one."""
+    """How many folds train in parallel; 0 means one per core on a CPU, and one on a GPU."""
     return number or (processes(0) if device == "cpu" else 1)
 
 
 def processes(workers: int) -> int:
-    """Return the number of processes for `workers`; 0 is one for each core of this process.
+    """The number of processes for `workers`; 0 means one per core.
 
-    That are the cores which affinity and the limits of a container leave it.
+    CPU affinity and the limits of a container reduce the number of cores.
     """
-    from joblib import cpu_count  # takes a moment
+    from joblib import cpu_count  # slow to import
 
     return workers or cpu_count()
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Yield `items`, the next one always being made in a thread; never more than one ahead."""
+    """Yield `items`, and prefetch one item in a thread."""
     with ThreadPoolExecutor(1) as thread:
         upcoming = thread.submit(next, items, None)
         while (item := upcoming.result()) is not None:
@@ -79,26 +79,26 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
 
 
 def start_worker() -> None:
-    """Prepare a worker process: it ends with its parent, and keeps the memory that it frees."""
+    """Initialise a worker process: it ends with its parent, and reuses memory that it frees."""
     _end_with_parent()
     _keep_memory()
 
 
 def _keep_memory() -> None:
-    """Have this process use freed memory again instead of returning it to the system at once.
+    """Reuse freed memory in this process instead of returning it to the system.
 
-    A network frees its large tensors at each batch and allocates as many at the next, and what was
-    returned the system has to clear again. No value changes. Linux with GNU's C library only;
-    elsewhere it does nothing.
+    A network frees and allocates large tensors with each batch, and the system clears all memory
+    that it hands out. Values do not change. This has an effect on Linux with the GNU C library
+    only.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)  # large blocks come from the heap too, which outlives them
-        mallopt(_M_TRIM_THRESHOLD, -1)  # and of which nothing is returned
+        mallopt(_M_MMAP_MAX, 0)  # take large blocks from the heap too
+        mallopt(_M_TRIM_THRESHOLD, -1)  # and never shrink the heap
 
 
 def _end_with_parent() -> None:
-    """Let a worker process end when its parent has been killed; it would wait for work for ever."""
+    """End this worker process when its parent is killed; otherwise it would wait forever."""
     parent = parent_process()
     if parent is None:
         return

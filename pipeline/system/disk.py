@@ -1,4 +1,4 @@
-"""Room on the disk: asked for before a large file is written, and reported where it runs out."""
+"""Disk space: reserved before a large file is written, and reported when there is too little."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ import h5py
 
 from pipeline import InputError
 
-# no space, a quota that is used up, a file larger than the file system or a limit allows
+# disk full, quota exceeded, file too large for the file system or for a limit of the process
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FullDiskError(InputError):
-    """A disk has no room for what is to be written."""
+    """There is not enough disk space."""
 
 
 @contextmanager
 def reserved(file: h5py.File, size: int) -> Iterator[None]:
-    """Set `size` bytes of the disk aside for a new HDF5 file while it is filled.
+    """Reserve `size` bytes of disk space for a new HDF5 file while it is written.
 
-    HDF5 must never meet a full disk: it cannot close a file that it cannot write, and ends the
-    whole process. Its file is therefore given its blocks first; those it leaves unused are freed
-    at the end. The bytes written are the same as without.
+    HDF5 aborts the whole process if it cannot write a file that it has to close. So its blocks are
+    allocated first, and unused ones are freed at the end. The content of the file does not change.
 
     Raises
     ------
     OSError
-        If there is no room, before anything has been written.
+        If there is too little space; nothing has been written then.
     """
     path = Path(file.filename)
     reserve(path, size)
@@ -42,16 +41,18 @@ def reserved(file: h5py.File, size: int) -> Iterator[None]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Give the existing file `path` at least `size` bytes on the disk; see at least that they are.
+    """Allocate at least `size` bytes for the existing file `path`.
+
+    Where the system cannot allocate them, the free space of the disk is checked instead.
 
     Raises
     ------
     OSError
-        If there is no room; the file is then as it was.
+        If there is too little space; the file keeps its size.
     """
     with path.open("r+b") as file:
         before = os.fstat(file.fileno()).st_size
-        if not hasattr(os, "posix_fallocate"):  # macOS, Windows: look instead
+        if not hasattr(os, "posix_fallocate"):  # macOS, Windows
             if shutil.disk_usage(path.parent).free < size - before:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             return
@@ -59,28 +60,28 @@ def reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             os.ftruncate(file.fileno(), before)
-            # some file systems cannot set blocks aside
+            # some file systems cannot allocate blocks in advance
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise
 
 
 @contextmanager
 def full_disk_reported(path: Path, needed: int, remedy: str) -> Iterator[None]:
-    """Turn an error of a full disk while `path` is written into one that says what is needed.
+    """Raise a :class:`FullDiskError` if the disk is full while `path` is written.
 
     Parameters
     ----------
     path
-        File or folder that is written; its own folder exists.
+        File or folder that is written, in an existing folder.
     needed
-        Bytes that the work still needs on that disk.
+        Bytes that are needed, for the message.
     remedy
-        What to do once there is room.
+        What the user can do, for the message.
 
     Raises
     ------
     FullDiskError
-        In place of an OSError for want of space; any other error passes.
+        In place of an OSError about disk space; other errors are not changed.
     """
     try:
         yield
@@ -94,7 +95,7 @@ def full_disk_reported(path: Path, needed: int, remedy: str) -> Iterator[None]:
 
 
 def readable(size: int) -> str:
-    """Return `size` bytes in the largest decimal unit that leaves a whole part."""
+    """`size` bytes in a decimal unit, such as ``1.5 MB``."""
     value = float(size)
     for unit in ("bytes", "kB", "MB"):
         if value < 1000:

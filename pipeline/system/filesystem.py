@@ -1,4 +1,4 @@
-"""What the file system says and gives: the meaning of its errors, whole files, and locks."""
+"""Files: messages for errors of the system, atomic replacement, and locks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# as some network file systems answer, such as NFS and Lustre mounted without locks
+# errors of network file systems without locks, such as NFS or Lustre mounted without them
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _RIGHTS = "ask its owner for the right to it and to all folders above it"
@@ -37,33 +37,29 @@ _REMEDIES = {
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """What to tell of a file that the system does not let read: the system's reason and a remedy.
-
-    It says nothing of what the file holds, since nobody has seen that.
-    """
+    """The message for a file that the system cannot read: the reason and a remedy."""
     return f"{path}: cannot be read: {_reason(error)}"
 
 
 def refused(error: OSError) -> str:
-    """What to tell of an error with a file's name where nobody knows what the file was to be."""
+    """The message for an error of the system that names a file."""
     return f"{error.filename}: {_reason(error)}"
 
 
 def _reason(error: OSError) -> str:
-    """The system's reason and what to do."""
-    # libraries written in Rust give the reason in the message only
+    # libraries written in Rust set no errno and give the reason in the message
     reason = os.strerror(error.errno) if error.errno else str(error)
     remedy = _REMEDIES.get(error.errno or 0, "start again once the system allows it")
     return f"{reason}; {remedy}"
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits.
+    """SHA-256 of a file's bytes, in hexadecimal digits.
 
     Raises
     ------
     InputError
-        If the system does not let read it.
+        If the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -74,19 +70,20 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or folder to; it gets its name once it is whole.
+    """A temporary path for a file or folder, which is renamed to `path` once it is complete.
 
-    What was there under that name is never opened, but replaced: it may be a hard link to DVC's
-    cache, and somebody may be reading it. Upon an error it stays, and what was written is removed.
+    An existing `path` is never opened for writing: it may be a hard link to DVC's cache, or another
+    process may be reading it. If an error occurs, it is kept, and the temporary file is deleted.
 
     Parameters
     ----------
     path
-        The name to replace; its folder is made. A folder of that name must be empty.
+        The file or folder to replace; its parent folder is created. An existing folder must be
+        empty.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _remove(partial)  # of a process of the same number that was killed
+    _remove(partial)  # left by a killed process with the same id
     try:
         yield partial
         partial.replace(path)
@@ -95,19 +92,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file; UTF-8 and line ends of one kind on every system."""
+    """Replace a text file, in UTF-8, with Unix line ends on every system."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Replace a CSV file with the columns of a table; the same table, the same bytes."""
+    """Replace a CSV file with a table; the same table gives the same bytes on every system."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def _remove(path: Path) -> None:
-    """Delete a file or folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -115,19 +111,19 @@ def _remove(path: Path) -> None:
 
 
 def lock(file: int | IO) -> bool:
-    """Lock an open file, or descriptor, against other processes until it is closed.
+    """Lock an open file against other processes until it is closed.
 
-    The system ends the lock even for a killed process.
+    The system releases the lock also when the process is killed.
 
     Parameters
     ----------
     file
-        Open for writing, which NFS needs.
+        A file or its descriptor, open for writing, as NFS requires.
 
     Returns
     -------
     bool
-        False where the system or the file system has no locks, so that nothing is kept away.
+        False if the system or the file system has no locks; the file is not locked then.
 
     Raises
     ------
@@ -138,7 +134,7 @@ def lock(file: int | IO) -> bool:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except PermissionError as error:  # what some NFS servers answer
+    except PermissionError as error:  # some NFS servers answer this
         raise BlockingIOError(error.errno, error.strerror) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:

@@ -1,11 +1,11 @@
-"""What stages depend on, as their files say: as much of DVC's language as this project uses.
+"""The parameters and dependencies of stages, read from the ``dvc.yaml`` files of this project.
 
-To ask DVC itself would take longer than some stages do.
+Only the part of DVC's syntax that this project uses is supported. To import DVC for this would take
+longer than some stages run.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.params import read_yaml
-from pipeline.system.filesystem import sha256
 
 FILES = (Path("dvc.yaml"), Path("embedded/dvc.yaml"), Path("comparison/dvc.yaml"))
 
@@ -26,16 +25,16 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage and what it depends on.
+    """A stage with its parameters and dependencies.
 
     Attributes
     ----------
     name
-        As DVC takes it: ``train``, ``comparison/dvc.yaml:row@amh-1``.
+        Its name on DVC's command line: ``train``, ``comparison/dvc.yaml:row@amh-1``.
     parameters
-        Parameter files, and a key of each: of one value or of a group.
+        Pairs of a parameter file and a key in it, of one value or of a group.
     dependencies
-        Files and folders, but those of the corpus.
+        Files and folders, without those of the corpus.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Stage:
 
 
 def find(command: str) -> Stage | None:
-    """The stage with this command; None where no file has one, or says it in another way than ours.
+    """The stage that has this command; None if there is none.
 
     Raises
     ------
@@ -52,10 +51,10 @@ def find(command: str) -> Stage | None:
         If a file cannot be read.
     """
     for file in filter(Path.is_file, FILES):
-        raw = read(file)
-        known = _known(file, raw.get("vars", []))
-        for name, definition, own in _definitions(raw["stages"], known):
-            values = known | own
+        raw = read_yaml(file)
+        shared = _variables(file, raw.get("vars", []))
+        for name, definition, own in _definitions(raw["stages"], shared):
+            values = shared | own
             text = definition.get("cmd")
             if isinstance(text, str) and _fill(text, values) == command:
                 place = f"{file.as_posix()}:" if file.parent.name else ""
@@ -63,53 +62,38 @@ def find(command: str) -> Stage | None:
     return None
 
 
-def read(file: Path) -> Any:
-    """The values of a YAML file, which is read once as long as its content is the same.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is no YAML file.
-    """
-    return _read(file, sha256(file))
-
-
-@functools.cache
-def _read(file: Path, content: str) -> Any:
-    return read_yaml(file)
-
-
 def at(values: Any, key: str) -> Any:
-    """The value at a key joined with dots; None where there is none."""
+    """The value at a key, joined with dots; None if there is none."""
     for part in key.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
-def _known(file: Path, names: list[str]) -> Values:
-    """The values of ``params.yaml`` beside a file, and of the files or groups of its ``vars``."""
-    known: Values = {}
+def _variables(file: Path, names: list[str]) -> Values:
+    """The values of the ``params.yaml`` beside a stage file, and of the files in its ``vars``."""
+    variables: Values = {}
     for name in (_PARAMETERS, *(name for name in names if isinstance(name, str))):
         path, _, groups = name.partition(":")
-        source = _place(file.parent / path)
-        found = read(source) if source.is_file() else None
-        if isinstance(found, dict):
-            known |= {group: found.get(group) for group in groups.split(",")} if groups else found
-    return known
+        source = _normalised(file.parent / path)
+        values = read_yaml(source) if source.is_file() else None
+        if isinstance(values, dict) and groups:
+            values = {group: values.get(group) for group in groups.split(",")}
+        variables |= values if isinstance(values, dict) else {}
+    return variables
 
 
-def _definitions(stages: Values, known: Values) -> Iterator[tuple[str, Values, Values]]:
-    """Name and definition of each stage, and the values that are its own: `key` and `item`."""
+def _definitions(stages: Values, variables: Values) -> Iterator[tuple[str, Values, Values]]:
+    """Yield the name and definition of each stage, and its variables `key` and `item`."""
     for name, definition in stages.items():
         yield name, definition, {}
         each = definition.get("foreach")
-        items = at(known, each.strip("${}")) if isinstance(each, str) else None
+        items = at(variables, each.strip("${}")) if isinstance(each, str) else None
         for key, item in items.items() if isinstance(items, dict) else ():
             yield f"{name}@{key}", definition["do"], {"key": key, "item": item}
 
 
 def _fill(text: str, values: Values) -> str:
-    """Put values in the place of ``${...}``; where there is none, DVC does not start the stage."""
+    """Replace each ``${key}`` by its value; DVC does not start a stage that lacks one."""
     return re.sub(r"\$\{(.+?)\}", lambda match: str(at(values, match[1])), text)
 
 
@@ -119,16 +103,18 @@ def _stage(name: str, definition: Values, values: Values, folder: Path) -> Stage
     for entry in definition.get("params", []):
         keys = entry if isinstance(entry, dict) else {_PARAMETERS: [entry]}
         parameters += [
-            (_place(folder / file), _fill(key, values)) for file, own in keys.items() for key in own
+            (_normalised(folder / file), _fill(key, values))
+            for file, own in keys.items()
+            for key in own
         ]
     dependencies = [
-        _place(folder / _fill(path, values))
+        _normalised(folder / _fill(path, values))
         for path in definition.get("deps", [])
         if not path.startswith(_CORPUS)
     ]
     return Stage(name, parameters, dependencies)
 
 
-def _place(path: Path) -> Path:
-    """The path without ``..``; as DVC reads it, also where folders are links."""
+def _normalised(path: Path) -> Path:
+    """The path without ``..``, without following links, as DVC does it."""
     return Path(os.path.normpath(path))

@@ -1,7 +1,8 @@
-"""How this project reads and writes HDF5.
+"""Reading and writing of HDF5 files.
 
-It writes whole files only, the same bytes for the same content. HDF5's own locks are not used: they
-are an error on file systems that have none, and no whole file changes while it is read.
+Files are written completely before they are renamed to their final path, and the same content gives
+the same bytes. HDF5's own locks are not used: they fail on file systems without locks, and are not
+needed, since a complete file never changes.
 """
 
 from __future__ import annotations
@@ -16,50 +17,45 @@ import numpy as np
 
 from pipeline.system.filesystem import lock, replacing
 
-SCHEMA_VERSION = 1  # of each modality's file; the feature store has its own
-
 _BLOCK = 1 << 22  # bytes
 
 
-def bytes_a_row(dataset: h5py.Dataset, dtype: np.dtype | None = None) -> int:
-    """Bytes of a row of a dataset, in its own type or in another."""
-    return (dtype or dataset.dtype).itemsize * math.prod(dataset.shape[1:])
-
-
-def rows_a_block(dataset: h5py.Dataset) -> int:
-    """Rows that are copied, checked or hashed at a time; memory does not grow with the file."""
-    return max(1, _BLOCK // max(bytes_a_row(dataset), 1))
+def rows_per_block(dataset: h5py.Dataset) -> int:
+    """Rows of a dataset to read at once, so that memory does not grow with the file."""
+    row = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
+    return max(1, _BLOCK // max(row, 1))
 
 
 def reading(path: Path) -> h5py.File:
-    """Open a whole HDF5 file; no lock is asked for.
+    """Open an HDF5 file for reading, without a lock.
 
     Raises
     ------
     OSError
-        With an ``errno`` where the system does not let read it; without, where it is no HDF5 file,
-        is damaged, or :func:`is_open_otherwise`.
+        With an ``errno`` if the system cannot read the file; without one if it is no HDF5 file, is
+        damaged, or :func:`is_open_otherwise`.
     """
     return h5py.File(path, "r", locking=False)
 
 
 def is_open_otherwise(error: OSError) -> bool:
-    """Whether a file could not be opened since this process has it open for writing or locked."""
+    """Whether the error means that this process has the file open for writing, or locked."""
     return any(text in str(error) for text in ("already open", "flag values don't match"))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to fill, seen under `path` only once it is whole; locked until then."""
+    """A new HDF5 file, which replaces `path` once it is complete, and is locked until then."""
     with replacing(path) as partial, h5py.File(partial, "w", locking=False) as file:
         lock(file.id.get_vfd_handle())
         yield file
 
 
 def remove_remains(path: Path) -> None:
-    """Delete what killed runs left of :func:`writing` `path`; those that still run have it locked.
+    """Delete the incomplete files of `path` that killed runs have left.
 
-    Where the file system has no locks nothing is deleted, since the two are not told apart there.
+    A run that is still writing has its file locked. On a file system without locks nothing is
+    deleted, since the two cases cannot be distinguished.
     """
     for partial in path.parent.glob(f".{path.name}.*.partial"):
         try:
@@ -69,11 +65,11 @@ def remove_remains(path: Path) -> None:
                 else:
                     print(f"{partial}: delete it unless another run is writing {path.name}")
         except (BlockingIOError, FileNotFoundError, PermissionError):
-            continue  # another run is writing it, or has just ended, or is another user's
+            continue  # another run is writing it or has just ended, or it is another user's
 
 
 def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
-    """Write strings with one fixed length, since HDF5's variable ones are not reproducible."""
+    """Write strings of a fixed length; files with HDF5's variable-length strings vary in bytes."""
     encoded = [str(value).encode() for value in values]
     longest = max((len(value) for value in encoded), default=0)
     dtype = h5py.string_dtype("utf-8", length=max(longest, 1))

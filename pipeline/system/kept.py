@@ -1,8 +1,8 @@
-"""Finished work that outlives the run that did it: dialogs of a running extraction, trained models.
+"""Results that are kept between runs: extracted dialogs and trained models.
 
-DVC deletes the outputs of a stage before it runs the stage again, and records them only once it has
-ended. So what took long is kept beside them, in ``data/interim/kept``, under a key of all that
-decides it. A run that starts again takes over what has its key.
+DVC deletes the outputs of a stage before it runs the stage again. So results that take long to
+compute are also kept outside of the outputs, in ``data/interim/kept``, with a key: a digest of all
+that determines the result. A later run reuses a result that has the key it needs.
 """
 
 from __future__ import annotations
@@ -27,32 +27,31 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of results by name; each file is key, checksum and content.
+    """A folder of kept results; each file consists of key, checksum and content.
 
     Attributes
     ----------
     folder
-        Nothing but this class writes into it.
+        Only this class writes into it.
     """
 
     folder: Path
 
     def path(self, name: str) -> Path:
-        """The file of a result."""
         return self.folder / f"{name}{_ENDING}"
 
     def save(self, name: str, key: str, content: bytes | memoryview) -> None:
-        """Replace what is kept under a name; a kill leaves the former whole.
+        """Write or replace a result; if the process is killed meanwhile, the old one is kept.
 
         Parameters
         ----------
         key
-            A SHA-256 in hexadecimal digits, of all that decides the result.
+            SHA-256, in hexadecimal digits, of all that determines the result.
 
         Raises
         ------
         FullDiskError
-            If there is no room for it; what was kept before stays.
+            If there is too little disk space; the old result is kept.
         """
         path = self.path(name)
         remedy = f"make room and start again: all that is finished is kept in {self.folder}"
@@ -66,12 +65,12 @@ class Kept:
             file.write(content)
 
     def load(self, name: str, key: str) -> memoryview | None:
-        """What is kept under a name; None for nothing, another key, or what the disk has damaged.
+        """The result of this name and key; None if there is none, or if its checksum is wrong.
 
         Raises
         ------
         InputError
-            If the system does not let read it, since it is not to be computed again.
+            If the file cannot be read, so that an expensive result is not computed again unasked.
         """
         path = self.path(name)
         try:
@@ -88,7 +87,7 @@ class Kept:
         return memoryview(content) if hashlib.sha256(content).digest() == checksum else None
 
     def forget(self, present: Collection[str]) -> None:
-        """Delete all but the results of the names that are given."""
+        """Delete all results except those of the names in `present`."""
         if self.folder.is_dir():
             names = {self.path(name) for name in present}
             for path in self.folder.iterdir():
@@ -99,13 +98,13 @@ class Kept:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other runs away from a folder of kept results, where there are locks.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder of kept results against other runs, if the file system has locks.
 
     Raises
     ------
     InputError
-        If another run writes there.
+        If another run has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as file:
@@ -120,7 +119,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def publish(names: Collection[str], kept: Path, output: Path) -> None:
-    """Give each kept file a second name in `output`, and delete what else is in both folders."""
+    """Link the kept files of these names into `output`; delete all other files in both folders."""
     for path in output.iterdir():
         if path.name not in names:
             path.unlink()
@@ -130,27 +129,27 @@ def publish(names: Collection[str], kept: Path, output: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name not in names and not path.name.startswith("."):
-            path.unlink()  # what begins with a dot is the lock, or of a run that may be alive
+            path.unlink()  # names with a dot are the lock and partial files of another run
 
 
 def share(kept: Path, output: Path) -> None:
-    """Let kept files be hard links to the outputs of the same content.
+    """Replace kept files by hard links to outputs with the same content.
 
-    They are already if DVC has linked its cache; where it has copied, they would lie there twice.
+    If DVC has copied the outputs from its cache, they would otherwise use the disk space twice.
     """
     for path in kept.iterdir():
-        recorded = output / path.name
-        both = path.is_file() and recorded.is_file() and not path.samefile(recorded)
-        if both and filecmp.cmp(path, recorded, shallow=False):
-            link(recorded, path)
+        other = output / path.name
+        separate = path.is_file() and other.is_file() and not path.samefile(other)
+        if separate and filecmp.cmp(path, other, shallow=False):
+            link(other, path)
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where there are no hard links."""
+    """Make `target` a hard link to `source`, or a copy where hard links are not supported."""
     if target.exists() and target.samefile(source):
-        return  # to rename one name of a file to another does nothing
+        return  # a rename of one hard link to another does nothing
     with replacing(target) as partial:
         try:
             os.link(source, partial)
-        except (AttributeError, OSError):  # of the system, or of the file system
+        except (AttributeError, OSError):  # not supported by the system, or by the file system
             shutil.copyfile(source, partial)

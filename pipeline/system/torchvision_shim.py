@@ -1,11 +1,10 @@
-"""Makes ``import torchvision`` work beside a CPU build of torch.
+"""Makes ``import torchvision`` work with a CPU build of torch.
 
-The torchvision wheel of the Python package index carries operators compiled for CUDA. Beside a
-CPU build of torch their library does not load, and torchvision then stops at its own import,
-because it describes two operators that nobody has declared: ``operator torchvision::nms does not
-exist``. Its models and transforms use neither, so a declaration without an implementation is
-enough. transformers imports torchvision wherever it is installed and fails the same way, as
-``Could not import module 'BertModel'``.
+The operators in torchvision's wheel on the Python package index are compiled for CUDA. With a CPU
+build of torch their library does not load, and the import of torchvision then fails with ``operator
+torchvision::nms does not exist``. Its models and transforms use none of these operators, so it is
+enough to declare them without an implementation. transformers imports torchvision if it is
+installed and then fails with ``Could not import module 'BertModel'``.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _DECLARATIONS = {
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
-# torch withdraws a declaration when its Library object is collected
+# torch removes a declaration when its Library object is garbage collected
 _libraries: list[torch.library.Library] = []
 
 
 def torchvision_operators() -> None:
-    """Declare the operators that ``import torchvision`` misses; call it before that import.
+    """Declare the operators that ``import torchvision`` requires; call it before that import.
 
-    Where torch is a CUDA build, torchvision is absent, or its operators are there (already
-    declared, or loadable from a torchvision built for this torch), nothing is declared.
+    Nothing is declared if torch is a CUDA build, if torchvision is not installed, or if its
+    operators are already declared or can be loaded.
     """
     if torch.version.cuda is not None or not _missing():
         return
@@ -41,19 +40,18 @@ def torchvision_operators() -> None:
 
 
 def _missing() -> list[str]:
-    """List the operators that torch does not know yet."""
     return [name for name in _DECLARATIONS if not hasattr(torch.ops.torchvision, name)]
 
 
 def _load_own() -> None:
-    """Load torchvision's compiled operators where they fit this torch.
+    """Load torchvision's compiled operators if they are built for this torch.
 
-    A declaration made before they load would collide with theirs.
+    Declarations made earlier would conflict with theirs.
     """
     package = importlib.util.find_spec("torchvision")
     for folder in (package.submodule_search_locations or []) if package else []:
         for library in sorted(Path(folder).glob("_C*.*")):
             try:
                 torch.ops.load_library(str(library))
-            except OSError:  # compiled for CUDA, whose libraries a CPU build lacks
+            except OSError:  # compiled for CUDA
                 continue

@@ -1,13 +1,13 @@
-"""What a stage depends on must not change while it runs.
+"""A check that the dependencies of a stage do not change while the stage runs.
 
-DVC reads parameters, code and tables when a stage ends, and records them as those it ran with. An
-edit in between would give a lock that says what did not run, and DVC would bring the wrong outputs
-back from its cache later. So a stage looks at all of it when it starts and when it ends, and fails
-if it is not the same: of a stage that fails DVC records nothing.
+DVC hashes parameters, code and tables when a stage ends, and records them as what the stage ran
+with. After an edit during the run its lock would be wrong, and DVC would later restore the wrong
+outputs from its cache. So each stage compares its dependencies at its start and at its end, and
+fails if they differ; DVC records nothing for a stage that fails.
 
 A dependency of more than 4 MiB is compared by sizes and modification times, any other by content,
-so that saving a file as it was is no change. The corpus is not looked at: it may be large and far
-away.
+so that saving a file without a change is no difference. The corpus is not compared, since it may be
+large and on a network.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline import InputError
+from pipeline.params import read_yaml
 from pipeline.system import graph
 from pipeline.system.filesystem import sha256, unreadable
 from pipeline.system.values import differences
@@ -26,62 +27,54 @@ from pipeline.system.values import differences
 CODE = ("embedded", "pipeline", "stages")  # folders
 
 IGNORED = ("__pycache__", "*.pyc", ".*.sw?", ".#*", "*~")
-"""Names of what is no part of a folder, as in ``.dvcignore``."""
+"""Patterns of ignored names, as in ``.dvcignore``."""
 
 _LARGE = 1 << 22  # bytes of a dependency
 _SHOWN = 10  # changes named in a message
 
 Contents = dict[str, str]
-"""What the content of each file is known by."""
+"""The SHA-256 of each file, or its size and time of modification."""
 
 
 class ChangedError(InputError):
-    """What a stage depends on changed while it ran; the message names all of it."""
-
-
-class State(NamedTuple):
-    """What a stage depends on at one moment."""
-
-    parameters: dict[str, Any]
-    files: Contents
+    """A dependency of a stage changed while it ran; the message names all changes."""
 
 
 @contextmanager
 def during(command: str, code: Contents) -> Iterator[None]:
-    """Run a stage, and see to it that nothing changes meanwhile that it depends on.
+    """Check that the dependencies of a stage do not change while the body runs.
 
     Parameters
     ----------
     command
-        The stage's; of a command that is no stage's nothing is looked at.
+        The command of the stage; for a command of no stage nothing is checked.
     code
-        The :func:`contents` of :data:`CODE` before the stage imported any of it.
+        The :func:`contents` of :data:`CODE` before the stage imported any module.
 
     Raises
     ------
     ChangedError
-        At the end of a stage that ended well.
+        If one has changed, after a body that raised no error.
     """
     stage = graph.find(command)
     if stage is None:
         yield
         return
-    before = _state(stage, code)
+    parameters, files = _parameters(stage), _files(stage, code)
     yield
-    after = _state(stage, contents(CODE))
-    edited = [
+    lines = [
         f"{key} was {old}, is {new}"
-        for key, old, new in differences(before.parameters, after.parameters)
+        for key, old, new in differences(parameters, _parameters(stage))
     ]
-    files = [file for file, _, _ in differences(before.files, after.files)]
-    lines = [*edited, *(f"{file} was edited, added or deleted" for file in files)]
+    edited = differences(files, _files(stage, contents(CODE)))
+    lines += [f"{file} was edited, added or deleted" for file, _, _ in edited]
     if not lines:
         return
     if len(lines) > _SHOWN:
         lines[_SHOWN:] = [f"and {len(lines) - _SHOWN} more"]
     remedy = f"run `dvc repro {stage.name}` again"
-    if not files:  # parameters are read once, at the start
-        remedy += f"; or undo the edit, and `dvc commit --force {stage.name}` keeps what was made"
+    if not edited:  # a stage reads its parameters once, at its start
+        remedy += f"; or undo the edit and keep the outputs by `dvc commit --force {stage.name}`"
     changes = "\n  ".join(lines)
     raise ChangedError(
         f"{stage.name}: what it depends on changed while it ran, so DVC records nothing of it:\n"
@@ -89,46 +82,47 @@ def during(command: str, code: Contents) -> Iterator[None]:
     )
 
 
-def _state(stage: graph.Stage, code: Contents) -> State:
-    """The state now; `code` is that of all stages."""
-    parameters = {
-        f"{file}: {key}": graph.at(graph.read(file), key) for file, key in stage.parameters
-    }
+def _parameters(stage: graph.Stage) -> dict[str, Any]:
+    values = {file: read_yaml(file) for file, _ in stage.parameters}
+    return {f"{file}: {key}": graph.at(values[file], key) for file, key in stage.parameters}
+
+
+def _files(stage: graph.Stage, code: Contents) -> Contents:
+    """The contents of the stage's dependencies; `code` are those of all stages."""
     listed = set(stage.dependencies)
     own = {
         file: content
         for file, content in code.items()
         if not listed.isdisjoint((Path(file), *Path(file).parents))
     }
-    others = [path for path in listed if path.parts[0] not in CODE]
-    return State(parameters, own | contents(others))
+    return own | contents(path for path in listed if path.parts[0] not in CODE)
 
 
 def contents(dependencies: Iterable[str | Path]) -> Contents:
-    """All files of some dependencies, which are files, or folders; none of a missing one.
+    """The contents of all files in some dependencies: files or folders, which may be missing.
 
     Raises
     ------
     InputError
-        If the system does not let read one.
+        If a file or folder cannot be read.
     """
-    found: Contents = {}
+    known: Contents = {}
     for dependency in dependencies:
         try:
-            about = {file: file.stat() for file in _files(Path(dependency))}
+            stats = {file: file.stat() for file in _walk(Path(dependency))}
         except OSError as error:
             raise InputError(unreadable(Path(error.filename or dependency), error)) from error
-        large = sum(stat.st_size for stat in about.values()) > _LARGE
-        for file, stat in about.items():
-            known = f"{stat.st_size} {stat.st_mtime_ns}" if large else sha256(file)
-            found[file.as_posix()] = known
-    return found
+        large = sum(stat.st_size for stat in stats.values()) > _LARGE
+        for file, stat in stats.items():
+            by_time = f"{stat.st_size} {stat.st_mtime_ns}"
+            known[file.as_posix()] = by_time if large else sha256(file)
+    return known
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _walk(path: Path) -> Iterator[Path]:
     if path.is_dir():
         for inner in sorted(path.iterdir()):
             if not any(fnmatch(inner.name, pattern) for pattern in IGNORED):
-                yield from _files(inner)
+                yield from _walk(inner)
     elif path.exists():
         yield path

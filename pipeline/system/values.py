@@ -1,27 +1,22 @@
-"""Nested values, such as parameters, compared key by key."""
+"""Comparison of nested values, such as parameters."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 _ABSENT = "absent"
 
-
-class Difference(NamedTuple):
-    """A key, joined with dots, and its two values as JSON; ``absent`` where there is none."""
-
-    key: str
-    first: str
-    second: str
+Difference = tuple[str, str, str]
+"""A key, joined with dots, and its two values as JSON; ``absent`` if there is no such key."""
 
 
 def differences(first: Any, second: Any) -> list[Difference]:
-    """Where two nested mappings differ, sorted by key."""
-    flat = dict(_flatten(first)), dict(_flatten(second))
-    pairs = {key: [found.get(key, _ABSENT) for found in flat] for key in flat[0] | flat[1]}
-    return [Difference(key, *pairs[key]) for key in sorted(pairs) if len(set(pairs[key])) > 1]
+    """The keys at which two nested mappings differ, sorted."""
+    left, right = dict(_flatten(first)), dict(_flatten(second))
+    values = {key: (left.get(key, _ABSENT), right.get(key, _ABSENT)) for key in left | right}
+    return [(key, old, new) for key, (old, new) in sorted(values.items()) if old != new]
 
 
 def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
