@@ -1,14 +1,14 @@
-"""Typed, validated parameters: the only reader of ``params.yaml``.
+"""Typed and validated parameters of ``params.yaml``.
 
-Each stage calls :func:`load` once, before any work, so that a bad value in any group stops a run
-at its first stage and not after hours of extraction. The rest of :mod:`pipeline` receives the
-typed groups and reads no configuration.
+Each stage calls :func:`load` before any work, so that an invalid value in any group stops a run at
+its first stage and not after hours of extraction. All other modules receive typed groups and read
+no configuration.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     Field,
@@ -30,10 +30,10 @@ __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 Modality = Literal["audio", "text", "video"]
 
 FEATURES = ("audio", "text", "visual")
-"""The groups whose streams are extracted."""
+"""The groups of parameters that define streams."""
 
 PROTOCOLS = ("group", "groups", "speaker", "speakers", "official", "random", "file")
-"""The split protocols; a corpus's own words for groups, as ``session``, ``sessions``, are too."""
+"""Split protocols of all corpora; a corpus's names for its groups are protocols too."""
 
 EMBEDDED = "embedded"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -41,16 +41,22 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # torch computes in float32, up to 3e38; the first step of Adam is ten times the learning rate
 _LARGEST = 1e37
 
+Value = TypeVar("Value")
 
-class PerModality(Group):
+
+class PerModality(Group, Generic[Value]):
     """One value for each modality."""
 
-    def __getitem__(self, modality: str) -> Any:
+    audio: Value
+    text: Value
+    video: Value
+
+    def __getitem__(self, modality: str) -> Value:
         return getattr(self, modality)
 
 
 class Embedded(Group):
-    """How the embedded corpus is made."""
+    """Parameters of the embedded corpus, which is synthetic."""
 
     dialogs_per_session: Annotated[int, Field(ge=1, le=28)] = 4
     seed: Annotated[int, Field(ge=0)] = 0
@@ -58,10 +64,10 @@ class Embedded(Group):
 
 
 class Corpus(Group):
-    """Which corpus, where it lies, and what reads it.
+    """The corpus, its folder, and its reader.
 
-    ``reader`` is that of the format, a :class:`pipeline.corpus.reader.Reader` with the parameters
-    of the group of its name, such as ``corpus.iemocap``.
+    ``reader`` is the :class:`pipeline.corpus.reader.Reader` of ``format``. Its parameters are those
+    of the group named like the format, such as ``corpus.iemocap``.
     """
 
     name: Annotated[str, Field(pattern=NAME)]
@@ -78,18 +84,18 @@ class Corpus(Group):
 
 Name = Annotated[str, Field(min_length=1)]
 Extractors = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], Any]
-"""By stream an extractor, :class:`pipeline.features.extractor.Extractor`."""
+"""The :class:`pipeline.features.extractor.Extractor` of each stream, by its name."""
 
 
 class Audio(Group):
-    """Streams of sound; hertz."""
+    """Audio streams; ``sampling_rate`` in hertz."""
 
     sampling_rate: Annotated[int, Field(ge=4000)]
     streams: Extractors
 
 
 class Text(Group):
-    """Streams of words."""
+    """Text streams."""
 
     marks: Literal["word", "drop"]
     include_text: bool
@@ -97,7 +103,7 @@ class Text(Group):
 
 
 class Visual(Group):
-    """Streams of pictures, and which frames they see."""
+    """Video streams, and the choice of their frames."""
 
     frames_per_second: Positive
     max_frames: Count
@@ -105,10 +111,10 @@ class Visual(Group):
 
 
 class Labels(Group):
-    """The classes, and which utterances count.
+    """The classes, and the utterances that are used.
 
-    ``scheme`` is one of the corpus's, or the user's mapping from its codes; ``scenarios`` names
-    parts of the corpus's own division.
+    ``scheme`` is the name of a scheme of the corpus, or a mapping from the corpus's codes to class
+    names; ``scenarios`` are names of the corpus's own scenarios.
     """
 
     scheme: Name | Annotated[dict[str, str], Field(min_length=1)]
@@ -116,7 +122,7 @@ class Labels(Group):
 
 
 class Split(Group):
-    """Which utterances train, develop and test a fold."""
+    """The training, development and test parts of each fold."""
 
     protocol: Name
     list: Annotated[str, Field(pattern=NAME)] | None
@@ -126,7 +132,7 @@ class Split(Group):
     @field_validator("list")
     @classmethod
     def _list_is_of_protocol_file(cls, value: str | None, info: ValidationInfo) -> str | None:
-        protocol = info.data.get("protocol")  # missing where it is itself at fault
+        protocol = info.data.get("protocol")  # None if it is itself invalid
         if protocol == "file" and value is None:
             raise ValueError(
                 "is null, but split.protocol file needs the name of a list, such as mine for "
@@ -140,45 +146,21 @@ class Split(Group):
         return value
 
 
-class Streams(PerModality):
-    """The feature-store stream or streams that feed each modality."""
-
-    audio: Name | Annotated[list[Name], Field(min_length=1)]
-    text: Name | Annotated[list[Name], Field(min_length=1)]
-    video: Name | Annotated[list[Name], Field(min_length=1)]
+class Streams(PerModality[Name | Annotated[list[Name], Field(min_length=1)]]):
+    """The stream or streams of the feature store that are the input of each modality."""
 
     def names(self, modality: str) -> list[str]:
-        """The streams of a modality, one or several."""
+        """The streams of a modality."""
         value = self[modality]
         return [value] if isinstance(value, str) else value
 
 
-class Hidden(PerModality):
-    """GRU state sizes."""
-
-    audio: Count
-    text: Count
-    video: Count
-
-
-class Dropout(PerModality):
-    """Share of each input that is dropped in training."""
-
-    audio: Share
-    text: Share
-    video: Share
-
-
-class MaxSteps(PerModality):
-    """The most sequence steps that a model reads."""
-
-    audio: Count
-    text: Count
-    video: Count
+MaxSteps = PerModality[Count]
+"""The number of sequence steps that a model reads at most, by modality."""
 
 
 class Model(Group):
-    """The classifier."""
+    """The classifier; ``hidden`` are the sizes of GRU states, ``dropout`` probabilities."""
 
     name: str
     modalities: Annotated[list[Modality], Field(min_length=1)]
@@ -186,10 +168,10 @@ class Model(Group):
     prosody: Name | None
     hops: Count
     share_hops: bool
-    hidden: Hidden
+    hidden: PerModality[Count]
     layers: Count
     bidirectional: bool
-    dropout: Dropout
+    dropout: PerModality[Share]
     tune_embeddings: bool
     options: dict[str, Any]
 
@@ -222,13 +204,13 @@ class Model(Group):
 
     @property
     def label(self) -> str:
-        """What papers call it: AMH-7, MDRE."""
+        """The name of the model in papers, such as AMH-7 or MDRE."""
         name = self.name.upper()
         return f"{name}-{self.hops}" if MODELS[self.name].hops else name
 
 
 class Train(Group):
-    """Optimisation of one fold."""
+    """Training of one fold."""
 
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     batch_size: Count
@@ -253,14 +235,14 @@ class Train(Group):
 
 
 class Report(Group):
-    """What the report shows."""
+    """Contents of the report."""
 
     media: bool
     hardest: Annotated[int, Field(ge=0)]
 
 
 class Compute(Group):
-    """Where and how wide to run; never changes a result's meaning."""
+    """Device and numbers of processes; they change the speed of a run, not its results."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     workers: Annotated[int, Field(ge=0)]
@@ -294,25 +276,26 @@ class Params(Group):
         return self
 
     @model_validator(mode="after")
-    def _corpus_has_them(self) -> Params:
-        if self.corpus.reader is None:  # which is a fault of its own
+    def _values_suit_the_corpus(self) -> Params:
+        if self.corpus.reader is None:  # its error is reported separately
             return self
-        about, scheme = self.corpus.reader.description, self.labels.scheme
-        if isinstance(scheme, str) and scheme not in about.schemes:
+        corpus, scheme = self.corpus.reader.description, self.labels.scheme
+        if isinstance(scheme, str) and scheme not in corpus.schemes:
+            schemes = ", ".join(corpus.schemes) or "none"
             raise ValueError(
-                f"labels.scheme is {scheme}; {about.title} has {', '.join(about.schemes) or 'none'}"
-                ", or write a mapping from its codes to class names"
+                f"labels.scheme is {scheme}; {corpus.title} has {schemes}, or write a mapping from "
+                "its codes to class names"
             )
-        if lacking := about.lacks(self.model.modalities):
+        if lacking := corpus.lacks(self.model.modalities):
             raise ValueError(lacking)
-        if about.scenarios and self.labels.scenarios != "all":
+        if corpus.scenarios and self.labels.scenarios != "all":
             for name in self.labels.scenarios:
-                if name not in about.scenarios:
+                if name not in corpus.scenarios:
                     raise ValueError(
-                        f"labels.scenarios names {name}; {about.title} has "
-                        f"{', '.join(about.scenarios)}, or all for all of them"
+                        f"labels.scenarios names {name}; {corpus.title} has "
+                        f"{', '.join(corpus.scenarios)}, or all for all of them"
                     )
-        protocols = list(dict.fromkeys((*about.group, *PROTOCOLS)))
+        protocols = list(dict.fromkeys((*corpus.group, *PROTOCOLS)))
         if self.split.protocol not in protocols:
             raise ValueError(
                 f"split.protocol is {self.split.protocol}; there are {', '.join(protocols)}"
@@ -320,24 +303,18 @@ class Params(Group):
         return self
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Params:
-        names = [name for group in FEATURES for name in getattr(self, group).streams]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+    def _stream_names_are_unique_and_exist(self) -> Params:
+        streams = [name for group in FEATURES for name in getattr(self, group).streams]
+        if twice := sorted({name for name in streams if streams.count(name) > 1}):
             raise ValueError(f"two streams are named {twice[0]}; rename one")
-        return self
-
-    @model_validator(mode="after")
-    def _models_read_named_streams(self) -> Params:
-        known = [name for group in FEATURES for name in getattr(self, group).streams]
         read = {f"streams.{name}": self.model.streams.names(name) for name in self.model.modalities}
         if self.model.prosody is not None:
             read["prosody"] = [self.model.prosody]
         for key, names in read.items():
             for name in names:
-                if name not in known:
+                if name not in streams:
                     raise ValueError(
-                        f"model.{key} is {name}, which is no stream; there are {', '.join(known)}"
+                        f"model.{key} is {name}, which is no stream; there are {', '.join(streams)}"
                     )
         return self
 
@@ -348,13 +325,13 @@ def load(path: str | Path = "params.yaml") -> Params:
     Raises
     ------
     ParamsError
-        One line for each fault: the key, what is wrong, what is allowed.
+        With one line per invalid value: the key, the error, and what is allowed.
     """
     return parse(read_yaml(Path(path)), str(path))
 
 
 def parse(raw: Any, source: str = "params.yaml") -> Params:
-    """Validate parameters that are already read; `source` names them in errors."""
+    """Validate the content of a parameter file; errors name it as `source`."""
     if not isinstance(raw, dict):
         raise ParamsError(f"{source}: must be a mapping of parameter groups, is {raw!r}")
     raw = dict(raw)
@@ -363,8 +340,8 @@ def parse(raw: Any, source: str = "params.yaml") -> Params:
         raw["corpus"], faults = with_reader(raw["corpus"])
     for group in FEATURES:
         if isinstance(raw.get(group), dict) and isinstance(raw[group].get("streams"), dict):
-            raw[group], found = with_extractors(group, raw[group])
-            faults += found
+            raw[group], more = with_extractors(group, raw[group])
+            faults += more
     try:
         settings = Params.model_validate(raw)
     except ValidationError as error:

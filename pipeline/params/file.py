@@ -1,4 +1,4 @@
-"""Parameter files: YAML read and written by version 1.2 of the language, and faults in words."""
+"""Reading and writing of YAML 1.2, and messages for invalid parameters."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pipeline import InputError
 
 
 class ParamsError(InputError):
-    """A parameter file that cannot be used; the message names the key and what is allowed."""
+    """An invalid parameter file; the message names each invalid key and what is allowed."""
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as DVC does, by version 1.2 of the language.
+    """Read a YAML 1.2 file, as DVC does.
 
-    DVC rewrites ``params.yaml`` for ``-S``, and a small number becomes ``5e-05`` in it. That is a
-    number in YAML 1.2 and a string in YAML 1.1, which PyYAML reads.
+    With ``-S``, DVC writes small numbers as ``5e-05`` into ``params.yaml``. That is a number in
+    YAML 1.2 and a string in YAML 1.1, the version that PyYAML reads.
 
     Raises
     ------
     ParamsError
-        If the file cannot be read or is not valid YAML; names the line.
+        If the file cannot be read, or is not valid YAML; the message names the line.
     """
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -36,12 +36,12 @@ def read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: is not UTF-8 text: {error.reason}") from error
-    except (YAMLError, ValueError) as error:  # such as a date that is none
+    except (YAMLError, ValueError) as error:  # an impossible date is a ValueError
         raise ParamsError(f"{path}: is not valid YAML: {error}") from error
 
 
 def as_yaml(values: dict[str, Any]) -> str:
-    """Parameters as YAML text that :func:`read_yaml` reads."""
+    """Parameters as YAML text, for :func:`read_yaml`."""
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
@@ -52,11 +52,11 @@ def as_yaml(values: dict[str, Any]) -> str:
 
 
 def describe(fault: dict[str, Any], group: type[BaseModel], where: list[str]) -> str:
-    """One fault of a pydantic report as a line: key, fault, what is allowed.
+    """One error of a pydantic report as a line: key, error, what is allowed.
 
-    `group` is what was validated, and `where` its own key.
+    `group` is the class that was validated, and `where` its key in the file.
     """
-    # pydantic adds the tried member of a union, such as dict[str,str], to the location
+    # pydantic adds the member of a union that it tried, such as dict[str,str], to the location
     location = [part for part in fault["loc"] if "[" not in str(part) and part != "constrained-str"]
     key = ".".join(str(part) for part in (*where, *location))
     if fault["type"] == "extra_forbidden":
@@ -64,19 +64,19 @@ def describe(fault: dict[str, Any], group: type[BaseModel], where: list[str]) ->
     if fault["type"] == "missing":
         return f"{key}: is missing"
     message = fault["msg"].removeprefix("Value error, ")
-    given = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
-    return f"{key + ': ' if key else ''}{message}{given}"
+    value = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
+    return f"{key + ': ' if key else ''}{message}{value}"
 
 
-def unknown_key(key: str, known: Sequence[str]) -> str:
-    """A fault as a line: `key`, joined with dots, is none of those that its group knows."""
-    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+def unknown_key(key: str, allowed: Sequence[str]) -> str:
+    """The message for a key, joined with dots, whose last part is none of the allowed ones."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], allowed, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"{key}: no such key{hint}; known here: {', '.join(known)}"
+    return f"{key}: no such key{hint}; known here: {', '.join(allowed)}"
 
 
 def _keys_of(group: type[BaseModel], location: list[Any]) -> list[str]:
-    """The keys that the group at `location` of another knows."""
+    """The keys of the group at `location` within `group`."""
     for part in location:
         group = group.model_fields[part].annotation  # type: ignore[assignment]
     return list(group.model_fields)

@@ -1,7 +1,7 @@
-"""A parameter file of an earlier version in the present form.
+"""Migration of parameter files of earlier versions to the present one.
 
-The first version had fixed features and names no streams; the second has the embedded corpus in the
-group of the corpus.
+The first version has fixed features instead of named streams; the second has the parameters of the
+embedded corpus in the group ``corpus``.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ _OLD = {
 
 
 def migrate(path: Path) -> str:
-    """The file in the present form; values, order and comments of all other keys stay.
+    """The content of a parameter file, migrated; other keys keep values, order and comments.
 
-    ``store.chunk`` is dropped: chunks have one size now. Streams made elsewhere are put among those
-    of audio, since nothing says of which modality they are.
+    ``store.chunk`` is dropped, since the size of chunks is fixed now. External streams become audio
+    streams, since the old file does not state their modality.
 
     Raises
     ------
     ParamsError
-        If the file cannot be read, is in the present form already, or lacks a key of an old one.
+        If the file cannot be read, is of the present version, or lacks a key of its version.
     """
-    read_yaml(path)  # its errors say what is wrong with the file
+    read_yaml(path)  # for its errors
     yaml = YAML()
-    yaml.width = 4096  # a stream stays on its line
+    yaml.width = 4096  # no stream is wrapped
     yaml.preserve_quotes = True
-    yaml.representer.add_representer(type(None), _null)
+    yaml.representer.add_representer(
+        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     raw = yaml.load(path.read_text(encoding="utf-8"))
     if not (isinstance(raw, dict) and "streams" in (raw.get("audio") or {})):
         _name_streams(path, raw)
@@ -52,15 +54,15 @@ def migrate(path: Path) -> str:
     _name_format(raw)
     text = io.StringIO()
     yaml.dump(raw, text)
-    # the blank lines went with the keys that they followed
+    # blank lines were removed together with the keys before them
     spaced = re.sub(r"\n+(embedded|text|visual|labels):(?=[ \n])", r"\n\n\1:", text.getvalue())
     params.parse(YAML(typ="safe", pure=True).load(spaced), f"{path}, migrated")
     return spaced
 
 
 def _name_streams(path: Path, raw: Any) -> None:
-    """Turn the first version into the second; ``store.chunk`` is dropped, since it is fixed now."""
-    old = {key: _taken(path, raw, *key) for key in _keys()}
+    """Change the first version into the second."""
+    old = {(group, name): _pop(path, raw, group, name) for group in _OLD for name in _OLD[group]}
     stored = {
         name: old["store", name]
         for name, default in (("dtype", "float32"), ("compression", "none"))
@@ -99,7 +101,7 @@ def _name_streams(path: Path, raw: Any) -> None:
 
 
 def _name_format(raw: Any) -> None:
-    """Turn the second version into the present one."""
+    """Change the second version into the present one."""
     for name in (raw.pop("store", None) or {}).get("external") or []:
         path = Path("data/external", name)
         path = path if path.exists() else path.with_suffix(".h5")
@@ -114,16 +116,8 @@ def _name_format(raw: Any) -> None:
         labels.insert(list(labels).index("scheme") + 1, "scenarios", "all")
 
 
-def _null(representer: Any, value: None) -> Any:
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
-def _keys() -> list[tuple[str, str]]:
-    return [(group, name) for group, names in _OLD.items() for name in names]
-
-
-def _taken(path: Path, raw: Any, group: str, name: str) -> Any:
-    """Take a key out of its group."""
+def _pop(path: Path, raw: Any, group: str, name: str) -> Any:
+    """Remove a key from its group and return its value."""
     if not isinstance(raw, dict) or name not in (raw.get(group) or {}):
         raise ParamsError(
             f"{path}: is no parameter file of the first version: it lacks {group}.{name}"
@@ -132,7 +126,7 @@ def _taken(path: Path, raw: Any, group: str, name: str) -> Any:
 
 
 def _flow(**values: Any) -> CommentedMap:
-    """A mapping that is written on one line."""
+    """A mapping that YAML writes on one line."""
     mapping = CommentedMap(values)
     mapping.fa.set_flow_style()
     return mapping
@@ -144,11 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "migrate",
-        help="turn a parameter file of an earlier version into one of the present",
+        help="migrate a parameter file of an earlier version to the present one",
         description="Print a parameter file of an earlier version in the present form.",
     )
     command.add_argument("file", type=Path, metavar="OLD.yaml")
-    command.add_argument("--output", type=Path, help="write it here instead; may be the same file")
+    command.add_argument(
+        "--output", type=Path, help="write to this file, which may be OLD.yaml itself"
+    )
     options = parser.parse_args(arguments)
     try:
         text = migrate(options.file)

@@ -1,4 +1,4 @@
-"""What parameters name: readers of corpora and extractors, built from the groups that say how."""
+"""Corpus readers and extractors, built from the parameters that name them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.registry import CORPORA, EXTRACTORS
 
 
 def with_reader(corpus: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Put the reader in the place of the groups of all formats; and what is wrong with it."""
-    known = ["name", "root", "format", *CORPORA]
-    faults = [unknown_key(f"corpus.{key}", known) for key in corpus if key not in known]
+    """Replace the groups of all formats by the corpus reader; also return error messages."""
+    allowed = ["name", "root", "format", *CORPORA]
+    faults = [unknown_key(f"corpus.{key}", allowed) for key in corpus if key not in allowed]
     if "embedded" in corpus:
         faults = [
             "corpus.embedded: is the group embedded now; `python -m pipeline.params migrate` moves "
@@ -33,28 +33,34 @@ def with_reader(corpus: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def with_extractors(group: str, values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Put extractors in the place of the streams of a group; and what is wrong with them."""
+    """Replace the streams of a group by their extractors; also return error messages."""
     streams, faults = dict(values["streams"]), []
     for name, specification in streams.items():
         try:
             streams[name] = _extractor(group, specification)
         except ValidationError as error:
-            known, where = EXTRACTORS[specification["extractor"]].load(), [group, "streams", name]
-            faults += [describe(dict(fault), known, where) for fault in error.errors()]
+            kind, where = EXTRACTORS[specification["extractor"]].load(), [group, "streams", name]
+            faults += [describe(dict(fault), kind, where) for fault in error.errors()]
         except ValueError as error:
             faults.append(f"{group}.streams.{name}: {error}")
     return values | {"streams": streams}, faults
 
 
 def _extractor(group: str, specification: Any) -> Any:
-    """Build the extractor that a stream of a group names; a ValueError says what is wrong."""
+    """Build the extractor of a stream, unless it is built already.
+
+    Raises
+    ------
+    ValueError
+        If the parameters name no extractor of this group, or are invalid.
+    """
     if isinstance(specification, BaseModel):
         return specification
-    known = [name for name, entry in EXTRACTORS.items() if group in entry.modalities]
+    names = [name for name, entry in EXTRACTORS.items() if group in entry.modalities]
     name = specification.get("extractor") if isinstance(specification, dict) else None
-    if name not in known:
+    if name not in names:
         raise ValueError(
-            f"must name an extractor of {group}, one of {', '.join(known)}, such as "
-            f"{{extractor: {known[0]}}}, got {specification!r}"
+            f"must name an extractor of {group}, one of {', '.join(names)}, such as "
+            f"{{extractor: {names[0]}}}, got {specification!r}"
         )
     return EXTRACTORS[name].load().model_validate(specification)

@@ -1,4 +1,4 @@
-"""Types of parameters, for the parameter file and for extractors, which have their own."""
+"""Types of parameters, for ``params.yaml`` and for the parameters of extractors and readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def _home(path: str) -> str:
-    """Put the home folder in the place of a leading ``~``."""
+    """Replace a leading ``~`` by the home folder."""
     if not path.startswith("~"):
         return path
     try:
@@ -25,7 +25,7 @@ def _home(path: str) -> str:
 
 
 def _in_full(path: str) -> str:
-    """Refuse a leading ``~``: DVC looks for the file itself and takes it for a folder's name."""
+    """Reject a leading ``~``, which DVC would take for the name of a folder."""
     if path.startswith("~"):
         raise ValueError(
             f"{path}: DVC reads this path too and does not know ~; write {_home(path)}"
@@ -34,18 +34,18 @@ def _in_full(path: str) -> str:
 
 
 OwnPath = Annotated[str, Field(min_length=1), AfterValidator(_home)]
-"""A path, or another name, that only this package reads."""
+"""A path, or the name of a model, that only this package reads."""
 DvcPath = Annotated[str, Field(min_length=1), AfterValidator(_in_full)]
-"""A path that dvc.yaml names as a dependency."""
+"""A path that ``dvc.yaml`` uses as a dependency."""
 
 
 class Group(BaseModel):
-    """A group of parameters: no unknown keys, no silent conversion, unchangeable."""
+    """A group of parameters: immutable, without unknown keys or conversions of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def own_paths(group: type[Group]) -> list[str]:
-    """Names of the parameters of a group that are an :data:`OwnPath`."""
+    """Names of the parameters of a group that are of type :data:`OwnPath`."""
     is_own = AfterValidator(_home)
     return [name for name, field in group.model_fields.items() if is_own in field.metadata]
