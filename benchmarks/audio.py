@@ -79,7 +79,7 @@ def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndar
             hop_length=step,
             window="hamming",
             center=False,
-            n_mels=max(settings.coefficients, mfcc.LEAST_BANDS),
+            n_mels=max(settings.coefficients, mfcc.MIN_BANDS),
         )
         decibels = librosa.power_to_db(power, top_db=None)
         values = librosa.feature.mfcc(S=decibels, n_mfcc=settings.coefficients)

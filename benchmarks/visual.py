@@ -27,7 +27,7 @@ from pipeline import params
 from pipeline.corpus.utterance import from_table
 from pipeline.features.extractor import Context
 from pipeline.features.video import square
-from pipeline.features.visual import Torchvision, clips_of
+from pipeline.features.visual import Torchvision, segments_of
 from pipeline.system import compute
 
 if TYPE_CHECKING:
@@ -113,15 +113,15 @@ def sought(rows: pd.DataFrame, context: Context, size: int) -> Iterator[np.ndarr
         capture = cv2.VideoCapture(str(context.root / dialog["video"].iloc[0]))
         duration = 1.0 / capture.get(cv2.CAP_PROP_FPS)
         shared = context.shared
-        clips = clips_of(from_table(dialog), shared.frames_per_second, shared.max_frames)
-        for start, clip in zip(dialog["start"], clips, strict=True):
+        segments = segments_of(from_table(dialog), shared.frames_per_second, shared.max_frames)
+        for start, segment in zip(dialog["start"], segments, strict=True):
             capture.set(cv2.CAP_PROP_POS_MSEC, 1000.0 * start)
             there, image = capture.read()
-            for time in clip.times:
+            for time in segment.times:
                 while there and capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 + duration <= time:
                     there, image = capture.read()
                 if there:
-                    yield square(image, clip.side, size)
+                    yield square(image, segment.place, size)
         capture.release()
 
 

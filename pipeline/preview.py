@@ -28,7 +28,7 @@ from pipeline.corpus.reader import Reader
 from pipeline.corpus.table import CorpusError, read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features.video import Crop, VideoError, corner, crops, displayed, largest
-from pipeline.features.visual import clips_of
+from pipeline.features.visual import segments_of
 from pipeline.registry import CORPORA
 
 INTERIM = Path("data/interim")
@@ -148,19 +148,19 @@ def sheet(
     if not video:
         raise PreviewError(f"{rows['dialog'].iloc[0]}: the corpus has no video of this dialog")
     path = root / video
-    clips = clips_of(from_table(rows), view.frames_per_second, view.max_frames)
-    found: list[list[Crop]] = [[] for _ in clips]
+    segments = segments_of(from_table(rows), view.frames_per_second, view.max_frames)
+    found: list[list[Crop]] = [[] for _ in segments]
     ending = ""
     try:
-        for crop in crops(path, clips, view.crop, scaled=view.scaled):
-            for clip in crop.clips:
-                found[clip].append(crop)
+        for crop in crops(path, segments, view.crop, scaled=view.scaled):
+            for segment in crop.segments:
+                found[segment].append(crop)
     except VideoError as error:
         ending = str(error)
     if not any(found):
         raise PreviewError(f"{path}: {ending}")
 
-    wanted = [len(clip.times) for clip in clips]
+    wanted = [len(segment.times) for segment in segments]
     drawn = [
         _Row(_lines(row, len(taken), count, view.reader), taken, str(row["place"]))
         for (_, row), taken, count in zip(rows.iterrows(), found, wanted, strict=True)

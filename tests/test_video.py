@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.features.video import (
-    Clip,
     Crop,
+    Segment,
     VideoError,
     crops,
     displayed,
@@ -254,12 +254,12 @@ def test_square_that_does_not_fit_names_the_parameter():
         square(image, "left", 224)
 
 
-def read(path: Path, clips: list[Clip]) -> list[Crop]:
-    return list(crops(path, clips, SQUARE))
+def read(path: Path, segments: list[Segment]) -> list[Crop]:
+    return list(crops(path, segments, SQUARE))
 
 
 def test_crops_show_the_right_half_at_the_right_time(avi):
-    found = read(avi, [Clip(np.array([0.51]), "left"), Clip(np.array([1.01]), "right")])
+    found = read(avi, [Segment(np.array([0.51]), "left"), Segment(np.array([1.01]), "right")])
     first, second = (round(crop.time * RATE) for crop in found)
     assert (first, second) == (15, 30)
     assert [code(crop.image) for crop in found] == [first, 127 - second]
@@ -268,12 +268,13 @@ def test_crops_show_the_right_half_at_the_right_time(avi):
     assert red[2] < 60
 
 
-def test_overlapping_clips_share_frames_of_the_same_half(avi):
+def test_overlapping_segments_share_frames_of_the_same_half(avi):
     times = np.array([0.2, 0.6, 1.0])
     found = read(
-        avi, [Clip(times, "left"), Clip(times[1:] + 0.001, "right"), Clip(times[1:], "left")]
+        avi,
+        [Segment(times, "left"), Segment(times[1:] + 0.001, "right"), Segment(times[1:], "left")],
     )
-    assert [(crop.clips, round(crop.time, 1)) for crop in found] == [
+    assert [(crop.segments, round(crop.time, 1)) for crop in found] == [
         ([0], 0.2),
         ([0, 2], 0.6),
         ([1], 0.6),

@@ -9,6 +9,7 @@ import torch
 
 from pipeline.features import pretrained
 from pipeline.features.pretrained import WeightsError
+from pipeline.features.visual import Torchvision
 
 FILES = {
     "config.json": b"{}",
@@ -106,7 +107,7 @@ def test_a_resnet_out_of_reach_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(WeightsError) as caught:
-        pretrained.resnet_identity("resnet101", "IMAGENET1K_V2")
+        pretrained.resnet_file("resnet101", "IMAGENET1K_V2")
     message = str(caught.value)
     for part in (
         "https://download.pytorch.org/models/resnet101-cd907fc2.pth (171 MiB)",
@@ -132,7 +133,7 @@ def test_a_resnet_in_reach_is_downloaded_once_within_limits(monkeypatch, tmp_pat
     monkeypatch.setattr(pretrained.catalogue_entry("resnet18", "IMAGENET1K_V1").value, "url", url)
     before = socket.getdefaulttimeout()
     for _ in range(2):
-        found = pretrained.resnet_identity("resnet18", "IMAGENET1K_V1")
+        found = Torchvision(network="resnet18", weights="IMAGENET1K_V1").files()
         assert found == {url.rsplit("/", 1)[-1]: pretrained.sha256(made)}
     ((_, prefix, limit),) = downloads
     assert pretrained.sha256(made).startswith(prefix)
@@ -151,4 +152,4 @@ def test_a_damaged_copy_of_torchvisions_file_is_refused(monkeypatch, tmp_path):
 
 def test_a_missing_state_dict_names_the_parameter(tmp_path):
     with pytest.raises(WeightsError, match=r"^weights: .*gone\.pth is missing"):
-        pretrained.resnet_identity("resnet18", str(tmp_path / "gone.pth"))
+        pretrained.resnet_file("resnet18", str(tmp_path / "gone.pth"))

@@ -1,1 +1,1 @@
-"""Features of each modality, and the resumable extraction that all of them share."""
+"""Feature extractors of all modalities, and the incremental extraction that they share."""

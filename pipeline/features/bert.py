@@ -1,15 +1,15 @@
-"""States of the subword tokens of a text in a pretrained BERT.
+"""Hidden states of a pretrained BERT, one per subword token.
 
 Devlin et al., "BERT: Pre-training of deep bidirectional transformers for language understanding",
-NAACL 2019; any model of transformers that is built alike will do. The special tokens around a
-text ([CLS], [SEP]) are left out of the result, so that each step belongs to a word.
+NAACL 2019. Other encoders of transformers with the same interface can be used too. States of the
+special tokens around a text ([CLS], [SEP]) are left out, so that each step belongs to a word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     import torch
 
 
-_BATCHES = 16  # of a group of dialogs
+_BATCHES = 16  # per group of dialogs
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Subword tokens of a text."""
 
-    ids: list[int]  # with the special tokens
+    ids: list[int]  # with special tokens
     keep: np.ndarray  # [ids] bool: false for special tokens
-    total: int  # tokens before the text was cut to what the model reads
+    total: int  # tokens before truncation, without special tokens
 
     @property
     def tokens(self) -> np.ndarray:
-        """Ids without the special tokens, [T]."""
+        """Ids without special tokens, [T]."""
         return np.array(self.ids)[self.keep]
 
 
 class Bert(Extractor):
-    """States [T, D] of the subword tokens, without the special tokens.
+    """Hidden states [T, D] of the subword tokens, without special tokens.
 
     Attributes
     ----------
     model
-        A folder, ``package:<module>/<folder>``, or a name of the Hugging Face hub.
+        A folder, ``package:<module>/<folder>``, or a model name of the Hugging Face hub.
     layers
-        Which hidden layer is kept: 0 is the embeddings, -1 the last layer.
+        The hidden layer to use: 0 for the embeddings, -1 for the last layer.
     batch_size
         Utterances per batch.
     """
@@ -69,7 +69,7 @@ class Bert(Extractor):
 
     @property
     def group(self) -> int:
-        """Full batches, so that one holds texts of like length."""
+        """Several full batches, so that a batch can consist of texts of similar length."""
         return _BATCHES * self.batch_size
 
     def files(self) -> dict[str, str]:
@@ -77,31 +77,31 @@ class Bert(Extractor):
         return pretrained.bert_identity(self.model)
 
     def provenance(self, context: Context) -> dict[str, Any]:
-        """Also the device and the size of batches."""
+        """Also the device and the batch size."""
         own = {"device": device_kind(context), "batch_size": self.batch_size}
         return super().provenance(context) | own
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
-        """``vocabulary``: all tokens of the tokenizer, by id.
+        """``vocabulary``: all tokens of the tokenizer, in the order of their ids.
 
         Raises
         ------
         WeightsError
-            If there is no model, or it has no such layer.
+            If there is no such model, or the model has no such layer.
         """
         tokenizer, config = _tokenizer(self.model)
         self._layer(config)
         tokens = {number: token for token, number in tokenizer.get_vocab().items()}
-        # ids may have gaps, as before tokens that were added later
+        # ids may have gaps, for example before tokens that were added later
         return {"vocabulary": np.array([tokens.get(i, "") for i in range(max(tokens) + 1)])}
 
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """States of each utterance, with its tokens' ids."""
+        """Hidden states and token ids of each utterance."""
         marks = context.shared.marks
         encoded = self.encode([normalise(utterance.text, marks) for utterance in utterances])
-        found = []
+        features = []
         for utterance, text, values in zip(
             utterances, encoded, self.states(encoded, context.device), strict=True
         ):
@@ -109,11 +109,11 @@ class Bert(Extractor):
             problem = fault(utterance.text, kept)
             if kept < text.total:
                 problem = f"cut: BERT reads {kept} of its {text.total} tokens"
-            found.append(Steps(values, tokens=text.tokens.astype(np.int32), problem=problem))
-        return found
+            features.append(Steps(values, tokens=text.tokens.astype(np.int32), problem=problem))
+        return features
 
     def _layer(self, config: Any) -> int:
-        """The one layer that is kept.
+        """The layer whose states are used.
 
         Raises
         ------
@@ -129,36 +129,25 @@ class Bert(Extractor):
         return layer
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Split each text into subword tokens, cut to what the model can read."""
-        if not texts:
-            return []
-        split = self._split(list(texts))
-        return [
-            self._cut(text, ids, special)
-            for text, ids, special in zip(
-                texts, split["input_ids"], split["special_tokens_mask"], strict=True
-            )
-        ]
-
-    def _cut(self, text: str, ids: list[int], special: list[int]) -> Encoded:
-        """Tokens of a text that is split already, and is again if the model cannot read it all."""
-        total = special.count(0)
+        """Split each text into subword tokens, truncated to the longest input of the model."""
         tokenizer, config = _tokenizer(self.model)
         limit = min(tokenizer.model_max_length, config.max_position_embeddings)
-        if len(ids) > limit:
-            cut = self._split(text, truncation=True, max_length=limit)
-            ids, special = cut["input_ids"], cut["special_tokens_mask"]
-        return Encoded(ids, np.array(special) == 0, total)
-
-    def _split(self, texts: str | list[str], **options: Any) -> Any:
-        tokenizer, _ = _tokenizer(self.model)
-        return tokenizer(texts, return_special_tokens_mask=True, verbose=False, **options)
+        split = partial(tokenizer, return_special_tokens_mask=True, verbose=False)
+        encoded = []
+        for text in texts:
+            tokens = split(text)
+            total = tokens["special_tokens_mask"].count(0)
+            if len(tokens["input_ids"]) > limit:
+                tokens = split(text, truncation=True, max_length=limit)
+            keep = np.array(tokens["special_tokens_mask"]) == 0
+            encoded.append(Encoded(tokens["input_ids"], keep, total))
+        return encoded
 
     def states(self, encoded: Sequence[Encoded], device: str) -> list[np.ndarray]:
-        """States of the tokens of each text, without its special tokens.
+        """Hidden states of the tokens of each text, without special tokens.
 
-        Batches hold texts of like length; the attention mask keeps padding out, so that a text's
-        states are the same in any batch but for the last bits.
+        Batches consist of texts of similar length. The attention mask excludes padding, so that the
+        states of a text depend on the rest of its batch in their last bits only.
 
         Returns
         -------
@@ -193,7 +182,7 @@ def _tokenizer(name: str) -> tuple[Any, Any]:
     """Tokenizer and configuration of a model."""
     from pipeline.system.torchvision_shim import torchvision_operators
 
-    torchvision_operators()  # transformers imports torchvision wherever it is installed
+    torchvision_operators()  # transformers imports torchvision if it is installed
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -212,12 +201,12 @@ def _tokenizer(name: str) -> tuple[Any, Any]:
 
 @cache
 def _model(name: str, device: str) -> torch.nn.Module:
-    """One model per process, since it is not sent to another.
+    """The model, loaded once per process.
 
     Raises
     ------
     WeightsError
-        If its file of weights cannot be read, or is not that of the model's configuration.
+        If its weights cannot be read, or do not fit its configuration.
     """
     _tokenizer(name)
     import transformers
@@ -235,7 +224,7 @@ def _model(name: str, device: str) -> torch.nn.Module:
         raise WeightsError(
             f"model: the weights in {folder} cannot be loaded: {error}; {remedy}"
         ) from error
-    # transformers would fill them with random numbers; no state of a token comes from the pooler
+    # transformers initialises missing weights at random; hidden states do not use the pooler
     missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise WeightsError(

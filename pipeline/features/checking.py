@@ -1,4 +1,4 @@
-"""Comparing a stream with the hashes that were recorded when it was written."""
+"""Comparison of a stream with the hashes that were recorded when it was written."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from pipeline.features import hashing
 from pipeline.features.stream import ALIGNED, Stream
 
-NAMED = 5  # utterances named in a fault
+NAMED = 5  # utterances named in a message
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
-"""What h5py raises, as found by damaging files."""
+"""Errors that h5py raises for damaged files, found by experiment."""
 
 
 @dataclass
 class Damage:
-    """How a group differs from what was written.
+    """Differences between a group and its recorded hashes.
 
     Attributes
     ----------
     faults
-        Lines for a person, which name datasets and utterances; empty if it is sound.
+        Messages that name datasets and utterances; empty if there is no damage.
     rows
-        The utterances whose rows are not as written or cannot be read.
+        Indices of the utterances whose rows are damaged or cannot be read.
     beyond
-        Whether anything but rows of utterances is damaged, so that the rest is not to be trusted.
+        Whether anything except rows of utterances is damaged, so that no row can be trusted.
     """
 
     faults: list[str] = field(default_factory=list)
@@ -37,20 +37,19 @@ class Damage:
 
 
 def check(stream: Stream, utterances: Sequence[str] | None = None) -> Damage:
-    """Compare a stream with its hashes, reading all of it once.
+    """Compare a stream with its hashes; this reads it once completely.
 
     Parameters
     ----------
     utterances
-        Ids that it must have, those of the table; None: its own.
+        The ids that the stream must have, those of the table; None for any.
     """
     name, group = stream.name, stream.group
     try:
         ids = stream.utterances
         if utterances is not None and ids != list(utterances):
             return Damage([f"{name}: its utterances are not those of the table"], beyond=True)
-        fault = _layout_fault(stream, len(ids))
-        if fault:
+        if fault := _layout_fault(stream, len(ids)):
             return Damage([fault], beyond=True)
         return compare(group, name, ids, stream.offsets, ALIGNED)
     except UNREADABLE as error:
@@ -58,7 +57,7 @@ def check(stream: Stream, utterances: Sequence[str] | None = None) -> Damage:
 
 
 def _layout_fault(stream: Stream, number: int) -> str:
-    """What is wrong with the places of the rows; empty if nothing is."""
+    """Why rows cannot be assigned to utterances; empty if they can."""
     group = stream.group
     if "values" not in group:
         return f"{stream.name}: has no values"
@@ -74,36 +73,35 @@ def _layout_fault(stream: Stream, number: int) -> str:
 def compare(
     group: h5py.Group, name: str, ids: Sequence[str], rows: np.ndarray, aligned: Sequence[str]
 ) -> Damage:
-    """Compare a group whose layout is sound with its hashes.
+    """Compare a group with a valid layout with its hashes.
 
     Parameters
     ----------
     name
-        What it is called in faults.
+        The name of the group in messages.
     ids
-        [N] the utterances.
+        [N] ids of the utterances.
     rows, aligned
         As of :func:`pipeline.features.hashing.contents`.
     """
     if hashing.CHECKSUMS not in group or len(group[hashing.CHECKSUMS]) != len(ids):
         return Damage([f"{name}/{hashing.CHECKSUMS}: not {len(ids)} checksums"], beyond=True)
-    found = hashing.contents(group, rows, aligned)
+    hashes = hashing.contents(group, rows, aligned)
     changed = [
         key
-        for key, sha256 in found.datasets.items()
+        for key, sha256 in hashes.datasets.items()
         if sha256 is None or sha256 != hashing.recorded(group[key])
     ]
-    if not changed and hashing.recorded(group) != hashing.whole(group, found.datasets):
+    if not changed and hashing.recorded(group) != hashing.whole(group, hashes.datasets):
         fault = f"{name}: an attribute or a dataset is changed, missing or added"
         return Damage([fault], beyond=True)
     which = ", ".join(f"{name}/{key}" for key in changed)
-    damage = Damage(rows=set(found.unreadable))
-    if found.unreadable:
-        damage.faults.append(f"{which}: cannot be read in {some(found.unreadable, ids)}")
-    differing = np.flatnonzero(group[hashing.CHECKSUMS][:] != found.crc32).tolist()
-    damage.rows |= set(differing)
-    if others := set(differing) - found.unreadable:
-        # the checksums are a dataset like any other, and can be what is damaged
+    differing = set(np.flatnonzero(group[hashing.CHECKSUMS][:] != hashes.crc32).tolist())
+    damage = Damage(rows=hashes.unreadable | differing)
+    if hashes.unreadable:
+        damage.faults.append(f"{which}: cannot be read in {some(hashes.unreadable, ids)}")
+    if others := differing - hashes.unreadable:
+        # the checksums themselves may be damaged
         where = which or f"{name}/{hashing.CHECKSUMS}"
         damage.faults.append(f"{where}: not as written in {some(others, ids)}")
     elif changed and not damage.faults:
@@ -113,7 +111,7 @@ def compare(
 
 
 def some(indices: set[int], ids: Sequence[str]) -> str:
-    """The first utterances' names and how many more there are."""
+    """The ids of the first utterances, and the number of further ones."""
     names = [ids[index] for index in sorted(indices)]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     plural = "s" if len(names) > 1 else ""

@@ -1,4 +1,4 @@
-"""Features that were extracted elsewhere, as a stream like any other."""
+"""Features that were extracted by another program, as a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class External(Extractor):
-    """Features [T, D] or [D] of a folder or an HDF5 file; see :mod:`pipeline.features.sources`.
+    """Features [T, D] or [D] from a folder or an HDF5 file; see :mod:`pipeline.features.sources`.
 
     Attributes
     ----------
@@ -37,8 +37,8 @@ class External(Extractor):
     path: OwnPath
 
     @property
-    def kind(self) -> Any:  # type: ignore[override]  # of the data, not of the class
-        """``sequence`` or ``utterance``, as the arrays are."""
+    def kind(self) -> Any:  # type: ignore[override]  # depends on the data
+        """``sequence`` or ``utterance``, by the shape of the arrays."""
         return "sequence" if self._source.form[0] else "utterance"
 
     @property
@@ -46,42 +46,44 @@ class External(Extractor):
         return _opened(self.path)
 
     def names(self) -> list[str]:
-        """The names of the columns, else numbers."""
+        """The names of the columns in the source; numbered names if it has none."""
         width = self._source.form[1]
-        given = self._source.names(next(iter(self._source.readers)))
+        columns = self._source.names(next(iter(self._source.readers)))
         stem = Path(self.path).stem
-        return given if given and len(given) == width else [f"{stem}_{n}" for n in range(width)]
+        if columns and len(columns) == width:
+            return columns
+        return [f"{stem}_{n}" for n in range(width)]
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of the file; of a folder one digest of the SHA-256 of all files in it."""
+        """SHA-256 of the file; for a folder, one digest of the SHA-256 of all its files."""
         path = Path(self.path)
         if not path.is_dir():
-            _opened(self.path)  # its errors say what is wrong
+            _opened(self.path)  # for its errors
             return hashes("path", [path])
-        files = [found for found in sorted(path.iterdir()) if found.suffix in (".npy", ".csv")]
+        files = [file for file in sorted(path.iterdir()) if file.suffix in (".npy", ".csv")]
         listed = json.dumps(hashes("path", files), sort_keys=True)
         return {path.name: hashlib.sha256(listed.encode()).hexdigest()}
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
-        """Nothing; it compares the names in the source with the utterances of the corpus.
+        """No state; this checks that the names in the source are utterances of the corpus.
 
         Raises
         ------
         InputError
-            If the source is empty, or names an utterance that is none.
+            If the source is empty, or has features of an unknown utterance.
         """
-        found, known = self._source.readers, [utterance.id for utterance in utterances]
-        if not found:
+        names, ids = self._source.readers, [utterance.id for utterance in utterances]
+        if not names:
             raise InputError(
                 f"path: {self.path}: holds no features; expected one .npy or .csv file per "
                 "utterance, or in HDF5 values, offsets and ids, or a dataset or group per utterance"
             )
-        unknown = sorted(set(found) - set(known))
+        unknown = sorted(set(names) - set(ids))
         if unknown:
-            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(unknown[0], ids, n=1, cutoff=0.5)
             raise InputError(
-                f"path: {self.path}: {len(unknown)} of {len(found)} names are no utterances of the "
-                f"corpus, such as {unknown[0]}; ids are of the form {(near or known)[0]}; rename "
+                f"path: {self.path}: {len(unknown)} of {len(names)} names are no utterances of the "
+                f"corpus, such as {unknown[0]}; ids are of the form {(near or ids)[0]}; rename "
                 "or remove them"
             )
         return {}
@@ -89,24 +91,23 @@ class External(Extractor):
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """The arrays of each utterance, none where the source lacks it."""
+        """The array of each utterance; no step, or NaN, if the source has none."""
         is_sequence, width = self._source.form
-        nothing: np.ndarray = np.full(width, np.nan, np.float32)
-        if is_sequence:
-            nothing = np.zeros((0, width), np.float32)
-        found = []
+        features = []
         for utterance in utterances:
-            if utterance.id not in self._source.readers:
-                found.append(Steps(nothing, problem=f"{Path(self.path).name} lacks it"))
-                continue
-            values = self._source.read(utterance.id)
-            found.append(Steps(values.reshape(-1, width) if is_sequence else values.reshape(width)))
-        return found
+            values, problem = np.full((0 if is_sequence else 1, width), np.nan, np.float32), ""
+            if utterance.id in self._source.readers:
+                values = self._source.read(utterance.id)
+            else:
+                problem = f"{Path(self.path).name} lacks it"
+            shape = (-1, width) if is_sequence else (width,)
+            features.append(Steps(values.reshape(shape), problem=problem))
+        return features
 
 
 @cache
 def _opened(path: str) -> Source:
-    """One open source per process."""
+    """The source, opened once per process."""
     from pipeline.features.sources import open_source
 
     return open_source(Path(path))

@@ -1,13 +1,12 @@
-"""Extraction of the streams of one modality: incremental, and resumable after a kill.
+"""Incremental extraction of the streams of one modality, which can be resumed after a kill.
 
-Work is a list of tasks, each a dialog, or a fixed group of dialogs that are read together, with all
-streams that lack it. A task keeps what it has computed as one file per stream and dialog. Once all
-are there, they are joined with what the last stream file holds already, in the order of the table.
-So the bytes are those of an uninterrupted run, whatever was kept, in any order, in any number of
-processes.
+A task is one dialog, or a fixed group of dialogs, with all streams that have no features of it yet.
+It writes one file per stream and dialog. When all tasks are done, these files are joined with the
+dialogs that are reused from the previous stream file, in the order of the utterance table. So the
+bytes are the same as of an uninterrupted run, for any order of tasks and any number of processes.
 
-What has the same key (:mod:`pipeline.features.planning`) is taken over once its checksums have been
-compared, and the rest is computed.
+A dialog is reused if its key is the same (:mod:`pipeline.features.planning`) and its checksums
+match.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from tqdm import tqdm
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, Steps
-from pipeline.features.former import Former
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.pretrained import of_stream
+from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Arrays, Header, write
 from pipeline.system.compute import start_worker
@@ -41,7 +40,7 @@ from pipeline.system.kept import Kept, locked, publish
 
 @dataclass(frozen=True)
 class Task:
-    """Some dialogs that are read together, and the streams that lack them."""
+    """Dialogs that are extracted together, and the streams to extract."""
 
     dialogs: Dialogs
     plans: Sequence[Plan]
@@ -50,7 +49,7 @@ class Task:
 
     @property
     def utterances(self) -> int:
-        """How many."""
+        """The number of utterances."""
         return sum(map(len, self.dialogs.values()))
 
 
@@ -65,7 +64,7 @@ def extract(
     workers: int = 1,
     include_text: bool = True,
 ) -> None:
-    """Write one file per stream into a folder.
+    """Extract streams, and write one file per stream into a folder.
 
     Parameters
     ----------
@@ -74,23 +73,24 @@ def extract(
     streams
         The extractors, by stream.
     utterances
-        All of the corpus, those of a dialog one after the other.
+        All utterances of the corpus; those of a dialog are consecutive.
     context
-        Where they run.
+        The environment of the extractors.
     kept
-        Folder of what outlives the run: the last file of each stream, and finished dialogs.
+        Folder of the results that are kept between runs: the previous file of each stream, and
+        finished dialogs.
     output
         The folder ``data/features/<corpus>/<modality>``.
     workers
-        Processes; with 1 everything runs in this one.
+        Number of processes; 1 for this process only.
     include_text
-        Whether files spell words.
+        Whether tokens and vocabularies are written.
 
     Raises
     ------
     InputError
-        If the utterances of a dialog are not consecutive, or there are none; if another run writes
-        the same; if the disk is full, with what is needed. All finished dialogs are kept.
+        If there are no utterances, if those of a dialog are not consecutive, if another run is
+        writing the same streams, or if the disk is full. Finished dialogs are kept.
     """
     dialogs = dialogs_of(utterances)
     with locked(kept):
@@ -99,17 +99,16 @@ def extract(
             for name, extractor in streams.items()
         ]
         with ExitStack() as stack:
-            formers = {
-                each.name: stack.enter_context(Former(kept / f"{each.name}.h5", each))
+            previous = {
+                each.name: stack.enter_context(PreviousFile(kept / f"{each.name}.h5", each))
                 for each in plans
             }
-            missing = {each.name: _missing(each, formers[each.name], kept) for each in plans}
-            _check_room(formers, missing, dialogs, kept)
+            missing = {each.name: _missing(each, previous[each.name], kept) for each in plans}
+            _check_disk_space(previous, missing, dialogs, kept)
             _run(_tasks(plans, missing, dialogs, context, kept), modality, workers)
             for each in plans:
-                former = formers[each.name]
-                if not former.is_whole:
-                    _join(each, former, dialogs, kept)
+                if not previous[each.name].is_current:
+                    _join(each, previous[each.name], dialogs, kept)
         output.mkdir(parents=True, exist_ok=True)
         publish([f"{each.name}.h5" for each in plans], kept, output)
         for each in plans:
@@ -118,32 +117,35 @@ def extract(
             _report_problems(output / f"{each.name}.h5", len(utterances))
 
 
-def _missing(plan: Plan, former: Former, kept: Path) -> list[str]:
-    """The dialogs of a stream that neither its last file nor a killed run has."""
+def _missing(plan: Plan, previous: PreviousFile, kept: Path) -> list[str]:
+    """The dialogs of a stream to compute: neither its previous file nor a killed run has them."""
     done = Kept(kept / plan.name)
     return [
         dialog
         for dialog, key in plan.keys.items()
-        if dialog not in former.rows and done.load(dialog, key) is None
+        if dialog not in previous.rows and done.load(dialog, key) is None
     ]
 
 
-def _check_room(
-    formers: Mapping[str, Former], missing: Mapping[str, list[str]], dialogs: Dialogs, kept: Path
+def _check_disk_space(
+    previous: Mapping[str, PreviousFile],
+    missing: Mapping[str, list[str]],
+    dialogs: Dialogs,
+    kept: Path,
 ) -> None:
-    """Ask for the room of the files to come before hours of work, where the last ones tell it.
+    """Check the disk space before hours of work; it is estimated from the previous files.
 
     Raises
     ------
     FullDiskError
-        If it is not there: a stream file is written beside the last one, from its finished dialogs.
+        If there is too little for the new files and the dialogs that are computed for them.
     """
     total = sum(map(len, dialogs.values()))
     needed = 0
-    for name, former in formers.items():
-        if not former.is_whole:
+    for name, file in previous.items():
+        if not file.is_current:
             share = sum(len(dialogs[dialog]) for dialog in missing[name]) / total
-            needed += int(former.size * (1 + share))
+            needed += int(file.size * (1 + share))
     free = shutil.disk_usage(kept).free
     if needed > free:
         raise FullDiskError(
@@ -159,25 +161,25 @@ def _tasks(
     context: Context,
     kept: Path,
 ) -> list[Task]:
-    """One task for all streams that lack the same dialogs and read them together."""
-    wanted: dict[tuple[str, ...], list[Plan]] = {}
+    """One task per group of dialogs, for all streams that need this group."""
+    needed: dict[tuple[str, ...], list[Plan]] = {}
     for each in plans:
         for group in dict.fromkeys(each.groups[dialog] for dialog in missing[each.name]):
-            wanted.setdefault(group, []).append(each)
+            needed.setdefault(group, []).append(each)
     return [
         Task(
             {dialog: dialogs[dialog] for dialog in group},
-            # a task is sent to a process: what it needs of the corpus, and no more
-            [each.of(group) for each in lacking],
+            # a task is pickled, so it holds its own part of each plan only
+            [each.of(group) for each in its],
             context,
             kept,
         )
-        for group, lacking in wanted.items()
+        for group, its in needed.items()
     ]
 
 
 def _run(tasks: list[Task], modality: str, workers: int) -> None:
-    """Run all tasks, in this process or in several."""
+    """Run all tasks with a progress bar."""
     if not tasks:
         return
     with tqdm(total=sum(task.utterances for task in tasks), desc=modality, unit="utt") as bar:
@@ -186,16 +188,17 @@ def _run(tasks: list[Task], modality: str, workers: int) -> None:
 
 
 def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
+    """Run the tasks in this process or in several, and yield each one that is finished."""
     if workers == 1 or len(tasks) < 2:
         for task in tasks:
             run(task)
             yield task
         return
-    # spawned, not forked: a child of a process with OpenMP threads can hang
+    # spawned, not forked: a forked child of a process with OpenMP threads can hang
     pool = ProcessPoolExecutor(
         min(workers, len(tasks)), get_context("spawn"), initializer=start_worker
     )
-    # longest first, so that the last one does not hold up the end
+    # longest first, so that no long task is left at the end
     ordered = sorted(tasks, key=lambda task: -task.utterances)
     try:
         futures = {pool.submit(run, task): task for task in ordered}
@@ -207,12 +210,12 @@ def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
 
 
 def run(task: Task) -> None:
-    """Compute the dialogs of a task and keep them, one file per stream and dialog.
+    """Compute the dialogs of a task, and write one file per stream and dialog.
 
     Raises
     ------
     InputError
-        If a recording or video is gone that was there when the corpus was parsed.
+        If a recording or video is missing that existed when the corpus was parsed.
     """
     together = [utterance for members in task.dialogs.values() for utterance in members]
     for source in {source for one in together for source in (one.audio, one.video) if source}:
@@ -231,14 +234,14 @@ def run(task: Task) -> None:
 
 
 def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:
-    """The features of a dialog as the bytes of an NPZ file."""
+    """The features of a dialog as an NPZ file."""
     sequence = extractor.kind != "utterance"
     join = np.concatenate if sequence else np.stack
     columns = {"values": join([step.values for step in steps])}
     for name in ("times", "tokens"):
-        given = [array for step in steps if (array := getattr(step, name)) is not None]
-        if given:
-            columns[name] = np.concatenate(given)
+        arrays = [array for step in steps if (array := getattr(step, name)) is not None]
+        if arrays:
+            columns[name] = np.concatenate(arrays)
     lengths = [len(step.values) if sequence else 1 for step in steps]
     problems = [(position, step.problem) for position, step in enumerate(steps) if step.problem]
     content = io.BytesIO()
@@ -253,17 +256,17 @@ def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:
     return content.getbuffer()
 
 
-def _join(plan: Plan, former: Former, dialogs: Dialogs, kept: Path) -> None:
-    """Write a stream's file from what its last file and the finished dialogs hold."""
+def _join(plan: Plan, previous: PreviousFile, dialogs: Dialogs, kept: Path) -> None:
+    """Write the file of a stream from its previous file and the finished dialogs."""
     done = Kept(kept / plan.name)
     lengths: list[np.ndarray] = []
     problems: list[tuple[int, str]] = []
     columns: dict[str, Any] = {}
     first = 0
     for dialog, members in dialogs.items():
-        if dialog in former.rows:
-            own, its = former.facts(dialog)
-            arrays = former.read(dialog) if not columns else {}
+        if dialog in previous.rows:
+            own, its = previous.lengths_and_problems(dialog)
+            arrays = previous.read(dialog) if not columns else {}
         else:
             arrays = _unpacked(done, dialog, plan.keys[dialog])
             own = arrays.pop("lengths")
@@ -290,13 +293,13 @@ def _join(plan: Plan, former: Former, dialogs: Dialogs, kept: Path) -> None:
 
     def parts() -> Iterator[Arrays]:
         for dialog in dialogs:
-            if dialog in former.rows:
-                yield former.read(dialog)
+            if dialog in previous.rows:
+                yield previous.read(dialog)
             else:
                 yield _unpacked(done, dialog, plan.keys[dialog])
-        former.close()  # its successor takes its name next, which Windows allows closed files only
+        previous.close()  # it is replaced next, and Windows cannot replace an open file
 
-    write(former.path, header, parts())
+    write(previous.path, header, parts())
 
 
 def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:
@@ -312,9 +315,9 @@ def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:
 
 def _report_problems(path: Path, total: int) -> None:
     with reading(path) as file:
-        found = len(Stream(path.stem, file).problems)
-    if found:
+        problems = len(Stream(path.stem, file).problems)
+    if problems:
         print(
-            f"{path.stem}: {found} of {total} utterances have problems; `python -m pipeline.store "
-            f"problems {path}` lists them"
+            f"{path.stem}: {problems} of {total} utterances have problems; "
+            f"`python -m pipeline.store problems {path}` lists them"
         )

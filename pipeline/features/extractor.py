@@ -1,14 +1,13 @@
-"""An extractor: what turns utterances into one stream of features.
+"""The base class of extractors, which compute one stream of features from utterances.
 
-Each is one small class in one file, named in :data:`pipeline.registry.EXTRACTORS`. Its fields are
-the parameters of the stream, so ``params.yaml`` describes it fully and the same object serves the
-stage, the prediction of a clip, and tests. It can be sent to another process; networks and other
-heavy state are built there on first use.
+Each extractor is one class in its own file, registered in :data:`pipeline.registry.EXTRACTORS`. Its
+fields are the parameters of the stream, so that ``params.yaml`` determines it completely. It can be
+pickled and sent to another process, where networks and other large objects are built on first use.
 
-**Identity** decides whether two streams hold the same features, and so whether a model may read
-one: parameters, hashes of weights, and the extractor's version, which is raised when its values
-change. **Provenance** is recorded beside it: versions of libraries and the kind of device, which
-change the last digits only. Features are reused where both agree.
+**Identity** determines the features: parameters, hashes of weights, and the extractor's version,
+which is raised when its values change. A model reads only streams of the identity that it was
+trained on. **Provenance** is recorded in addition: versions of libraries and the kind of device,
+which change the last digits only. Features are reused if both are the same.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from pipeline.corpus.utterance import Utterance
 from pipeline.params.types import Group, own_paths
 
 State = Mapping[str, np.ndarray]
-"""What an extractor learns from a whole corpus, such as a vocabulary; by name."""
+"""Arrays that an extractor computes from the whole corpus, such as a vocabulary, by name."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where an extractor runs, and what its modality's streams share.
+    """The environment of an extractor, and the parameters that streams of a modality share.
 
     Attributes
     ----------
     root
-        The corpus's folder, which :attr:`Source.path` is below.
+        The folder of the corpus, to which :attr:`Source.path` is relative.
     device
-        A torch device's name.
+        The name of a torch device.
     shared
         The parameters of the modality: ``audio``, ``text`` or ``visual``.
     """
@@ -57,15 +56,15 @@ class Steps:
     Attributes
     ----------
     values
-        [T, D] float32; [T] int32 token ids, rows of the state's ``vectors``; or [P] float32, of
-        NaN where there is nothing to measure.
+        [T, D] float32; [T] int32 token ids, rows of the state's ``vectors``; or [P] float32, NaN
+        if there are no features of the utterance.
     times
-        [T] seconds in the utterance, the middle of what each step sees; None where the stream
-        states none.
+        [T] seconds from the start of the utterance to the middle of each step; None if steps have
+        no times.
     tokens
-        [T] int32, rows of the stream's ``vocabulary``; None where steps are no tokens.
+        [T] int32, rows of the state's ``vocabulary``; None if steps are not tokens.
     problem
-        What is missing or cut, and why; empty where all is well.
+        What is missing or truncated, and why; empty if nothing is.
     """
 
     values: np.ndarray
@@ -75,7 +74,7 @@ class Steps:
 
 
 class Extractor(Group):
-    """Base of all extractors; their parameters are fields.
+    """Base class of all extractors; their parameters are fields.
 
     Attributes
     ----------
@@ -83,15 +82,15 @@ class Extractor(Group):
         ``sequence`` (steps in time), ``tokens`` (steps are tokens of the text) or ``utterance``
         (one row per utterance).
     version
-        Raised when the values change; the tests hold it to that.
+        To be raised when the values change; tests compare them with golden values.
     reads
-        The parameters of the modality that its values depend on.
+        Names of the modality's parameters that the values depend on.
     libraries
-        Distributions whose versions are recorded.
+        Distributions whose versions are recorded as provenance.
     extractor
         Its name in the registry.
     dtype, compression
-        How the values of steps are stored.
+        Type and compression of the stored values of steps.
     """
 
     kind: ClassVar[Literal["sequence", "tokens", "utterance"]]
@@ -105,46 +104,47 @@ class Extractor(Group):
 
     @property
     def group(self) -> int:
-        """The fewest utterances, of consecutive dialogs, that :meth:`extract` is given together.
+        """The minimum number of utterances per call of :meth:`extract`, of consecutive dialogs.
 
-        What is in a batch changes the last digits, so no batch crosses such a group.
+        The other utterances in a batch change the last digits of the values, so batches do not
+        cross these fixed groups of dialogs.
         """
         return 1
 
     def names(self) -> list[str]:
-        """What each value of an utterance-level stream is."""
+        """The names of the values of an utterance-level stream."""
         return []
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of each pretrained file, by its name; empty where there is none.
+        """SHA-256 of each pretrained file, by its name.
 
         Raises
         ------
         WeightsError
-            If one cannot be had; the message begins with its parameter and says how to get it.
+            If a file is missing; the message begins with its parameter and says how to get it.
         """
         return {}
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
-        """What needs the whole corpus, such as a vocabulary."""
+        """Compute the state from all utterances of the corpus."""
         return {}
 
     @abstractmethod
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """The features of each utterance, in their order.
+        """The features of each utterance, in the same order.
 
         Parameters
         ----------
         utterances
-            Those of one dialog, or of a group of them.
+            The utterances of one dialog, or of a group of dialogs.
         state
-            What :meth:`prepare` gave for the corpus.
+            The result of :meth:`prepare` for the corpus.
         """
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters that decide the values; paths without their folders."""
+        """The parameters that determine the values; absolute paths without their folders."""
         own = self.model_dump(exclude={"compression", "batch_size"})
         return {
             name: Path(value).name
@@ -154,7 +154,7 @@ class Extractor(Group):
         }
 
     def identity(self, context: Context) -> dict[str, Any]:
-        """All that decides what the values are, as JSON."""
+        """All that determines the values, for JSON; see above."""
         own = self.model_dump(exclude={"extractor", "compression", "batch_size"})
         own |= {name: Path(own[name]).name for name in own_paths(type(self))}
         shared = {name: getattr(context.shared, name) for name in self.reads}
@@ -166,7 +166,7 @@ class Extractor(Group):
         }
 
     def provenance(self, context: Context) -> dict[str, Any]:
-        """What may change the last digits of the values, as JSON."""
+        """All that may change the last digits of the values, for JSON; see above."""
         return {
             "versions": {name: version(name) for name in self.libraries},
             "processor": platform.machine(),

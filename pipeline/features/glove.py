@@ -1,8 +1,8 @@
-"""GloVe vectors of the words that a corpus uses.
+"""GloVe vectors of the words of a corpus.
 
 Pennington, Socher and Manning, "GloVe: Global vectors for word representation", EMNLP 2014. The
-published files are text, one word with its values per line, of up to 5.6 GB; here they are read as
-a stream.
+published files are text files of up to 5.6 GB, with one word and its vector per line. They are read
+line by line.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pipeline.features.words import fault, normalise, tokenise
 from pipeline.params.types import OwnPath
 from pipeline.system.filesystem import unreadable
 
-PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of a vocabulary's vectors
+PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of the vectors
 
 _HEADER = re.compile(rb"\d+ \d+")
 _REMEDY = "unpack or fetch the file again"
 
 
 class Glove(Extractor):
-    """Token ids [T] of the words, with the vectors of a GloVe text file.
+    """Token ids [T], rows of the vectors from a GloVe text file.
 
     Attributes
     ----------
     vectors
-        The file.
+        The GloVe file.
     """
 
     kind: ClassVar = "tokens"
@@ -59,7 +59,7 @@ class Glove(Extractor):
         Raises
         ------
         WeightsError
-            If the file cannot be used, or has none of the words.
+            If the file cannot be used, or has no vector of any word.
         """
         marks = context.shared.marks
         texts = (normalise(utterance.text, marks) for utterance in utterances)
@@ -70,30 +70,30 @@ class Glove(Extractor):
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """Token ids of each utterance, rows of the state's vectors."""
+        """The token ids of each utterance."""
         marks = context.shared.marks
         row_of = {word: row for row, word in enumerate(state["vocabulary"].tolist())}
-        found = []
+        features = []
         for utterance in utterances:
             tokens = tokenise(normalise(utterance.text, marks))
             ids = [row_of[word] for token in tokens for word in find(token, row_of)]
             problem = fault(utterance.text, len(ids))
-            found.append(Steps(np.array(ids, np.int32), problem=problem))
-        return found
+            features.append(Steps(np.array(ids, np.int32), problem=problem))
+        return features
 
 
-def find(token: str, known: Container[str]) -> list[str]:
-    """Words of `known` that stand for a token.
+def find(token: str, vocabulary: Container[str]) -> list[str]:
+    """The words of a vocabulary that represent a token.
 
-    The token as it is, else in lower case, else the parts of a hyphenated word where at least one
-    is known (``ha-ha``), else the unknown word.
+    These are the token itself, or the token in lower case, or the parts of a hyphenated word
+    (``ha-ha``) if the vocabulary has at least one of them, or else ``<unk>``.
     """
     for form in (token, token.lower()):
-        if form in known:
+        if form in vocabulary:
             return [form]
     parts = token.split("-")
-    found = [word for part in parts if part not in ("", token) for word in find(part, known)]
-    return found if any(word != UNKNOWN for word in found) else [UNKNOWN]
+    words = [word for part in parts if part not in ("", token) for word in find(part, vocabulary)]
+    return words if any(word != UNKNOWN for word in words) else [UNKNOWN]
 
 
 def forms(tokens: Iterable[str]) -> set[str]:
@@ -103,24 +103,23 @@ def forms(tokens: Iterable[str]) -> set[str]:
 
 
 def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]:
-    """Read the vectors of `words` from a GloVe text file of any size, as a stream.
+    """Read the vectors of `words` from a GloVe text file of any size.
 
-    Only the lines of these words are parsed. A first line with the numbers of words and values
-    (word2vec's text format) is skipped. A word that itself holds spaces, as some of
-    ``glove.840B.300d.txt`` do, is none of `words`. Of a word that stands there twice the first
-    counts.
+    Only the lines of these words are parsed. A first line with the numbers of words and values, as
+    in word2vec's text format, is skipped. Words that contain spaces, as in
+    ``glove.840B.300d.txt``, are skipped too. If a word occurs twice, its first vector is used.
 
     Returns
     -------
     tuple
-        The words found, sorted, and their vectors [words, D] float32. ``<unk>`` is among them
-        where the file has a vector for it.
+        The words that the file has, sorted, and their vectors [words, D] float32. ``<unk>`` is
+        included if the file has a vector of it.
 
     Raises
     ------
     WeightsError
-        If the file is missing or holds no vectors, or a line has another number of values than
-        the first, or values that are no finite numbers.
+        If the file is missing or has no vectors, if a line has another number of values than the
+        first line, or if a value is not a finite number.
     """
     wanted = {word.encode() for word in words} | {UNKNOWN.encode()}
     vectors: dict[str, np.ndarray] = {}
@@ -144,17 +143,17 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
         raise _unreadable(path, error) from error
     if empty:
         raise WeightsError(f"vectors: {path} holds no vectors; {_REMEDY}")
-    found = sorted(vectors)
-    return found, np.array([vectors[word] for word in found], np.float32).reshape(-1, max(size, 1))
+    kept = sorted(vectors)
+    return kept, np.array([vectors[word] for word in kept], np.float32).reshape(-1, max(size, 1))
 
 
 def require(path: Path) -> None:
-    """Raise an error that says how to get the vectors if `path` is no file that begins with one.
+    """Check that `path` is a file that begins with a vector.
 
     Raises
     ------
     WeightsError
-        As said.
+        If it is not; the message says how to get the vectors.
     """
     try:
         with path.open("rb") as file:
@@ -176,7 +175,7 @@ def _unreadable(path: Path, error: OSError) -> WeightsError:
 
 
 def _vector_size(line: bytes, path: Path) -> int:
-    """Count the values of a file's first line; its word may hold spaces."""
+    """The number of values in the first line of a file, whose word may contain spaces."""
     fields = line.split(b" ")
     if _HEADER.fullmatch(line):
         return int(fields[1])
@@ -197,7 +196,6 @@ def _vector(values: bytes, size: int, path: Path, number: int) -> np.ndarray:
 
 
 def _is_float(field: bytes) -> bool:
-    """Whether it is written as a number, which need not be finite."""
     try:
         float(field)
     except ValueError:
@@ -210,26 +208,26 @@ def _damaged(path: Path, number: int, fault: str) -> WeightsError:
 
 
 def select(path: Path, tokens: Iterable[str]) -> tuple[list[str], np.ndarray]:
-    """Make the vocabulary of a corpus and its vectors.
+    """The vocabulary of a corpus and its vectors.
 
     Parameters
     ----------
     path
-        As for :func:`read_glove`.
+        A GloVe text file.
     tokens
         All tokens of the corpus.
 
     Returns
     -------
     tuple
-        The words that :func:`find` gives for `tokens`, sorted, after ``<pad>`` and ``<unk>``; and
-        their vectors [V, D] float32. Padding is zeros; unknown words have the file's own vector
-        of ``<unk>``, or, where it has none, the mean of the corpus's vectors.
+        ``<pad>``, ``<unk>`` and the words that :func:`find` returns for `tokens`, sorted; and
+        their vectors [V, D] float32. The vector of ``<pad>`` is zero. That of ``<unk>`` is read
+        from the file, or is the mean of all other vectors if the file has none.
 
     Raises
     ------
     WeightsError
-        If the file cannot be used, or has none of the words.
+        As for :func:`read_glove`, or if the file has no vector of any token.
     """
     tokens = set(tokens)
     words, vectors = read_glove(path, forms(tokens))

@@ -1,8 +1,8 @@
-"""Mel-frequency cepstral coefficients of an utterance, by librosa.
+"""Mel-frequency cepstral coefficients (MFCC), computed by librosa.
 
-40 coefficients of 25 ms Hamming windows every 10 ms, with their first and second differences, 120
-values per frame: the features of Yoon, Dey, Lee and Jung, "Attentive modality hopping mechanism for
-speech emotion recognition" (ICASSP 2020).
+The default are 40 coefficients of Hamming windows of 25 ms every 10 ms, with their first and second
+differences: 120 values per frame, as in Yoon, Dey, Lee and Jung, "Attentive modality hopping
+mechanism for speech emotion recognition", ICASSP 2020.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipeline.features import recording
 from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.params.types import Positive
 
-DELTA_FRAMES = 9  # the frames that a difference is fitted to
-LEAST_BANDS = 40
-FLOOR = 1e-10  # mel power of digital silence, -100 dB
+DELTA_FRAMES = 9  # frames to which a difference is fitted
+MIN_BANDS = 40
+FLOOR = 1e-10  # minimum of the mel power, -100 dB
 
 
 class Mfcc(Extractor):
@@ -29,9 +29,9 @@ class Mfcc(Extractor):
     Attributes
     ----------
     coefficients
-        How many, without the differences.
+        Their number, without the differences.
     window, step
-        Seconds.
+        Length of a window and distance between windows, in seconds.
     """
 
     kind: ClassVar = "sequence"
@@ -53,29 +53,29 @@ class Mfcc(Extractor):
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """Frames of each utterance; none without a usable recording."""
+        """The frames of each utterance; none without a usable recording."""
         rate = context.shared.sampling_rate
-        found = []
+        features = []
         for _, signal, problem in recording.signals(utterances, context.root, rate):
             values = np.zeros((0, 3 * self.coefficients), np.float32)
             if len(signal):
                 values = self.compute(signal, rate)
             times = self.step * np.arange(len(values)) + self.window / 2
-            found.append(Steps(values, times, problem=problem))
-        return found
+            features.append(Steps(values, times, problem=problem))
+        return features
 
     def compute(self, signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """Coefficients of a signal with their differences.
+        """The coefficients of a signal and their differences.
 
-        Frame i sees the samples of [i step, i step + window) alone, so its time is
-        i step + window / 2 and its coefficients do not depend on the rest of the signal. A signal
-        shorter than a window gives one frame, filled up with zeros; an incomplete window at the end
-        is left out.
+        The coefficients of frame i depend on the samples of [i step, i step + window) only, so its
+        time is i step + window / 2. A signal shorter than a window is padded with zeros to one
+        frame; an incomplete window at the end is left out.
 
-        Each frame: periodic Hamming window, power spectrum, Slaney's mel bands (as many as
-        coefficients, at least 40), decibels above a floor of 1e-10, orthonormal DCT-II. Differences
-        are derivatives of polynomials of first and second degree fitted to nine frames
-        (Savitzky-Golay), the first and last frame repeated beyond the ends.
+        Each frame is multiplied by a periodic Hamming window. Its power spectrum is summed over
+        Slaney's mel bands (as many as coefficients, at least 40), converted to decibels with a
+        floor of 1e-10, and transformed by an orthonormal DCT-II. The differences are derivatives of
+        polynomials of first and second degree, fitted to nine frames (Savitzky-Golay); the first
+        and last frame are repeated beyond the ends.
 
         Parameters
         ----------
@@ -93,9 +93,9 @@ class Mfcc(Extractor):
 
         window = max(round(self.window * sampling_rate), 1)
         step = max(round(self.step * sampling_rate), 1)
-        bands = max(self.coefficients, LEAST_BANDS)
+        bands = max(self.coefficients, MIN_BANDS)
         size = _transform_size(window, bands, sampling_rate)
-        # librosa centres the window in the transform: zeros on both sides put frame i on i * step
+        # librosa centres the window in the transform: with these zeros frame i starts at i * step
         before = (size - window) // 2
         after = size - window - before + max(window - len(signal), 0)
         power = librosa.feature.melspectrogram(
@@ -118,7 +118,7 @@ class Mfcc(Extractor):
 
 
 def _transform_size(window: int, bands: int, rate: int) -> int:
-    """Length of the transform: a power of two, such that every mel band has a bin."""
+    """Length of the Fourier transform: a power of two, with at least one bin per mel band."""
     import librosa
 
     mel = librosa.hz_to_mel(rate / 2) / (bands + 1)

@@ -1,8 +1,7 @@
-"""What each stream of a modality needs computed: its extractor, made ready, and a key per dialog.
+"""The plan of a stream: its prepared extractor, and one key per dialog.
 
-A dialog's key is a digest of all that decides its values: identity and provenance of the extractor,
-what it has prepared from the whole corpus, the rows of the table and the hashes of the media, of
-all dialogs that are read together.
+The key of a dialog is a digest of all that determines its values: the identity, provenance and
+state of the extractor, and the table rows and media hashes of all dialogs in its group.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ Dialogs = Mapping[str, Sequence[Utterance]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What one stream needs.
+    """The plan of one stream.
 
     Attributes
     ----------
     modality, name
-        The parameter ``<modality>.streams.<name>``.
+        Of the parameter ``<modality>.streams.<name>``.
     extractor, state
-        What computes it.
+        The extractor, and its state for this corpus.
     groups
-        For each dialog those that are read together with it, itself among them.
+        The group of each dialog: the dialogs that are extracted together, including itself.
     keys
-        Of each dialog.
+        The key of each dialog.
     attributes
-        What the stream file says of itself.
+        Attributes of the stream file.
     include_text
-        Whether its file spells words.
+        Whether the stream file has tokens and a vocabulary; true for streams without tokens.
     """
 
     modality: str
@@ -54,7 +53,7 @@ class Plan:
     include_text: bool
 
     def of(self, group: Sequence[str]) -> Plan:
-        """The plan of one group of dialogs."""
+        """The plan for one group of dialogs."""
         keys = {dialog: self.keys[dialog] for dialog in group}
         return replace(self, keys=keys, groups=dict.fromkeys(group, tuple(group)))
 
@@ -68,12 +67,12 @@ def plan(
     *,
     include_text: bool,
 ) -> Plan:
-    """Prepare a stream and say what decides each dialog's values.
+    """Prepare an extractor, and compute the keys of all dialogs.
 
     Raises
     ------
     WeightsError
-        If the extractor lacks what it needs; names the parameter.
+        If something is missing that the extractor needs; the message names the parameter.
     """
     utterances = [utterance for members in dialogs.values() for utterance in members]
     with of_stream(modality, name):
@@ -85,11 +84,11 @@ def plan(
         key: [array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
         for key, array in state.items()
     }
-    decisive = digest([SCHEMA_VERSION, identity, provenance, prepared])
+    shared = digest([SCHEMA_VERSION, identity, provenance, prepared])
     groups = _groups(dialogs, extractor.group)
     rows = {dialog: list(map(repr, members)) for dialog, members in dialogs.items()}
     keys = {
-        dialog: digest([decisive, dialog, {other: rows[other] for other in group}])
+        dialog: digest([shared, dialog, {other: rows[other] for other in group}])
         for dialog, group in groups.items()
     }
     attributes = {
@@ -100,12 +99,18 @@ def plan(
         "provenance": provenance,
         "sources": digest(rows),
     }
-    spells = include_text or extractor.kind != "tokens"
-    return Plan(modality, name, extractor, state, groups, keys, attributes, spells)
+    include_text = include_text or extractor.kind != "tokens"
+    return Plan(modality, name, extractor, state, groups, keys, attributes, include_text)
 
 
 def dialogs_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
-    """The utterances of each dialog, in the table's order."""
+    """The utterances of each dialog, in the order of the table.
+
+    Raises
+    ------
+    InputError
+        If there are no utterances, or those of a dialog are not consecutive.
+    """
     dialogs: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         dialogs.setdefault(utterance.dialog, []).append(utterance)
@@ -117,10 +122,10 @@ def dialogs_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
 
 
 def _groups(dialogs: Dialogs, size: int) -> dict[str, tuple[str, ...]]:
-    """For each dialog the group it is in: consecutive dialogs of `size` utterances or more.
+    """The group of each dialog: consecutive dialogs with at least `size` utterances together.
 
-    The table alone says which, since the last bits of a value depend on what is in its batch, and
-    must not on what an earlier run has finished.
+    Groups depend on the table only, since the last bits of a value depend on the other utterances
+    in its batch, and must not depend on which dialogs an earlier run has finished.
     """
     groups: list[list[str]] = []
     count = size

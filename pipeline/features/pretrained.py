@@ -1,10 +1,10 @@
-"""Pretrained weights as inputs with an identity: found or downloaded, hashed, recorded, checked.
+"""Files of pretrained weights: located or downloaded, hashed, recorded, and checked.
 
-The stage `weights` records the SHA-256 of every file in one small JSON file per modality, which the
-stage that loads it depends on and checks it against. So the lock of each names the weights exactly,
-though a catalogue's name or a file's path stays the same when the content behind it changes.
+The stage `weights` records the SHA-256 of every file in one JSON file per modality. The stages that
+load the weights depend on these files and compare them with the present weights. So the lock of a
+stage identifies its weights by content, and not by a path or a name whose content may change.
 
-Nothing here loads torch, unless a ResNet comes from torchvision's catalogue.
+This module imports torch only for a ResNet from torchvision's catalogue.
 """
 
 from __future__ import annotations
@@ -30,63 +30,62 @@ STATE_DICT_ENDINGS = (".safetensors", ".pth", ".pt")
 _BERT_WEIGHTS = ("*.safetensors", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "vocab*")
 _SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt")
-_HUB_FILES = [*_SETTINGS, *_TOKENIZER, "*.safetensors"]  # not the same weights twice
+_HUB_FILES = [*_SETTINGS, *_TOKENIZER, "*.safetensors"]  # pytorch_model.bin has the same weights
 
-_PATIENCE = 20.0  # seconds for a server to answer
+_TIMEOUT = 20.0  # seconds for a server to answer
 
 
 class WeightsError(InputError):
-    """Weights that do not exist or do not fit; the message says which parameter to set."""
+    """Weights that are missing or do not fit; the message says which parameter to set."""
 
 
 def record(modalities: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Find, or download, all that the extractors load, and write its identity into `folder`.
+    """Locate or download the weights of all extractors, and write their hashes into `folder`.
 
-    ``<modality>.json`` holds the SHA-256 of each file by name and stream; of random weights the
-    network's name with ``random``. It is one file per modality, so that another ResNet leaves the
-    text alone.
+    ``<modality>.json`` has the SHA-256 of each file, by stream and file name; for random weights it
+    has ``random`` and the name of the network. There is one file per modality, so that a change of
+    the ResNet does not make the text stage run again.
 
     Parameters
     ----------
     modalities
-        The extractors by stream, of ``audio``, ``text`` and ``visual``.
+        The extractors by stream, for ``audio``, ``text`` and ``visual``.
 
     Raises
     ------
     WeightsError
-        If anything is missing; the message names all of it, and how to fetch each.
+        If files are missing; the message names all of them, and how to get them.
     """
-    found: dict[str, Identity] = {}
+    identities: dict[str, Identity] = {modality: {} for modality in modalities}
     faults = []
     for modality, streams in modalities.items():
-        found[modality] = {}
         for name, extractor in streams.items():
             try:
                 with of_stream(modality, name):
-                    found[modality][name] = extractor.files()
+                    identities[modality][name] = extractor.files()
             except WeightsError as error:
                 faults.append(str(error))
     if faults:
         raise WeightsError("\n".join(faults))
-    for modality, identity in found.items():
+    for modality, identity in identities.items():
         content = json.dumps(identity, indent=2, sort_keys=True) + "\n"
         write_text(folder / f"{modality}.json", content)
 
 
 def check(path: Path, streams: Mapping[str, Any]) -> None:
-    """Compare the weights of a modality's streams with what :func:`record` wrote about them.
+    """Compare the weights of a modality's streams with those that :func:`record` recorded.
 
     Parameters
     ----------
     path
-        The modality's file that :func:`record` wrote.
+        The file that :func:`record` wrote for the modality.
     streams
         The extractors, by stream.
 
     Raises
     ------
     WeightsError
-        If they are not the same files; the message names the first that differs.
+        If the files differ; the message names the first one that does.
     """
     remedy = "`dvc repro --force --single-item weights` records the present ones"
     try:
@@ -113,12 +112,12 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
 
 @contextmanager
 def of_stream(modality: str, stream: str) -> Iterator[None]:
-    """Complete the parameter that an extractor's error begins with: ``text.streams.glove.vectors``.
+    """Prefix the errors of an extractor with its stream, as in ``text.streams.glove.vectors: ...``.
 
     Raises
     ------
     WeightsError
-        In the place of any :class:`InputError`.
+        In place of any :class:`InputError`.
     """
     try:
         yield
@@ -132,7 +131,7 @@ def hashes(parameter: str, paths: Sequence[Path]) -> dict[str, str]:
     Raises
     ------
     WeightsError
-        If the system does not let read one; begins with `parameter`.
+        If one cannot be read; the message begins with `parameter`.
     """
     try:
         return {path.name: _sha256(path) for path in paths}
@@ -141,13 +140,7 @@ def hashes(parameter: str, paths: Sequence[Path]) -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, computed once as long as its size and time are the same.
-
-    Raises
-    ------
-    InputError
-        If the system does not let read it.
-    """
+    """SHA-256 of a file; cached until its size or modification time changes."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -164,30 +157,24 @@ def _of_content(path: Path, size: int, changed: int) -> str:
 
 
 def bert_identity(name: str) -> dict[str, str]:
-    """SHA-256 of each file, by name, of the BERT of a name.
-
-    Raises
-    ------
-    WeightsError
-        As :func:`bert_folder` and :func:`hashes`.
-    """
+    """SHA-256 of each file of a BERT, by its name; arguments and errors as :func:`bert_folder`."""
     files = _matching(bert_folder(name), [*_SETTINGS, *_TOKENIZER, *_BERT_WEIGHTS])
     return hashes("model", files)
 
 
 def bert_folder(name: str) -> Path:
-    """Locate the BERT of a name.
+    """The folder of a BERT.
 
     Parameters
     ----------
     name
-        A folder, ``package:<module>/<folder>`` of an installed package, or a name of the Hugging
-        Face hub, which is fetched into its cache unless it is there.
+        A folder, ``package:<module>/<folder>`` of an installed package, or a model name of the
+        Hugging Face hub, which is downloaded unless it is in the hub's cache.
 
     Raises
     ------
     WeightsError
-        If there is no model; the message says what to fetch and where to put it.
+        If there is no such model; the message says how to get one.
     """
     try:
         if name.startswith("package:"):
@@ -220,7 +207,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    """Folder of a hub's model in its cache; what is there is used as it is, not updated."""
+    """The folder of a model in the hub's cache; a cached model is not updated."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -230,18 +217,18 @@ def _hub_folder(name: str) -> Path:
     except HFValidationError as error:
         raise ValueError("no such folder, and no name of the Hugging Face hub") from error
     except OSError:
-        pass  # not there, or not all of it
+        pass  # not in the cache, or not completely
     try:
-        # the download itself waits without end, and repeats itself
-        HfApi().model_info(name, timeout=_PATIENCE)
+        # snapshot_download itself has no timeout and retries
+        HfApi().model_info(name, timeout=_TIMEOUT)
         return _complete(Path(fetch()))
-    except Exception as error:  # of the hub or of the HTTP library that its version uses
+    except Exception as error:  # of the hub, or of the HTTP library that its version uses
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise OSError(f"the Hugging Face hub does not give it ({reason[0]})") from error
 
 
 def _complete(folder: Path) -> Path:
-    """Return `folder` if it holds a model."""
+    """Return `folder` if it has all files of a model."""
     for kind in (["config.json"], _BERT_WEIGHTS, _TOKENIZER):
         if not _matching(folder, kind):
             raise FileNotFoundError(f"it lacks {' or '.join(kind)}")
@@ -249,37 +236,22 @@ def _complete(folder: Path) -> Path:
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Files of a folder that match any of the patterns, by name."""
+    """The files of a folder that match any of the patterns, sorted."""
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
 # --- ResNet --------------------------------------------------------------------------------------
 
 
-def resnet_identity(network: str, weights: str) -> dict[str, str]:
-    """SHA-256 of the file, by name, that ``weights`` names.
-
-    Of random weights it is the network with ``random``: torch's version and a fixed seed decide
-    them.
-
-    Raises
-    ------
-    WeightsError
-        As :func:`resnet_file` and :func:`hashes`.
-    """
-    if weights == RANDOM:
-        return {network: RANDOM}
-    return hashes("weights", [resnet_file(network, weights)])
-
-
 def resnet_file(network: str, weights: str) -> Path:
-    """Locate a state-dict file, or torchvision's file of a weight name, downloading it once.
+    """The path of a state-dict file, or of the file that torchvision has for a weight name.
+
+    torchvision's file is downloaded unless it is in torch's cache.
 
     Raises
     ------
     WeightsError
-        If it cannot be had, or torchvision's file is not the one that its name says; the message
-        says what to fetch and where to put it.
+        If the file is missing or damaged, or the download fails; the message says how to get it.
     """
     if is_state_dict(weights):
         if not Path(weights).is_file():
@@ -297,7 +269,7 @@ def resnet_file(network: str, weights: str) -> Path:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _patience():
+            with _timeout():
                 torch.hub.download_url_to_file(entry.url, str(path), hash_prefix=prefix)
         if not _sha256(path).startswith(prefix):
             raise OSError(
@@ -314,17 +286,17 @@ def resnet_file(network: str, weights: str) -> Path:
 
 
 def is_state_dict(weights: str) -> bool:
-    """Tell a state-dict file from a torchvision weight name."""
+    """Whether `weights` names a state-dict file, and not weights of torchvision."""
     return weights.endswith(STATE_DICT_ENDINGS)
 
 
 def catalogue_entry(network: str, name: str) -> Any:
-    """Look up torchvision's entry of weights by name; it imports torchvision.
+    """Torchvision's catalogue entry of weights.
 
     Raises
     ------
     WeightsError
-        If there is none; the message lists those that there are.
+        If there is none of this name; the message lists the names.
     """
     from pipeline.system.torchvision_shim import torchvision_operators
 
@@ -332,21 +304,21 @@ def catalogue_entry(network: str, name: str) -> Any:
     from torchvision import models
 
     entries = models.get_model_weights(network)
-    known = [entry.name for entry in entries]
-    if name not in known:
+    names = [entry.name for entry in entries]
+    if name not in names:
         raise WeightsError(
             f"weights: torchvision has no {name!r} for {network}; allowed are "
-            f"{', '.join(known)}, a state-dict file ({', '.join(STATE_DICT_ENDINGS)}) and, for the "
+            f"{', '.join(names)}, a state-dict file ({', '.join(STATE_DICT_ENDINGS)}) and, for the "
             f"embedded corpus only, {RANDOM}"
         )
     return entries[name]
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Let a server that does not answer be an error; torch itself would wait without end."""
+def _timeout() -> Iterator[None]:
+    """Set a timeout for torch's downloads, which have none."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
+    socket.setdefaulttimeout(_TIMEOUT)
     try:
         yield
     finally:

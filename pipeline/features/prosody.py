@@ -1,13 +1,12 @@
 """Prosody of an utterance: functionals of openSMILE's contours.
 
-35 values: functionals of the contours of F0, voicing probability and loudness that
-:file:`prosody.conf` beside this file defines. What prosody consists of is that of Yoon, Dey, Lee
-and Jung, "Attentive modality hopping mechanism for speech emotion recognition" (ICASSP 2020).
+35 values: functionals of the contours of F0, voicing probability and loudness, which
+:file:`prosody.conf` in this folder defines. The choice of contours follows Yoon, Dey, Lee and Jung,
+"Attentive modality hopping mechanism for speech emotion recognition", ICASSP 2020.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,13 +18,14 @@ from pipeline.corpus.utterance import Utterance
 from pipeline.features import recording
 from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.features.smile import prepared
+from pipeline.system.filesystem import sha256
 
 if TYPE_CHECKING:
     import opensmile
 
 CONFIGURATION = Path(__file__).with_name("prosody.conf")
 CONTOURS = ("F0", "F0_delta", "voicing", "loudness", "loudness_delta")
-PARTIAL = ("F0", "F0_delta")  # contours that are 0 where they are not defined
+PARTIAL = ("F0", "F0_delta")  # contours that are 0 where they are undefined
 FUNCTIONALS = ("mean", "deviation", "skewness", "p05", "median", "p95", "slope")
 NAMES = tuple(f"{contour}_{name}" for contour in CONTOURS for name in FUNCTIONALS)
 CONTOUR_STEP = 0.010  # seconds
@@ -48,47 +48,47 @@ class Prosody(Extractor):
         return list(NAMES)
 
     def files(self) -> dict[str, str]:
-        """The configuration of openSMILE."""
-        return {CONFIGURATION.name: hashlib.sha256(CONFIGURATION.read_bytes()).hexdigest()}
+        """SHA-256 of openSMILE's configuration."""
+        return {CONFIGURATION.name: sha256(CONFIGURATION)}
 
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """Values of each utterance; NaN without a usable recording."""
+        """The values of each utterance; NaN without a usable recording."""
         rate = context.shared.sampling_rate
-        found = []
+        features = []
         for _, signal, problem in recording.signals(utterances, context.root, rate):
             values = np.full(len(NAMES), np.nan, np.float32)
             if len(signal):
                 values = compute(signal, rate)
-            found.append(Steps(values, problem=problem))
-        return found
+            features.append(Steps(values, problem=problem))
+        return features
 
 
 def compute(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Prosodic values of a signal.
+    """The prosodic values of a signal.
 
-    Each of the five contours (``prosody.conf`` describes them) gives its mean, standard
-    deviation, skewness, 5th, 50th and 95th percentile, and the slope of a regression line over
-    time. F0 counts where it is voiced, its delta where it is defined, the others everywhere.
-    Where a functional is undefined (no voiced frame, no spread), it is 0. A signal under 0.1 s is
-    filled up with zeros to that.
+    For each of five contours (see ``prosody.conf``) these are its mean, standard deviation,
+    skewness, 5th, 50th and 95th percentile, and the slope of a linear regression over time. F0 is
+    used in voiced frames, its delta where it is defined, and the other contours in all frames. A
+    functional that is undefined (no voiced frame, or no variance) is 0. A signal shorter than 0.1 s
+    is padded with zeros.
 
     Parameters
     ----------
     signal
-        [samples], full scale is 1; clipped to it.
+        [samples], clipped to full scale, which is 1.
     sampling_rate
         Hertz.
 
     Returns
     -------
     numpy.ndarray
-        [35] float32, finite, as :data:`NAMES` lists them; F0 in Hz, a delta in its contour's unit
-        per frame of 10 ms, a slope in its contour's unit per second.
+        [35] float32, finite, in the order of :data:`NAMES`. F0 is in Hz, a delta in the unit of its
+        contour per frame of 10 ms, a slope in the unit of its contour per second.
     """
-    given = prepared(signal, sampling_rate)
-    contours = _smile(sampling_rate)(given, sampling_rate)[0].astype(np.float64)
+    smile = _smile(sampling_rate)
+    contours = smile(prepared(signal, sampling_rate), sampling_rate)[0].astype(np.float64)
     values = [
         _functionals(contour, contour != 0 if name in PARTIAL else np.full(len(contour), True))
         for name, contour in zip(CONTOURS, contours, strict=True)
@@ -97,7 +97,7 @@ def compute(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def _functionals(contour: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Functionals of the frames of `contour` [T] where `counts` [T] is true, 0 where undefined."""
+    """Functionals of `contour` [T] over the frames where `counts` [T] is true."""
     values = contour[counts]
     if not len(values):
         return np.zeros(len(FUNCTIONALS))
@@ -112,7 +112,7 @@ def _functionals(contour: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 @cache
 def _smile(sampling_rate: int) -> opensmile.Smile:
-    """One openSMILE per process, since it cannot be sent to another."""
+    """OpenSMILE, built once per process, since it cannot be pickled."""
     import opensmile
 
     highest = min(HIGHEST_BAND, sampling_rate // 2)

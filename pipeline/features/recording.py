@@ -1,12 +1,14 @@
-"""The recording of an utterance: its samples, and whether it is the one that the label describes.
+"""The samples of utterances, and checks of their recordings.
 
-IEMOCAP's sentences are cut at the times of their labels, so a recording has its label's length. One
-that lasts :data:`SLACK` and :data:`SLACK_SHARE` of the label longer or shorter is another sound or
-a piece of this one. It is left out: values of half an utterance look like values of a whole one. An
-utterance within a longer recording is cut out of it, and left out where that ends too early.
+A recording of one utterance must have the length of its label; IEMOCAP's sentence files are cut at
+the times of the labels. A recording that differs by more than :data:`SLACK` plus
+:data:`SLACK_SHARE` of the label's length is another recording or a part of this one. It is left
+out, since nobody could see from its features that they are of half an utterance. An utterance
+within a longer recording is cut out of it, and left out if the recording ends too early.
 
-What libsndfile does not read, such as the sound of MP4, AVI and FLV files, is decoded by PyAV. Its
-seconds count from the begin of the file, where sound and pictures may begin at different times.
+Formats that libsndfile does not read, such as the audio of MP4, AVI and FLV files, are decoded by
+PyAV. Times are relative to the start of the file, since its audio and video may start at different
+times.
 """
 
 from __future__ import annotations
@@ -26,24 +28,24 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 LIBRARIES = ("av", "soundfile", "soxr")
-"""Distributions that decide the samples, for the provenance of what is made of them."""
+"""Distributions that determine the samples, for the provenance of audio streams."""
 
-SLACK = 0.1  # seconds, as of other tools that cut and round
-SLACK_SHARE = 0.1  # of the label's length, which silence at the ends may add or lack
-_UNKNOWN_SIZE = 0x7FFF0000  # bytes; programs that write to a pipe promise this or more
+SLACK = 0.1  # seconds, for rounding by tools that cut recordings
+SLACK_SHARE = 0.1  # share of the label's length, for silence that was added or removed
+_UNKNOWN_SIZE = 0x7FFF0000  # bytes; programs that write to a pipe state this size or a larger one
 
-_REMEMBERED = 128  # recordings, as of a dialog, for the next stream that reads them
-_LONG = 2  # the same of those that hold several utterances
-_SILENCE = 1e-4  # of full scale, -80 dB: three steps of a sound of 16 bits
-_GAP = 0.05  # seconds that a frame of sound may come late before silence is put in its place
+_CACHED = 128  # recordings of one utterance, about a dialog, for the next stream that reads them
+_CACHED_LONG = 2  # recordings of several utterances
+_SILENCE = 1e-4  # of full scale: -80 dB, three steps of 16-bit samples
+_GAP = 0.05  # seconds by which an audio frame may be late before silence is inserted
 _SNDFILE = {
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd"),
     *(".sph", ".w64", ".wav"),
 }
-"""What libsndfile reads, and best."""
+"""Formats that are read by libsndfile instead of PyAV."""
 
 _WEIGHTS = {"FC": 1.0, "FL": 0.707, "FR": 0.707, "LFE": 0.0}
-"""Of the channels in a mix of more than two, as ITU-R BS.775 has it; all others weigh 0.5."""
+"""Weights for mixing more than two channels, after ITU-R BS.775; other channels have 0.5."""
 
 
 class RecordingError(ValueError):
@@ -54,7 +56,7 @@ class RecordingError(ValueError):
     path
         The recording.
     fault
-        What is wrong with it; no path, so that reports read the same on every machine.
+        What is wrong with it; without a path, so that reports are the same on every machine.
     """
 
     def __init__(self, path: Path, fault: str) -> None:
@@ -65,10 +67,10 @@ class RecordingError(ValueError):
 def signals(
     utterances: Sequence[Utterance], root: Path, sampling_rate: int
 ) -> Iterator[tuple[Utterance, np.ndarray, str]]:
-    """Read the recordings of utterances, one after the other; as :func:`of_utterance`.
+    """Yield each utterance with the results of :func:`of_utterance`.
 
-    What is computed from one before the next is read runs on one thread: processes share the cores,
-    and bytes do not depend on how many there are.
+    The caller's computations between two utterances run with one BLAS thread. The processes of an
+    extraction share the cores, and so the bytes do not depend on the number of cores.
     """
     with threadpool_limits(limits=1, user_api="blas"):
         for utterance in utterances:
@@ -81,9 +83,9 @@ def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[
     Returns
     -------
     signal
-        [samples] float32 as of :func:`read`; empty if there is none, or it is left out.
+        [samples] float32, as of :func:`read`; empty if there is no usable recording.
     problem
-        What is wrong with it, and whether it is kept; empty if nothing is.
+        What is wrong with it, and whether it is used; empty if nothing is wrong.
     """
     nothing = np.zeros(0, np.float32)
     if utterance.audio is None:
@@ -92,14 +94,14 @@ def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[
     try:
         changed = path.stat().st_mtime_ns
     except OSError:
-        changed = 0  # to read it says why
+        changed = 0  # read() says why
     try:
         if utterance.audio.place == WITHIN:
-            signal, remark = _long(path, sampling_rate, changed)
+            signal, remark = _read_long(path, sampling_rate, changed)
             signal = _part(path, signal, utterance.start, utterance.end, sampling_rate)
         else:
             seconds = utterance.end - utterance.start
-            signal, remark = _remembered(path, sampling_rate, seconds, changed)
+            signal, remark = _read_cached(path, sampling_rate, seconds, changed)
     except RecordingError as error:
         return nothing, f"{name}: {error.fault}; left out"
     if remark:
@@ -109,10 +111,16 @@ def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[
     return signal, remark and f"{name}: {remark}"
 
 
-@lru_cache(_LONG)
-def _long(path: Path, sampling_rate: int, changed: int) -> tuple[np.ndarray, str]:
-    """As :func:`read`, of a recording that holds several utterances."""
+@lru_cache(_CACHED_LONG)
+def _read_long(path: Path, sampling_rate: int, changed: int) -> tuple[np.ndarray, str]:
     return read(path, sampling_rate, None)
+
+
+@lru_cache(_CACHED)
+def _read_cached(
+    path: Path, sampling_rate: int, seconds: float, changed: int
+) -> tuple[np.ndarray, str]:
+    return read(path, sampling_rate, seconds)
 
 
 def _part(
@@ -123,23 +131,15 @@ def _part(
     Raises
     ------
     RecordingError
-        If the recording ends before it.
+        If the recording ends too early.
     """
     first, last = round(start * sampling_rate), round(end * sampling_rate)
-    found, wanted = len(signal) / sampling_rate, end - start
-    if first >= len(signal) or end - found > SLACK + SLACK_SHARE * wanted:
+    length = len(signal) / sampling_rate
+    if first >= len(signal) or end - length > SLACK + SLACK_SHARE * (end - start):
         raise RecordingError(
-            path, f"ends at {found:.2f} s, {start:.2f} s to {end:.2f} s are wanted"
+            path, f"ends at {length:.2f} s, {start:.2f} s to {end:.2f} s are wanted"
         )
     return signal[first:last]
-
-
-@lru_cache(_REMEMBERED)
-def _remembered(
-    path: Path, sampling_rate: int, seconds: float, changed: int
-) -> tuple[np.ndarray, str]:
-    """As :func:`read`; streams that read one dialog after the other decode it once."""
-    return read(path, sampling_rate, seconds)
 
 
 def read(path: Path, sampling_rate: int, seconds: float | None) -> tuple[np.ndarray, str]:
@@ -148,26 +148,26 @@ def read(path: Path, sampling_rate: int, seconds: float | None) -> tuple[np.ndar
     Parameters
     ----------
     path
-        Any file that libsndfile or FFmpeg reads. One or two channels are averaged, more are mixed
-        as ITU-R BS.775 has it.
+        A file in any format of libsndfile or FFmpeg. One or two channels are averaged, more are
+        mixed after ITU-R BS.775.
     sampling_rate
         Hertz; a recording of another rate is resampled (soxr, high quality).
     seconds
-        How long its label says that it is; None: any length.
+        The length of its label; None for any length.
 
     Returns
     -------
     signal
         [samples] float32, full scale is 1; read-only.
     remark
-        What is missing at its end: how many bytes are there, where a WAV header promises more, or
-        why decoding stopped; else empty.
+        That data is missing at its end: a WAV header states more bytes than the file has, or
+        decoding stopped with an error. Otherwise empty.
 
     Raises
     ------
     RecordingError
-        If the file is missing, corrupt, holds no sample or one that is not finite, or if its length
-        is not that of the label.
+        If the file is missing or corrupt, if it has no samples or some that are not finite, or if
+        its length is not that of the label.
     """
     if path.suffix.lower() in _SNDFILE:
         signal, rate, remark = _sound_file(path, seconds)
@@ -181,21 +181,21 @@ def read(path: Path, sampling_rate: int, seconds: float | None) -> tuple[np.ndar
         import librosa
 
         signal = librosa.resample(signal, orig_sr=rate, target_sr=sampling_rate, res_type="soxr_hq")
-    signal.flags.writeable = False  # it may be remembered
+    signal.flags.writeable = False  # it may be cached
     return signal, remark
 
 
 def _sound_file(path: Path, seconds: float | None) -> tuple[np.ndarray, int, str]:
-    """Decode by libsndfile: mono samples, their rate, and a remark; else as :func:`read`."""
+    """Decode a file by libsndfile: mono samples, their rate, and a remark; see :func:`read`."""
     import soundfile
 
     try:
-        remark = _broken_promise(path)  # first, since libsndfile has no reason of the system
+        remark = _truncation(path)  # opens the file; libsndfile does not give the system's error
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
             fault = _length_fault(file.frames / rate, seconds)
             if not fault:
-                # the number is asked for by GSM files; those of MP3 may hold less than they say
+                # GSM files need the number of frames; MP3 files may have fewer than stated
                 channels = file.read(file.frames, dtype="float32", always_2d=True)
                 fault = _length_fault(len(channels) / rate, seconds)
             if fault:
@@ -208,17 +208,17 @@ def _sound_file(path: Path, seconds: float | None) -> tuple[np.ndarray, int, str
 
 
 def _container(path: Path) -> tuple[np.ndarray, int, str]:
-    """Decode the first sound of a container by PyAV; else as :func:`_sound_file`.
+    """Decode the first audio track of a container by PyAV; results as of :func:`_sound_file`.
 
-    Silence takes the place of what is missing before or between frames, so that a second of the
-    signal is that second of the file. A file that was cut is decoded as far as it goes.
+    Silence is inserted where audio is missing before or between frames, so that times in the signal
+    are times in the file. A truncated file is decoded as far as possible.
     """
     import av
 
     blocks: list[np.ndarray] = []
     count, rate, remark = 0, 0, ""
     try:
-        path.open("rb").close()  # the reason of the system, in its words
+        path.open("rb").close()  # for the system's error
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise RecordingError(path, "holds no sound")
@@ -247,7 +247,7 @@ def _container(path: Path) -> tuple[np.ndarray, int, str]:
 
 
 def _mono(frame: AudioFrame) -> np.ndarray:
-    """Mix the channels of a frame of floats: [samples] float32."""
+    """Mix the channels of an audio frame: [samples] float32."""
     names = [channel.name for channel in frame.layout.channels]
     weights = np.ones(len(names), np.float32)
     if len(names) > 2:
@@ -255,25 +255,25 @@ def _mono(frame: AudioFrame) -> np.ndarray:
     return (weights / weights.sum()) @ frame.to_ndarray()
 
 
-def _length_fault(found: float, label: float | None) -> str:
-    """Say how a recording of `found` seconds misses its label's; empty if it does not."""
-    if not found:
+def _length_fault(seconds: float, label: float | None) -> str:
+    """Compare the length of a recording with that of its label; empty if they agree."""
+    if not seconds:
         return "holds no sample"
-    if label is None or abs(found - label) <= SLACK + SLACK_SHARE * label:
+    if label is None or abs(seconds - label) <= SLACK + SLACK_SHARE * label:
         return ""
-    return f"lasts {found:.2f} s, its label says {label:.2f} s"
+    return f"lasts {seconds:.2f} s, its label says {label:.2f} s"
 
 
-def _broken_promise(path: Path) -> str:
-    """Compare the bytes of sound that a WAV header promises with those that follow it.
+def _truncation(path: Path) -> str:
+    """Compare the size of the audio data that a WAV header states with the size of the file.
 
-    libsndfile takes what is there and says nothing.
+    libsndfile reads a truncated file without an error.
 
     Returns
     -------
     str
-        Both numbers if the file was cut, or if its writer was stopped before it could fill in the
-        size; empty for a good file, another format, or a size that the writer could not know.
+        Both sizes if the file is truncated, or if its writer was stopped before it could write the
+        size; empty for a complete file, another format, or a size that the writer could not know.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -281,11 +281,11 @@ def _broken_promise(path: Path) -> str:
         if not order or file.read(8)[4:] != b"WAVE":
             return ""
         while len(header := file.read(8)) == 8:
-            chunk, promised = struct.unpack(f"{order}4sI", header)
+            chunk, stated = struct.unpack(f"{order}4sI", header)
             if chunk == b"data":
-                found = size - file.tell()
-                if found < promised < _UNKNOWN_SIZE or found > promised == 0:
-                    return f"its header promises {promised:,} bytes of sound, {found:,} are there"
+                actual = size - file.tell()
+                if actual < stated < _UNKNOWN_SIZE or actual > stated == 0:
+                    return f"its header promises {stated:,} bytes of sound, {actual:,} are there"
                 return ""
-            file.seek(promised + promised % 2, 1)  # chunks start at even bytes
+            file.seek(stated + stated % 2, 1)  # chunks start at even bytes
     return ""

@@ -1,6 +1,4 @@
-"""ResNets without their last layer, and where their weights come from.
-
-The networks are torchvision's [1]_.
+"""ResNets of torchvision without their last layer [1]_.
 
 References
 ----------
@@ -10,7 +8,7 @@ References
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +29,14 @@ from pipeline.features.pretrained import (
 from pipeline.system.filesystem import unreadable
 from pipeline.system.torchvision_shim import torchvision_operators
 
-# of the images that torchvision's ResNets are trained on; red, green, blue
+# of the images on which torchvision's ResNets are trained; red, green, blue
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _RANDOM_SEED = 0
-_STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of checkpoints of a training
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")  # in checkpoints
 
-State = Mapping[str, torch.Tensor]
+StateDict = Mapping[str, torch.Tensor]
 
 
 class Embedder:
@@ -50,21 +48,21 @@ class Embedder:
         ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101`` or ``resnet152``.
     weights
         A torchvision weight name, a state-dict file (``.pth``, ``.pt``, ``.safetensors``), or
-        ``random``: seeded, the same on each run.
+        ``random`` for random weights with a fixed seed.
     device
-        Where it runs.
+        A torch device.
 
     Attributes
     ----------
     size : int
-        Values of an embedding, D: 512 or 2,048.
+        Size D of an embedding: 512 or 2,048.
     mean, std : tuple of float
-        What images are normalised by; red, green, blue.
+        Mean and standard deviation for the normalisation of images; red, green, blue.
 
     Raises
     ------
     WeightsError
-        If the weights cannot be had or do not fit the network.
+        If the weights are missing or do not fit the network.
     """
 
     def __init__(self, network: str, weights: str, device: torch.device | str) -> None:
@@ -74,9 +72,9 @@ class Embedder:
             transforms = catalogue_entry(network, weights).transforms()
             self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
         self._device = torch.device(device)
-        # batch norms become part of the convolutions before them; in float64, so no digit is lost
+        # fold batch normalisation into the convolutions; in float64, for precision
         folded = fuse(model.double(), inplace=True).float()
-        # channels last is the layout of the frames and the faster one for convolutions
+        # channels last is the layout of the images, and faster for convolutions
         self._model = folded.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (
             255.0 * torch.tensor(values, device=self._device).view(1, 3, 1, 1)
@@ -96,7 +94,7 @@ class Embedder:
         embeddings
             [B, D] float32.
         """
-        # full float32 and fixed algorithms, so that a GPU's values agree with a CPU's
+        # no TF32 and deterministic algorithms, so that a GPU's values agree with a CPU's
         flags = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -106,18 +104,18 @@ class Embedder:
 
 
 def headless(network: str, weights: str) -> tuple[nn.Module, int]:
-    """Build torchvision's own ResNet without its last layer, as :class:`Embedder` runs it.
-
-    Parameters and errors as there.
+    """Build a ResNet without its last layer; parameters and errors as of :class:`Embedder`.
 
     Returns
     -------
     model
-        In evaluation mode, on the CPU; from normalised [B, 3, height, width] float32 to [B, D].
+        In evaluation mode, on the CPU; maps normalised [B, 3, height, width] float32 to [B, D].
     size
-        D, values of an embedding.
+        Size D of an embedding.
     """
-    models = _torchvision().models
+    torchvision_operators()  # before the import of torchvision
+    from torchvision import models
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_RANDOM_SEED)
         model = models.get_model(network, weights=None)
@@ -130,19 +128,11 @@ def headless(network: str, weights: str) -> tuple[nn.Module, int]:
     return model.eval(), size
 
 
-def _torchvision() -> Any:
-    """Import torchvision, which a CPU build of torch may need help for."""
-    torchvision_operators()
-    import torchvision  # only after the declarations
-
-    return torchvision
-
-
 def _damp_residuals(model: nn.Module) -> None:
     """Scale the residual branches of an untrained network by one over the root of their number.
 
-    Each block adds its branch to its input, so without statistics from training the variance
-    doubles from block to block, by 2^50 in a ResNet-152; so scaled it stays of order one [1]_.
+    Each block adds its branch to its input. Without the statistics of a training the variance would
+    double with each block, up to 2^50 in a ResNet-152; with this scale it stays of order one [1]_.
 
     References
     ----------
@@ -154,11 +144,11 @@ def _damp_residuals(model: nn.Module) -> None:
         nn.init.constant_(last.weight, len(blocks) ** -0.5)
 
 
-def _read_state(path: Path) -> State:
+def _read_state(path: Path) -> StateDict:
     """Read a state-dict file, or the state dict in a checkpoint.
 
-    What all names begin with is left out: ``module.conv1.weight`` of a network in DataParallel, or
-    ``model.conv1.weight`` of one in a Lightning module, is ``conv1.weight``.
+    A prefix that all names share is removed, such as that of ``module.conv1.weight`` (DataParallel)
+    or ``model.conv1.weight`` (a Lightning module).
     """
     try:
         if path.suffix == ".safetensors":
@@ -166,10 +156,10 @@ def _read_state(path: Path) -> State:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's own message advises to load it unsafely
+        # torch's message recommends to load the file with weights_only=False
         raise _no_state_dict(path) from error
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        if "TorchScript" in str(error):  # likewise
+        if "TorchScript" in str(error):  # the same recommendation
             raise _no_state_dict(path) from error
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"weights: {unreadable(path, error)}") from error
@@ -183,11 +173,6 @@ def _read_state(path: Path) -> State:
     )
     if not tensors:
         raise _no_state_dict(path)
-    return _unwrapped(state)
-
-
-def _unwrapped(state: State) -> State:
-    """The state dict without what stands before every name: the path of a network in another."""
     while len({name.partition(".")[0] for name in state}) == 1 and all("." in n for n in state):
         state = {name.partition(".")[2]: value for name, value in state.items()}
     return state
@@ -201,20 +186,19 @@ def _no_state_dict(path: Path) -> WeightsError:
     )
 
 
-def _fill(model: nn.Module, state: State, source: str) -> None:
-    """Load a state dict, with or without a last layer, that must fit `model` otherwise."""
-    wanted = {name: value.shape for name, value in _deciding(model.state_dict())}
-    given = {name: value.shape for name, value in _deciding(state)}
-    faults = [f"lacks {name}" for name in sorted(wanted.keys() - given.keys())]
-    faults += [f"has an unknown {name}" for name in sorted(given.keys() - wanted.keys())]
+def _fill(model: nn.Module, state: StateDict, source: str) -> None:
+    """Load a state dict that fits `model`, except for the last layer."""
+    expected, loaded = _embedding_part(model.state_dict()), _embedding_part(state)
+    faults = [f"lacks {name}" for name in expected if name not in loaded]
+    faults += [f"has an unknown {name}" for name in loaded if name not in expected]
     faults += [
-        f"has {name} of {list(given[name])}, not {list(wanted[name])}"
-        for name in sorted(wanted.keys() & given.keys())
-        if given[name] != wanted[name]
+        f"has {name} of {list(loaded[name].shape)}, not {list(expected[name].shape)}"
+        for name in expected
+        if name in loaded and loaded[name].shape != expected[name].shape
     ]
     faults += [
         f"has values in {name} that are not finite"
-        for name, value in _deciding(state)
+        for name, value in loaded.items()
         if not torch.isfinite(value).all()
     ]
     if faults:
@@ -222,11 +206,13 @@ def _fill(model: nn.Module, state: State, source: str) -> None:
         raise WeightsError(
             f"weights: {source} does not fit the network: {'; '.join(faults[:3])}{more}"
         )
-    model.load_state_dict(dict(_deciding(state)), strict=False)
+    model.load_state_dict(loaded, strict=False)
 
 
-def _deciding(state: State) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield what decides an embedding: no last layer, no counters; in the order of names."""
-    for name in sorted(state):
-        if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
-            yield name, state[name]
+def _embedding_part(state: StateDict) -> dict[str, torch.Tensor]:
+    """The entries that determine an embedding, sorted: no last layer and no counters."""
+    return {
+        name: state[name]
+        for name in sorted(state)
+        if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+    }

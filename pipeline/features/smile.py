@@ -1,9 +1,9 @@
-"""openSMILE's standard feature sets: eGeMAPS and ComParE, of utterances or of their frames.
+"""openSMILE's standard feature sets eGeMAPS and ComParE, per utterance or per frame.
 
 Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and
 affective computing", IEEE Transactions on Affective Computing 7, 2016; Schuller et al., "The
 INTERSPEECH 2016 computational paralinguistics challenge", INTERSPEECH 2016. openSMILE and these
-sets are free for research and teaching; other uses need a licence of audEERING.
+sets are free for research and teaching; other uses need a licence from audEERING.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import opensmile
 
 SHORTEST = 0.1  # seconds that openSMILE needs for a few of its 60 ms windows
-LOUDEST = 32767 / 32768  # of 16-bit samples, which openSMILE is fed with
-STEP, WINDOW = 0.010, 0.060  # seconds of low-level descriptors; the window is that of pitch
+LOUDEST = 32767 / 32768  # largest 16-bit sample; openSMILE receives 16-bit samples
+STEP, WINDOW = 0.010, 0.060  # seconds, of low-level descriptors; the window is that of pitch
 
 
 class Smile(Extractor):
@@ -32,7 +32,7 @@ class Smile(Extractor):
     Attributes
     ----------
     feature_set, feature_level
-        In openSMILE's own names.
+        The names that openSMILE uses.
     """
 
     version: ClassVar = 1
@@ -44,8 +44,8 @@ class Smile(Extractor):
     feature_level: Literal["Functionals", "LowLevelDescriptors"] = "Functionals"
 
     @property
-    def kind(self) -> Any:  # type: ignore[override]  # of the level, not of the class
-        """``utterance`` of functionals, ``sequence`` of low-level descriptors."""
+    def kind(self) -> Any:  # type: ignore[override]  # depends on the feature level
+        """``utterance`` for functionals, ``sequence`` for low-level descriptors."""
         return "utterance" if self.feature_level == "Functionals" else "sequence"
 
     def names(self) -> list[str]:
@@ -55,10 +55,10 @@ class Smile(Extractor):
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """Values of each utterance; NaN, or no frame, without a usable recording."""
+        """The values of each utterance; NaN, or no frame, without a usable recording."""
         rate = context.shared.sampling_rate
         width = len(self.names())
-        found = []
+        features = []
         for _, signal, remark in recording.signals(utterances, context.root, rate):
             values, fault = np.zeros((0, width), np.float32), ""
             if len(signal):
@@ -66,14 +66,14 @@ class Smile(Extractor):
             problem = "; ".join(filter(None, (remark, fault)))
             if self.kind == "utterance":
                 row = values[0] if len(values) else np.full(width, np.nan, np.float32)
-                found.append(Steps(row, problem=problem))
+                features.append(Steps(row, problem=problem))
             else:
                 times = STEP * np.arange(len(values)) + WINDOW / 2
-                found.append(Steps(values, times, problem=problem))
-        return found
+                features.append(Steps(values, times, problem=problem))
+        return features
 
     def compute(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, str]:
-        """Values of a signal.
+        """The values of a signal.
 
         Parameters
         ----------
@@ -85,9 +85,9 @@ class Smile(Extractor):
         Returns
         -------
         values
-            [T, D] float32, finite; of functionals T is 1.
+            [T, D] float32, finite; T is 1 for functionals.
         fault
-            How many values openSMILE left undefined, which are 0; empty for none.
+            How many values openSMILE left undefined, which are set to 0; empty if none.
         """
         smile = _smile(self.feature_set, self.feature_level)
         values = smile(prepared(signal, sampling_rate), sampling_rate)[0].T
@@ -97,9 +97,9 @@ class Smile(Extractor):
 
 
 def prepared(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """A signal as openSMILE takes it: at least :data:`SHORTEST`, and within 16 bits.
+    """A signal padded with zeros to :data:`SHORTEST`, and clipped to the range of 16-bit samples.
 
-    Zeros are added at its end. openSMILE wraps what lies beyond 16 bits around to the other sign.
+    Without clipping, larger values would overflow in openSMILE and change their sign.
     """
     missing = max(round(SHORTEST * sampling_rate) - len(signal), 0)
     return np.clip(np.pad(signal, (0, missing)), -1.0, LOUDEST)
@@ -107,7 +107,7 @@ def prepared(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 @cache
 def _smile(feature_set: str, feature_level: str) -> opensmile.Smile:
-    """One openSMILE per process, since it cannot be sent to another."""
+    """OpenSMILE, built once per process, since it cannot be pickled."""
     import opensmile
 
     return opensmile.Smile(

@@ -1,16 +1,16 @@
-"""Features that were extracted elsewhere: where they lie and how they are read.
+"""Readers of features that were extracted by another program.
 
 A source is one of
 
 - a folder with one file per utterance, ``<utterance>.npy`` or ``<utterance>.csv``;
-- an HDF5 file with ``values`` [sum of T, D], ``offsets`` [n + 1] and ``ids`` [n], utterance i being
-  ``values[offsets[i]:offsets[i + 1]]``; without ``offsets`` it has one row per utterance;
-- an HDF5 file with a dataset per utterance, or a group per utterance that holds one dataset, or one
-  named ``values`` beside others.
+- an HDF5 file with ``values`` [sum of T, D], ``offsets`` [n + 1] and ``ids`` [n], where utterance i
+  is ``values[offsets[i]:offsets[i + 1]]``; without ``offsets`` there is one row per utterance;
+- an HDF5 file with one dataset per utterance, or with one group per utterance that has a single
+  dataset, or a dataset named ``values``.
 
-An array [T, D] is a sequence of T steps, an array [D] the values of a whole utterance. A CSV file
-is always a table; where each has exactly one row, they are values of whole utterances. A first row
-that is no numbers holds the names of the columns.
+An array [T, D] is a sequence of T steps, an array [D] is one vector for the whole utterance. A CSV
+file is a table [T, D]; if each file has exactly one row, the rows are vectors of whole utterances.
+If the first row of a CSV file has no numbers, it is the names of the columns.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Reader = Callable[[], "np.ndarray | h5py.Dataset"]
 
 @dataclass(frozen=True)
 class Source:
-    """Features by utterance, read when they are asked for.
+    """A source of features, which are read on access.
 
     Attributes
     ----------
@@ -47,9 +47,9 @@ class Source:
     kind
         ``npy``, ``csv`` or the layout of an HDF5 file.
     readers
-        By utterance.
+        A function per utterance, which reads its array.
     names
-        The names of the columns in the file of an utterance, where it has any.
+        A function that reads the names of the columns of an utterance, if there are any.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class Source:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array; each holds numbers in one or two dimensions.
+        """The shape of each array.
 
         Raises
         ------
         ExternalError
-            If one does not.
+            If an array is not numeric, or has not one or two dimensions.
         """
         return {name: self._shape(name, read()) for name, read in self.readers.items()}
 
@@ -83,14 +83,14 @@ class Source:
 
     @cached_property
     def form(self) -> tuple[bool, int]:
-        """Whether the arrays are sequences, and their width.
+        """Whether the arrays are sequences, and the number of values per row.
 
         Raises
         ------
         ExternalError
-            If they do not agree, or none has a value.
+            If the arrays differ in this, or are all empty.
         """
-        # an empty array says nothing about the rest
+        # an empty array does not show either
         filled = {utterance: shape for utterance, shape in self.shapes.items() if 0 not in shape}
         if not filled:
             raise ExternalError(f"path: {self.path}: no utterance has a value")
@@ -117,15 +117,15 @@ class Source:
         return is_sequence, shape[-1]
 
     def read(self, utterance: str) -> np.ndarray:
-        """[T, D] or [D] float32 of an utterance.
+        """The features of an utterance, [T, D] or [D] float32.
 
         Raises
         ------
         ExternalError
-            If a value is no finite float32.
+            If a value is not a finite float32.
         """
         array = self.readers[utterance]()
-        with np.errstate(over="ignore"):  # what overflows is infinite, and said below
+        with np.errstate(over="ignore"):  # overflow gives infinity, reported below
             values = np.asarray(array[...], dtype=np.float32)
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
@@ -138,12 +138,12 @@ class Source:
 
 
 def open_source(source: Path) -> Source:
-    """Open a folder or an HDF5 file, see above; a file stays open as long as the source.
+    """Open a source; an HDF5 file stays open as long as the source is used.
 
     Raises
     ------
     ExternalError
-        If it is missing, cannot be read, or is none of them.
+        If it is missing, cannot be read, or is not of a form described above.
     """
     if source.is_dir():
         return _folder(source)
@@ -165,7 +165,7 @@ def open_source(source: Path) -> Source:
 
 
 def _folder(source: Path) -> Source:
-    """One file per utterance; hidden files and others' extensions are not looked at."""
+    """Open a folder with one file per utterance; hidden and other files are ignored."""
     paths: dict[str, Path] = {}
     for path in sorted(source.iterdir()):
         if path.suffix not in (".npy", ".csv") or path.name.startswith("."):
@@ -179,17 +179,13 @@ def _folder(source: Path) -> Source:
     if len(kinds) > 1:
         raise ExternalError(f"path: {source}: holds .npy and .csv files; use one kind")
     if kinds == {".csv"}:
-        return Source(
-            source,
-            "csv",
-            {name: partial(_read_table, path) for name, path in paths.items()},
-            lambda utterance: _read_csv(paths[utterance])[0],
-        )
+        readers = {name: partial(_read_table, path) for name, path in paths.items()}
+        return Source(source, "csv", readers, lambda utterance: _read_csv(paths[utterance])[0])
     return Source(source, "npy", {name: partial(_read_npy, path) for name, path in paths.items()})
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    """An array of a file, read from disk when it is used."""
+    """The array of a file, mapped into memory."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
@@ -199,7 +195,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
-    """Names of the columns, where the first row has them, and a table [T, D] float64."""
+    """The names of the columns, if the first row has them, and the table [T, D] float64."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -237,7 +233,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _joined(file: h5py.File, source: Path) -> Source:
-    """All utterances in one dataset ``values``, in the order of ``ids``."""
+    """Open a file with one dataset ``values``, in the order of ``ids``."""
     values, ids = file["values"], _strings(file["ids"], source)
     if len(set(ids)) != len(ids):
         raise ExternalError(f"path: {source}: ids names an utterance twice")
@@ -283,7 +279,7 @@ def _strings(dataset: h5py.Dataset, source: Path) -> list[str]:
 
 
 def _grouped(file: h5py.File, source: Path) -> Source:
-    """A dataset per utterance, or a group with one dataset or with one named ``values``."""
+    """Open a file with one dataset, or one group, per utterance."""
     paths = {}
     for name, item in file.items():
         inner = name

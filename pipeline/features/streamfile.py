@@ -1,4 +1,4 @@
-"""Writing a stream file: values are checked and hashed as they are written, in one pass."""
+"""Writing of stream files: values are checked and hashed while they are written."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from pipeline.system.disk import full_disk_reported, reserved
 from pipeline.system.hdf5 import remove_remains, write_strings, writing
 
 CHUNK = 256 * 1024
-"""Bytes of a chunk, where values are compressed."""
+"""Bytes per chunk of compressed values."""
 
-_OWN = 4096  # bytes of HDF5 per dataset at most: headers, attributes, indices
+_OVERHEAD = 4096  # most bytes that HDF5 uses per dataset: headers, attributes, indices
 
 Arrays = Mapping[str, np.ndarray]
 Column = tuple[np.dtype, tuple[int, ...]]  # type and shape of one row
 
 
 class StreamError(InputError):
-    """Values that no stream file may hold; the message names stream, utterance and remedy."""
+    """Invalid values; the message names the stream, the utterance and the remedy."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a stream file says beside its rows.
+    """All content of a stream file except the rows of utterances.
 
     Attributes
     ----------
@@ -42,21 +42,21 @@ class Header:
     utterances
         [N] ids.
     lengths
-        [N] int64, steps of each utterance; of an utterance-level stream ones.
+        [N] int64, the number of steps of each utterance; 1 in an utterance-level stream.
     columns
-        Type and shape of a row of ``values`` and, where the stream has them, ``times``, ``tokens``.
+        Type and shape of a row of ``values`` and, if the stream has them, ``times`` and ``tokens``.
     dialogs
-        Each dialog with its number of utterances, in the order of the utterances.
+        The number of utterances of each dialog, in the order of the utterances.
     keys
-        SHA-256 of all that decides a dialog's values; empty where it is not known.
+        SHA-256 of all that determines the values of a dialog; empty if unknown.
     problems
-        Utterance's row and reason, of each that is missing or cut.
+        Row of the utterance and reason, for each utterance with missing or truncated features.
     state
-        ``vocabulary``, ``vectors`` or ``names``, where the stream has them.
+        ``vocabulary``, ``vectors`` or ``names``, if the stream has them.
     is_sequence
-        Whether utterances have steps.
+        Whether utterances are sequences of steps.
     dtype, compression
-        Of the values of steps.
+        Type and compression of the values of steps.
     include_text
         Whether tokens and vocabulary are written.
     """
@@ -75,21 +75,21 @@ class Header:
     include_text: bool = True
 
     def layout(self) -> dict[str, Column]:
-        """Type and shape of each dataset with rows of utterances, by name in order."""
+        """Type and shape of each dataset with rows per utterance, sorted by name."""
         total = int(self.lengths.sum())
-        found = {}
+        datasets = {}
         for name, (dtype, row) in sorted(self.columns.items()):
             large = name == "values" and self.is_sequence and dtype.kind == "f"
             if self.keeps(name):
-                found[name] = (np.dtype(self.dtype) if large else dtype, (total, *row))
-        return found
+                datasets[name] = (np.dtype(self.dtype) if large else dtype, (total, *row))
+        return datasets
 
     def keeps(self, name: str) -> bool:
-        """Whether a dataset is written; without text, nothing spells words."""
+        """Whether a dataset is written; tokens and vocabulary are text."""
         return self.include_text or name not in ("tokens", "vocabulary")
 
     def size(self) -> int:
-        """Bytes that the file takes at most."""
+        """An upper limit of the size of the file, in bytes."""
         rows = sum(dtype.itemsize * math.prod(shape) for dtype, shape in self.layout().values())
         strings = [
             *(self.utterances, list(self.dialogs), self.keys),
@@ -103,23 +103,26 @@ class Header:
         numbers += 12 * len(self.utterances) + 8 * (len(self.dialogs) + len(self.problems))
         attributes = 2 * len(json.dumps(dict(self.attributes)))
         datasets = len(self.columns) + len(self.state) + 9
-        return rows + texts + numbers + attributes + _OWN * datasets + rows // 200
+        return rows + texts + numbers + attributes + _OVERHEAD * datasets + rows // 200
 
 
 def write(path: Path, header: Header, parts: Iterable[Arrays]) -> None:
-    """Write a stream file; it appears only when it is whole. The same content, the same bytes.
+    """Write a stream file; the same content gives the same bytes.
 
     Parameters
     ----------
+    path
+        The file, which is replaced once the new one is complete.
     parts
-        The columns of all utterances in order, of a few utterances each; memory holds one part.
+        The columns of all utterances in order, some utterances at a time; only one part is in
+        memory.
 
     Raises
     ------
     StreamError
-        If a value is not finite or too large for its type, or a token is outside the vocabulary.
+        If a value is not finite or too large for its type, or a token is not in the vocabulary.
     FullDiskError
-        If there is no room, before anything is written.
+        If there is too little disk space; this is checked before anything is written.
     """
     remove_remains(path)
     needed = header.size()
@@ -149,10 +152,9 @@ def write(path: Path, header: Header, parts: Iterable[Arrays]) -> None:
 
 
 def _prepare(file: h5py.File, header: Header) -> hashing.Hasher:
-    """Write all but the rows of utterances, which are given their place.
+    """Write everything except the rows of utterances, and create their datasets.
 
-    All that says what lies where comes before the bulk, so that a file whose end is lost can still
-    be read up to there.
+    All metadata comes before the rows, so that the beginning of a truncated file can be read.
     """
     file.attrs["schema_version"] = SCHEMA_VERSION
     file.attrs["include_text"] = int(header.include_text)
@@ -191,7 +193,6 @@ def _prepare(file: h5py.File, header: Header) -> hashing.Hasher:
 
 
 def _chunks(header: Header, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, Any]:
-    """How HDF5 is to store values with steps."""
     if header.compression == "none" or not header.is_sequence or not math.prod(shape):
         return {}
     rows = CHUNK // (dtype.itemsize * math.prod(shape[1:]))
@@ -200,17 +201,17 @@ def _chunks(header: Header, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str
 
 
 def _stored(
-    header: Header, name: str, given: np.ndarray, dtype: np.dtype
+    header: Header, name: str, rows: np.ndarray, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Rows in the type in which they are stored; which of them are wrong, and what they have."""
-    with np.errstate(over="ignore"):  # said below
-        values = given.astype(dtype, copy=False)
+    """Convert rows to their stored type; also return which rows are invalid, and why."""
+    with np.errstate(over="ignore"):  # reported below
+        values = rows.astype(dtype, copy=False)
     if dtype.kind in "iu":
         table = header.state["vectors" if name == "values" else "vocabulary"]
-        return values, (given < 0) | (given >= len(table)), "a token outside the vocabulary"
-    flat = given.reshape(len(given), math.prod(given.shape[1:]))
+        return values, (rows < 0) | (rows >= len(table)), "a token outside the vocabulary"
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     wrong = ~np.isfinite(flat).all(axis=1)
-    if not header.is_sequence:  # a row of NaN is what is not there
+    if not header.is_sequence:  # a row of NaN is an utterance without features
         wrong &= ~np.isnan(flat).all(axis=1)
     elif not wrong.any():
         wrong = np.isinf(values.reshape(flat.shape)).any(axis=1)

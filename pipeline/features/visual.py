@@ -1,9 +1,10 @@
-"""Embeddings of the speaker's half of the video, a few frames per second, by a ResNet.
+"""ResNet embeddings of the speaker's half of the video, for a few frames per second.
 
-Rate, crop and network are parameters; the authors of the attentive modality hopping model take 3
-frames a second, at most 32, the central 224 x 224 of the speaker's half, and a ResNet-101.
+Frame rate, crop and network are parameters. The authors of the attentive modality hopping model use
+3 frames per second, at most 32 frames, the central 224 x 224 pixels of the speaker's half, and a
+ResNet-101.
 
-``python -m pipeline.preview DIALOG`` draws the crops that would be embedded.
+``python -m pipeline.preview DIALOG`` draws the crops.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
-from pipeline.features.pretrained import resnet_identity
-from pipeline.features.video import Clip, Crop, VideoError, crops, wanted_times
+from pipeline.features.pretrained import RANDOM, hashes, resnet_file
+from pipeline.features.video import Crop, Segment, VideoError, crops, wanted_times
 from pipeline.params.types import Count, OwnPath
 from pipeline.system.compute import ahead
 
@@ -37,10 +38,10 @@ class Torchvision(Extractor):
     weights
         A torchvision weight name, a state-dict file, or ``random`` (for the embedded corpus only).
     region
-        ``speaker``: the central square of `crop` pixels of the speaker's half, or of the whole
-        picture; ``square``: the largest one, scaled to `crop` pixels, for videos of any size.
+        ``speaker``: the central square of `crop` pixels in the speaker's half, or in the whole
+        picture; ``square``: the largest square, scaled to `crop` pixels, for videos of any size.
     crop
-        Its side, in pixels.
+        Size of the square in pixels.
     batch_size
         Frames per batch.
     """
@@ -58,21 +59,23 @@ class Torchvision(Extractor):
     batch_size: Count = 32
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of the file; of random weights the network's name with ``random``."""
-        return resnet_identity(self.network, self.weights)
+        """SHA-256 of the weights; random weights are determined by the name of the network."""
+        if self.weights == RANDOM:
+            return {self.network: RANDOM}
+        return hashes("weights", [resnet_file(self.network, self.weights)])
 
     def provenance(self, context: Context) -> dict[str, Any]:
-        """Also the device and the size of batches."""
+        """Also the device and the batch size."""
         own = {"device": device_kind(context), "batch_size": self.batch_size}
         return super().provenance(context) | own
 
     def embedder(self, device: str) -> Embedder:
-        """The network of this process, built on first use.
+        """The network, built once per process.
 
-        On a CPU it runs on one thread: processes side by side share the cores better than threads,
-        which wait for each other in every layer and for the one that decodes.
+        On a CPU it runs on one thread. Several processes use the cores better than several threads,
+        which wait for each other after every layer, and for the decoding thread.
         """
-        import torch  # a preview does without
+        import torch  # not needed by the preview
 
         if torch.device(device).type == "cpu":
             torch.set_num_threads(1)
@@ -81,59 +84,74 @@ class Torchvision(Extractor):
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
-        """Embeddings of each utterance's frames, with the times at which they are presented."""
+        """Embeddings of the frames of each utterance, with their presentation times."""
         embedder = self.embedder(context.device)
-        nothing = np.zeros((0, embedder.size), np.float32)
         visual = context.shared
-        clips = clips_of(utterances, visual.frames_per_second, visual.max_frames)
-        found = [(nothing, np.zeros(0))] * len(utterances)
+        segments = segments_of(utterances, visual.frames_per_second, visual.max_frames)
+        embedded = [(np.zeros((0, embedder.size), np.float32), np.zeros(0))] * len(utterances)
         reasons = ["the corpus has no video of the dialog"] * len(utterances)
         paths = [utterance.video.path if utterance.video else "" for utterance in utterances]
         for path in dict.fromkeys(filter(None, paths)):
-            members = [row for row, name in enumerate(paths) if name == path]
-            taken = [clips[row] for row in members]
-            embedded, ending = self._embed(context.root / path, taken, embedder)
-            for row, step in zip(members, embedded, strict=True):
-                found[row], reasons[row] = step, f"{path} {ending}"
-        result = []
-        for utterance, clip, (values, times), reason in zip(
-            utterances, clips, found, reasons, strict=True
+            rows = [row for row, name in enumerate(paths) if name == path]
+            results, reason = self._embed(
+                context.root / path, [segments[row] for row in rows], embedder
+            )
+            for row, result in zip(rows, results, strict=True):
+                embedded[row], reasons[row] = result, f"{path} {reason}"
+        features = []
+        for utterance, segment, (values, times), reason in zip(
+            utterances, segments, embedded, reasons, strict=True
         ):
-            got, wanted = len(times), len(clip.times)
-            problem = f"{got} of {wanted} frames: {reason}" if got < wanted else ""
-            result.append(Steps(values, times - utterance.start, problem=problem))
-        return result
+            taken, wanted = len(times), len(segment.times)
+            problem = f"{taken} of {wanted} frames: {reason}" if taken < wanted else ""
+            features.append(Steps(values, times - utterance.start, problem=problem))
+        return features
 
     def _embed(
-        self, path: Path, clips: Sequence[Clip], embedder: Embedder
+        self, path: Path, segments: Sequence[Segment], embedder: Embedder
     ) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
-        """Embed what `clips` take of one video.
+        """Embed the segments of one video.
 
-        Returns the values [T, D] and times [T] of each clip, and why there are not more of them;
-        the reason is empty for a video that holds all.
+        Returns the embeddings [T, D] and times [T] of each segment, and the error that ended the
+        decoding; it is empty if there was none.
         """
         embeddings = [np.zeros((0, embedder.size), np.float32)]
-        used: list[list[int]] = [[] for _ in clips]
+        rows: list[list[int]] = [[] for _ in segments]
         times: list[float] = []
-        ending: list[str] = []
-        batches = _batches(path, clips, self, ending)
-        for batch in ahead(batches):
+        errors: list[str] = []
+        for batch in ahead(self._batches(path, segments, errors)):
             embeddings.append(embedder(np.stack([crop.image for crop in batch])))
             for crop in batch:
-                for clip in crop.clips:
-                    used[clip].append(len(times))
+                for segment in crop.segments:
+                    rows[segment].append(len(times))
                 times.append(crop.time)
         values, moments = np.concatenate(embeddings), np.array(times)
-        found = [(values[rows], moments[rows]) for rows in (np.array(u, np.int64) for u in used)]
-        return found, "".join(ending)
+        indices = [np.array(own, np.int64) for own in rows]
+        return [(values[own], moments[own]) for own in indices], "".join(errors)
+
+    def _batches(
+        self, path: Path, segments: Sequence[Segment], errors: list[str]
+    ) -> Iterator[list[Crop]]:
+        """Yield the crops of a video in batches; an error ends them and is added to `errors`."""
+        batch: list[Crop] = []
+        try:
+            for crop in crops(path, segments, self.crop, scaled=self.region == "square"):
+                batch.append(crop)
+                if len(batch) == self.batch_size:
+                    yield batch
+                    batch = []
+        except VideoError as error:
+            errors.append(str(error))
+        if batch:
+            yield batch
 
 
-def clips_of(
+def segments_of(
     utterances: Sequence[Utterance], frames_per_second: float, max_frames: int
-) -> list[Clip]:
-    """Say what is taken of the video for each utterance."""
+) -> list[Segment]:
+    """The segment of the video of each utterance."""
     return [
-        Clip(
+        Segment(
             wanted_times(utterance.start, utterance.end, frames_per_second, max_frames),
             utterance.video.place if utterance.video else "",
         )
@@ -143,24 +161,7 @@ def clips_of(
 
 @cache
 def _embedder(network: str, weights: str, device: str) -> Embedder:
-    """One network per process: an extractor is sent there anew with each dialog."""
+    """The network, built once per process, since each task brings a new extractor object."""
     from pipeline.features.resnet import Embedder
 
     return Embedder(network, weights, device)
-
-
-def _batches(
-    path: Path, clips: Sequence[Clip], parameters: Torchvision, ending: list[str]
-) -> Iterator[list[Crop]]:
-    """Yield the crops of a video in batches; if it fails, say why in `ending` and stop."""
-    batch: list[Crop] = []
-    try:
-        for crop in crops(path, clips, parameters.crop, scaled=parameters.region == "square"):
-            batch.append(crop)
-            if len(batch) == parameters.batch_size:
-                yield batch
-                batch = []
-    except VideoError as error:
-        ending.append(str(error))
-    if batch:
-        yield batch

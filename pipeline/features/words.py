@@ -1,9 +1,9 @@
-"""Words of a transcript: marks and punctuation made uniform, and Penn Treebank tokens.
+"""Normalisation of transcripts, and Penn Treebank tokens.
 
-Marks of what is not speech ([LAUGHTER], ++BREATHING++ and the like) are read as the plain word by
-default, since laughing or sighing says much about emotion: GloVe and BERT both know the word
-``laughter``, while the mark in its brackets would be several tokens, most of them punctuation.
-``text.marks: drop`` removes them.
+Marks of non-speech sounds, such as [LAUGHTER] or ++BREATHING++, become plain words by default,
+since laughing and sighing express emotion. GloVe and BERT know the word ``laughter``, whereas the
+mark with its brackets would become several tokens, mostly of punctuation. ``text.marks: drop``
+removes the marks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CHARACTERS = str.maketrans(
     | {"\u2026": "..."}
 )
 
-# --LAUGHTER-- in capitals only, or speech between two dashes would be one
+# --LAUGHTER-- in capitals only, since speech can also stand between dashes
 _MARK = re.compile(
     r"""  \[ ([A-Za-z]+(?:[ _-][A-Za-z]+)*) \]
       |   <  ([A-Za-z]+(?:[ _-][A-Za-z]+)*)  >
@@ -31,7 +31,7 @@ _MARK = re.compile(
 
 
 def normalise(text: str, marks: Literal["word", "drop"]) -> str:
-    """Unify quotes, apostrophes, dashes and spaces, and read or drop the marks.
+    """Unify quotes, apostrophes, dashes and spaces, and replace or remove marks.
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ def normalise(text: str, marks: Literal["word", "drop"]) -> str:
     Returns
     -------
     str
-        Text that normalising again would not change; empty when nothing is left.
+        The normalised text, which a second normalisation does not change; it may be empty.
     """
 
-    def read(mark: re.Match[str]) -> str:
+    def replacement(mark: re.Match[str]) -> str:
         if marks == "drop":
             return " "
         name = next(filter(None, mark.groups()))
         return f" {re.sub('[ _-]', ' ', name).lower()} "
 
     text = text.translate(_CHARACTERS).replace("''", '"')
-    found = 1
-    while found:  # a mark may stand in a mark
-        text, found = _MARK.subn(read, " ".join(text.split()))
+    count = 1
+    while count:  # marks may be nested
+        text, count = _MARK.subn(replacement, " ".join(text.split()))
     return text
 
 
@@ -78,17 +78,14 @@ _JOINED = re.compile(r"(can)(not)|(gon|wan)(na)|(got)(ta)|(gim|lem)(me)", re.IGN
 def tokenise(text: str) -> list[str]:
     """Split normalised text into Penn Treebank tokens.
 
-    Contractions are taken apart (``do n't``, ``I 'm``, ``can not``, ``gon na``), punctuation
-    stands alone, numbers and hyphenated words stay whole. Nothing but spaces is lost.
+    Contractions are split (``do n't``, ``I 'm``, ``can not``, ``gon na``), punctuation marks are
+    separate tokens, numbers and hyphenated words are not split. Only spaces are removed.
     """
-    tokens: list[str] = []
-    for token in _TOKEN.findall(text):
-        tokens += _split(token)
-    return tokens
+    return [part for token in _TOKEN.findall(text) for part in _split(token)]
 
 
 def _split(token: str) -> list[str]:
-    """Take a contraction apart, from its end."""
+    """Split a contraction, from its end."""
     if match := _JOINED.fullmatch(token):
         return [part for part in match.groups() if part]
     if match := _CONTRACTION.fullmatch(token):
@@ -97,7 +94,7 @@ def _split(token: str) -> list[str]:
 
 
 def fault(text: str, tokens: int) -> str:
-    """Say why a text gives no token, if it gives none."""
+    """Why a text has no token; empty if it has one."""
     if not text.strip():
         return "the corpus has no transcript of it"
     return "" if tokens else f"no words in its transcript: {text}"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.corpus.utterance import from_table
 from pipeline.features.recording import of_utterance
-from pipeline.features.video import Clip, VideoError, crops
+from pipeline.features.video import Segment, VideoError, crops
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, Stream
 from pipeline.store.batches import StoreDataset
@@ -180,7 +180,7 @@ def _frames(
         # every second pixel is enough for a thumbnail
         return [
             (crop.time - float(about["start"]), crop.image[::2, ::2])
-            for crop in crops(path, [Clip(chosen, str(about["place"]))], size, scaled=scaled)
+            for crop in crops(path, [Segment(chosen, str(about["place"]))], size, scaled=scaled)
         ]
     except VideoError:
         return []

@@ -1,7 +1,7 @@
-"""The last file of each stream, which outlives the run that wrote it.
+"""The previous file of a stream, from which dialogs are reused.
 
-It is kept beside the outputs of the stage, since DVC deletes those before it runs the stage again,
-and shares its bytes on the disk with them: the output is a hard link to it.
+It is kept outside of the stage's outputs, since DVC deletes those before it runs the stage again.
+The output is a hard link to it, so that both use the disk space once.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from pipeline.system.filesystem import unreadable
 from pipeline.system.hdf5 import reading
 
 
-class Former:
-    """The last file of a stream: which of its dialogs are as they would be computed again.
+class PreviousFile:
+    """The previous file of a stream, compared with the present plan; a context manager.
 
     Attributes
     ----------
     rows
-        First utterance, and the one after the last, of each dialog that is taken over.
-    is_whole
-        Whether the file is the one that would be written.
+        The first utterance, and the one after the last, of each dialog that can be reused.
+    is_current
+        Whether the file is the one that would be written now.
     """
 
     def __init__(self, path: Path, plan: Plan) -> None:
         self.path = path
         self.rows: dict[str, tuple[int, int]] = {}
-        self.is_whole = False
+        self.is_current = False
         self.stream: Stream | None = None
         self._plan = plan
         self._file: Any = None
 
-    def __enter__(self) -> Former:
+    def __enter__(self) -> PreviousFile:
         try:
             self._file = reading(self.path)
         except FileNotFoundError:
@@ -50,7 +50,7 @@ class Former:
                 raise InputError(
                     f"{unreadable(self.path, error)}; or delete it, and it is computed again"
                 ) from error
-            return self  # no HDF5 file any more: computed again
+            return self  # damaged: computed again
         self.stream = Stream(self.path.stem, self._file)
         if self._file.attrs.get("schema_version") == SCHEMA_VERSION:
             self._compare(self.stream)
@@ -60,7 +60,7 @@ class Former:
         self.close()
 
     def close(self) -> None:
-        """Close the file; nothing can be read from it any more, and it can be replaced."""
+        """Close the file, so that it can be replaced."""
         if self._file is not None:
             self._file.close()
 
@@ -70,34 +70,37 @@ class Former:
         return self.path.stat().st_size if self.stream else 0
 
     def _compare(self, stream: Stream) -> None:
-        found = check(stream)
-        if found.beyond:
+        damage = check(stream)
+        if damage.beyond:
             return
         plan, group = self._plan, stream.group
         names, sizes = group["dialogs"].asstr()[:].tolist(), group["sizes"][:].tolist()
         keys, ends = group["keys"].asstr()[:].tolist(), np.cumsum(sizes).tolist()
-        spells = bool(group.attrs["include_text"])
+        with_text = bool(group.attrs["include_text"])
+        if plan.include_text and not with_text:
+            return
         for name, key, end, size in zip(names, keys, ends, sizes, strict=True):
             rows = range(end - size, end)
-            lacks_tokens = plan.include_text and not spells
-            if plan.keys.get(name) == key and not lacks_tokens and found.rows.isdisjoint(rows):
+            if plan.keys.get(name) == key and damage.rows.isdisjoint(rows):
                 self.rows[name] = (end - size, end)
-        self.is_whole = (
+        compressed = plan.extractor.compression != "none" and plan.extractor.kind != "utterance"
+        compression = plan.extractor.compression if compressed and group["values"].size else None
+        self.is_current = (
             names == list(plan.keys)
             and len(self.rows) == len(names)
-            and plan.include_text == spells
-            and group["values"].compression == _compression(plan, group["values"].size)
+            and plan.include_text == with_text
+            and group["values"].compression == compression
         )
 
     def read(self, dialog: str) -> Arrays:
-        """Columns of a dialog that is taken over."""
+        """The columns of a dialog in :attr:`rows`."""
         assert self.stream
         start, end = self.stream.offsets[list(self.rows[dialog])]
         group = self.stream.group
         return {name: group[name][start:end] for name in ALIGNED if name in group}
 
-    def facts(self, dialog: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """Lengths of a dialog's utterances, and the position and reason of its problems."""
+    def lengths_and_problems(self, dialog: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """The lengths of a dialog's utterances, and its problems: position and reason of each."""
         assert self.stream
         first, last = self.rows[dialog]
         rows, reasons = self._problems
@@ -107,14 +110,7 @@ class Former:
 
     @cached_property
     def _problems(self) -> tuple[np.ndarray, list[str]]:
-        """Rows, which rise, and reasons of all problems; read once for all dialogs."""
+        """Rows, in ascending order, and reasons of all problems."""
         assert self.stream
         group = self.stream.group
         return group["problem_rows"][:], group["problems"].asstr()[:].tolist()
-
-
-def _compression(plan: Plan, size: int) -> str | None:
-    """HDF5's name of how the values are compressed; None where they are not."""
-    chosen = plan.extractor.compression
-    plain = chosen == "none" or plan.extractor.kind == "utterance" or not size
-    return None if plain else chosen
