@@ -179,7 +179,7 @@ def test_a_stream_that_the_store_was_not_made_with_is_refused(copy: Path, tmp_pa
         opened.stream("resnet")
         with pytest.raises(store.StoreError, match=r"mfcc.h5: is not the stream that store.h5 was"):
             opened.stream("mfcc")
-    assert checking.verify(copy) == ["mfcc: is not the stream that store.h5 was made with"]
+    assert checking.verify(copy) == ["mfcc: is not the stream that the store was made with"]
     (copy / "audio" / "mfcc.h5").unlink()
     with store.FeatureStore(copy) as opened:
         opened.stream("prosody")  # the others can be used without it

@@ -1,25 +1,25 @@
-"""The feature store: a folder of streams that serves every label scheme, split and model.
+"""The feature store: a folder of streams, independent of label schemes, splits and models.
 
 Layout of ``data/features/<corpus>`` (schema version 3)::
 
     store.h5                         utterances, labels, and the hash of each stream
       /utterances/<column>           [N], in the order of the utterance table
-      /labels/emotion                [N] the corpus's own codes
-      /labels/<dimension>            [N] means over the raters: valence, activation, dominance
-      /labels/votes                  [N, categories] evaluators who chose each category
+      /labels/emotion                [N] codes of the corpus
+      /labels/<dimension>            [N] means over raters: valence, activation, dominance
+      /labels/votes                  [N, categories] number of raters who chose each category
       attributes                     schema_version, corpus, categories, streams (JSON)
     audio/<stream>.h5  text/<stream>.h5  visual/<stream>.h5    see pipeline.features.stream
 
-``python -m pipeline.store pack`` writes one file with all of it: the groups of ``store.h5``, and a
-group ``/<modality>/<stream>`` per stream. :class:`FeatureStore` opens both. Labels are no streams:
-no model can read them.
+``python -m pipeline.store pack`` writes all of it into one file: the groups of ``store.h5``, and a
+group ``/<modality>/<stream>`` per stream. :class:`FeatureStore` opens both. Labels are not streams,
+so that no model can use them as input.
 
-The same inputs, parameters and versions give the same bytes: fixed order, fixed-length strings, no
-HDF5 timestamps. ``describe`` shows what a store holds, ``verify`` checks it, ``diff`` compares two,
-``convert`` reads one of schema version 2.
+The same inputs, parameters and versions give the same bytes: the order is fixed, strings have a
+fixed length, and there are no HDF5 timestamps. ``describe`` prints the content of a store,
+``verify`` checks it, ``diff`` compares two stores, and ``convert`` reads one of schema version 2.
 
-The package itself loads only what reads a store, so that code that only reads, such as training,
-does not depend on how stores are written, checked and compared.
+This package imports only the code that reads a store, so that stages that only read, such as
+training, do not depend on the code that writes, checks and compares stores.
 """
 
 from pipeline.features.stream import SCHEMA_VERSION, Statistics, Stream

@@ -1,4 +1,4 @@
-"""``python -m pipeline.store``."""
+"""Entry point of ``python -m pipeline.store``."""
 
 import sys
 

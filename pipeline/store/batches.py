@@ -1,15 +1,15 @@
-"""Utterances of a feature store as items and padded batches, for our models and any other code.
+"""Utterances of a feature store as items and padded batches.
 
-:class:`StoreDataset` is a PyTorch dataset. Each process opens the store for itself when it reads
-the first item, so it works with worker processes, forked or spawned; memory holds what is being
-read and the table of utterances.
+:class:`StoreDataset` is a PyTorch dataset. Each process opens the store when it reads its first
+item, so that the dataset can be used in worker processes, forked or spawned. Only the utterance
+table and the items that are being read are in memory.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,15 +25,15 @@ from pipeline.corpus.labels import scheme as labels_of
 from pipeline.features.stream import Statistics, Stream
 from pipeline.store.reading import FeatureStore, StoreError
 
-_POOL = 16  # batches whose utterances are sorted by length together
+_POOL = 16  # batches that are sorted by length together
 
 
 class Item(TypedDict):
     """One utterance.
 
-    ``utterance`` is its id; ``label`` its class index, -1 without a scheme; ``streams`` its arrays
-    by stream name, [T, D] float32, [T] int64 token ids or [P] float32; ``lengths`` T by the name of
-    each stream that has steps.
+    ``utterance`` is its id; ``label`` its class index, or -1 without a scheme; ``streams`` its
+    arrays by stream, [T, D] float32, [T] int64 token ids or [P] float32; ``lengths`` the number of
+    steps T by stream, for sequences.
     """
 
     utterance: str
@@ -44,7 +44,7 @@ class Item(TypedDict):
 
 @dataclass(frozen=True)
 class Batch:
-    """Some utterances, padded with zeros to the longest: a batch as the models take it.
+    """A batch of utterances, padded with zeros to the longest one: the input of models.
 
     Attributes
     ----------
@@ -55,9 +55,9 @@ class Batch:
     sequences
         By stream [B, T, D] float32 or [B, T] int64 token ids; T is at least 1.
     lengths
-        By stream [B] int64; 0 where an utterance has nothing of it.
+        By stream [B] int64, the number of steps; 0 for an utterance without features.
     joined
-        By stream [B, P] float32, values of whole utterances; NaN where there are none.
+        By utterance-level stream [B, P] float32; NaN for an utterance without features.
     """
 
     utterances: list[str]
@@ -69,50 +69,51 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device."""
         moved = {
-            field.name: {name: tensor.to(device) for name, tensor in group.items()}
-            for field in fields(self)
-            if isinstance(group := getattr(self, field.name), dict)
+            group: {name: tensor.to(device) for name, tensor in getattr(self, group).items()}
+            for group in ("sequences", "lengths", "joined")
         }
         return Batch(self.utterances, self.labels.to(device), **moved)
 
     def without(self, streams: Collection[str]) -> Batch:
-        """The batch as if no utterance had anything of some streams."""
+        """The batch with the sequences of some streams set to length 0, for ablations."""
         lengths = {
             name: torch.zeros_like(n) if name in streams else n for name, n in self.lengths.items()
         }
-        return Batch(self.utterances, self.labels, self.sequences, lengths, self.joined)
+        return replace(self, lengths=lengths)
 
 
 class StoreDataset(Dataset[Item]):
-    """Utterances of a feature store, in its order.
+    """Utterances of a feature store, in the order of the store.
 
     Parameters
     ----------
     store
         The store or its path. An open store must stay open as long as the dataset is used.
     streams
-        Which streams to read; None reads all.
+        The streams to read; None for all.
     scheme
-        Gives each item its label and leaves out utterances without a class: one of the corpus's by
-        name, a mapping from its codes to class names, or a :class:`pipeline.corpus.labels.Scheme`.
+        The label scheme: the name of one of the corpus's schemes, a mapping from its codes to class
+        names, or a :class:`pipeline.corpus.labels.Scheme`. Utterances without a class are left out.
+        None for no labels.
     utterances
-        Ids to keep, such as the training part of a fold; None keeps all.
+        Ids of the utterances to use, such as the training part of a fold; None for all.
     max_steps
-        The most steps of a sequence, or of each stream; later ones are cut. None keeps all.
+        The number of steps after which sequences are truncated, for all streams or by stream; None
+        for no truncation.
 
     Attributes
     ----------
     utterances
         Ids of the items.
     labels
-        [items] int64.
+        [items] int64 class indices, -1 without a scheme.
     lengths
-        [items] int64 by the name of each stream with steps, after the cut.
+        [items] int64 by stream, for sequences, after truncation.
 
     Raises
     ------
     StoreError
-        If the store cannot be used, or lacks a stream or an utterance.
+        If the store cannot be used, or has no such stream or utterance.
     """
 
     def __init__(
@@ -150,16 +151,16 @@ class StoreDataset(Dataset[Item]):
         }
 
     def _limit(self, stream: str) -> int:
-        found = self.max_steps
-        if isinstance(found, Mapping):
-            found = found.get(stream)
-        return np.iinfo(np.int64).max if found is None else found
+        limit = (
+            self.max_steps.get(stream) if isinstance(self.max_steps, Mapping) else self.max_steps
+        )
+        return np.iinfo(np.int64).max if limit is None else limit
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Item:
-        """Read the item at `index`; a negative one counts from the end."""
+        """Read the item at `index`, which may be negative."""
         row = int(self._rows[index])
         arrays = {}
         for name in self.streams:
@@ -176,34 +177,34 @@ class StoreDataset(Dataset[Item]):
         }
 
     def stream(self, name: str) -> Stream:
-        """One of its streams, in this process."""
-        # HDF5 handles must not be used in a child of the process that opened them
+        """One of its streams, opened in this process."""
+        # HDF5 handles cannot be used in a forked child of the process that opened them
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), FeatureStore(self.path))
         return self._opened[1].stream(name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The dataset without its open files, as spawned workers take it."""
+        """The state for pickling, without open files."""
         return {**self.__dict__, "_opened": None}
 
     @property
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What decides which features each stream holds; see :attr:`Stream.identity`."""
+        """The identity of each stream; see :attr:`Stream.identity`."""
         return {name: self.stream(name).identity for name in self.streams}
 
     @property
     def checksums(self) -> dict[str, np.ndarray]:
-        """[items] uint32 of the values of each item, by stream."""
+        """By stream [items] uint32, one checksum per item."""
         return {name: self.stream(name).checksums[self._rows] for name in self.streams}
 
     @property
     def widths(self) -> dict[str, int]:
-        """Values per step, or per utterance of streams without steps, by stream."""
+        """The number of values per step or utterance, by stream."""
         return {name: self.stream(name).width for name in self.streams}
 
     @property
     def vocabularies(self) -> dict[str, int]:
-        """Vocabulary sizes of the streams that hold token ids."""
+        """Vocabulary sizes of the streams of token ids."""
         return {
             name: len(self.stream(name).vectors)
             for name in self.streams
@@ -215,29 +216,27 @@ class StoreDataset(Dataset[Item]):
         return collate([self[index] for index in indices])
 
     def order(self, indices: np.ndarray) -> np.ndarray:
-        """`indices` sorted by the length of the longest stream, ties by index."""
+        """`indices`, sorted by the length of the longest stream, and then by index."""
         longest = np.max([n[indices] for n in self.lengths.values()], axis=0)
         return indices[np.lexsort((indices, longest))]
 
     def shuffled(
         self, indices: np.ndarray, size: int, random: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Random batches of like length: pools of a shuffle are sorted, cut, and mixed again."""
+        """Yield random batches of similar length: shuffled pools of items are sorted and split."""
         mixed = random.permutation(indices)
         batches = [
-            batch
-            for start in range(0, len(mixed), _POOL * size)
-            for batch in _cut(self.order(mixed[start : start + _POOL * size]), size)
+            batch for pool in _split(mixed, _POOL * size) for batch in self.in_order(pool, size)
         ]
         for number in random.permutation(len(batches)):
             yield batches[number]
 
     def in_order(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Batches of like length, always the same."""
-        return _cut(self.order(indices), size)
+        """Yield batches of similar length, in a fixed order."""
+        return _split(self.order(indices), size)
 
     def statistics(self, name: str, indices: np.ndarray) -> Statistics:
-        """Those of a stream over the steps up to the cut, of the items at `indices`."""
+        """Statistics of a stream over the items at `indices`, after truncation."""
         stream = self.stream(name)
         lengths = stream.lengths
         if name in self.lengths:
@@ -248,7 +247,7 @@ class StoreDataset(Dataset[Item]):
 def of_model(
     store: FeatureStore, settings: params.Model, max_steps: params.MaxSteps
 ) -> StoreDataset:
-    """What a model reads of a store: all utterances, its streams, cut at the most steps.
+    """The input of a model: all utterances of a store, with the model's streams, truncated.
 
     Raises
     ------
@@ -275,7 +274,7 @@ def of_model(
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Items as one batch; T is at least 1, so that empty utterances have the shape of any other."""
+    """Combine items into one batch; T is at least 1, also if all sequences are empty."""
     first = items[0]
     sequences, joined = {}, {}
     for name, example in first["streams"].items():
@@ -292,7 +291,7 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def padded(arrays: Sequence[np.ndarray], dtype: npt.DTypeLike) -> Tensor:
-    """Arrays [T, D] or [T] as one tensor [B, T, D] or [B, T], zeros at the end; T at least 1."""
+    """Pad arrays [T, D] or [T] with zeros to one tensor [B, T, D] or [B, T]; T is at least 1."""
     steps = max(1, *(len(array) for array in arrays))
     values = np.zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
     for row, array in zip(values, arrays, strict=True):
@@ -300,6 +299,6 @@ def padded(arrays: Sequence[np.ndarray], dtype: npt.DTypeLike) -> Tensor:
     return torch.from_numpy(values)
 
 
-def _cut(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def _split(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]

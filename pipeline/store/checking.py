@@ -1,4 +1,4 @@
-"""Checking a feature store: that its files are as they were written, and belong together."""
+"""Verification of a feature store: its files are unchanged and belong together."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _GROUPS = ("utterances", "labels")
 
 
 def verify(path: Path) -> list[str]:
-    """Every fault of a store, or of one stream file, as a line; empty if it is sound.
+    """All faults of a store or a stream file, one per line; empty if it is sound.
 
-    Lines name streams, datasets and utterances. Of a truncated file the rest is read.
+    Lines name streams, datasets and utterances. The readable part of a truncated file is checked.
 
     Parameters
     ----------
@@ -30,12 +30,11 @@ def verify(path: Path) -> list[str]:
     Raises
     ------
     StoreError
-        As :func:`pipeline.store.reading.open_checked`, but not for a file that is only cut off.
+        As :func:`pipeline.store.reading.open_checked`, but not for a truncated file.
     """
     if not path.is_dir():
         return _verify_file(path)
-    faults = _verify_file(path / TABLE)
-    if faults:
+    if faults := _verify_file(path / TABLE):
         return faults
     with open_checked(path / TABLE) as file:
         ids = file["utterances/utterance"].asstr()[:].tolist()
@@ -43,10 +42,10 @@ def verify(path: Path) -> list[str]:
     for modality, recorded in listed.items():
         for name, sha256 in recorded.items():
             stream = path / modality / f"{name}.h5"
-            if not stream.exists():
+            if stream.exists():
+                faults += _verify_file(stream, ids, sha256)
+            else:
                 faults.append(f"{stream}: is missing")
-                continue
-            faults += _verify_file(stream, ids, sha256)
     return faults
 
 
@@ -56,14 +55,13 @@ def _verify_file(path: Path, ids: list[str] | None = None, sha256: str = "") -> 
     except DamagedStoreError:
         if not (cut := truncation.missing(path)):
             raise
-        faults = [
-            f"{path.name}: is truncated: its last {cut} of {truncation.size(path)} bytes are lost"
-        ]
+        total = truncation.size(path)
+        fault = f"{path.name}: is truncated: its last {cut} of {total} bytes are lost"
         try:
             with truncation.padded(path) as file:
-                return faults + _faults(path, file, ids, sha256)
+                return [fault, *_faults(path, file, ids, sha256)]
         except UNREADABLE:
-            return [*faults, f"{path.name}: nothing of the rest can be read"]
+            return [fault, f"{path.name}: nothing of the rest can be read"]
     with file:
         return _faults(path, file, ids, sha256)
 
@@ -72,13 +70,16 @@ def _faults(path: Path, file: h5py.File, ids: list[str] | None, sha256: str) -> 
     try:
         if "streams" in file.attrs:
             return _check_table(file)
-        stream = Stream(path.stem, file)
-        faults = check(stream, ids).faults
-        if not faults and sha256 and stream.sha256 != sha256:
-            faults = [f"{path.stem}: is not the stream that {TABLE} was made with"]
-        return faults
+        return _check_stream(Stream(path.stem, file), ids, sha256)
     except UNREADABLE as error:
         return [f"{path.name}: cannot be read: {error}"]
+
+
+def _check_stream(stream: Stream, ids: list[str] | None, sha256: str) -> list[str]:
+    faults = check(stream, ids).faults
+    if not faults and sha256 and stream.sha256 != sha256:
+        faults = [f"{stream.name}: is not the stream that the store was made with"]
+    return faults
 
 
 def _check_table(file: h5py.File) -> list[str]:
@@ -111,20 +112,10 @@ def _check_table(file: h5py.File) -> list[str]:
         if set(file) > set(_GROUPS):  # packed
             for modality, recorded in listed.items():
                 for name, sha256 in recorded.items():
-                    faults += _check_packed(file, modality, name, ids, sha256)
+                    if group := file.get(f"{modality}/{name}"):
+                        faults += _check_stream(Stream(name, group), ids, sha256)
+                    else:
+                        faults.append(f"{name}: is missing")
     except UNREADABLE as error:
         faults.append(f"attributes: cannot be read: {error}")
-    return faults
-
-
-def _check_packed(
-    file: h5py.File, modality: str, name: str, ids: list[str], sha256: str
-) -> list[str]:
-    group = file.get(f"{modality}/{name}")
-    if group is None:
-        return [f"{name}: is missing"]
-    stream = Stream(name, group)
-    faults = check(stream, ids).faults
-    if not faults and stream.sha256 != sha256:
-        faults = [f"{name}: is not the stream that the store was made with"]
     return faults

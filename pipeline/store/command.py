@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.store", description="Feature stores.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, paths, text in (
-        ("describe", {"store": _STORE}, "print a table of what a store holds"),
+        ("describe", {"store": _STORE}, "print the content of a store as a table"),
         (
             "verify",
             {"store": f"{_STORE}, or one stream file"},
@@ -30,12 +30,12 @@ def _parser() -> argparse.ArgumentParser:
         (
             "problems",
             {"store": f"{_STORE}, or one stream file"},
-            "list the utterances of which features are missing or cut, and why",
+            "list the utterances with missing or truncated features, and the reasons",
         ),
         (
             "diff",
-            {"a": _STORE, "b": "another one"},
-            "print how two stores differ; exit code 1 if they do, 2 on an error",
+            {"a": _STORE, "b": "another store"},
+            "print the differences of two stores; exit code 1 if there are any, 2 on an error",
         ),
         (
             "pack",
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         (
             "convert",
             {"old": "a store of schema version 2", "output": "a new folder"},
-            "turn a store of schema version 2 into a folder of streams",
+            "convert a store of schema version 2 into a folder of streams",
         ),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -57,9 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run a command and return the exit code."""
     options = _parser().parse_args(arguments)
-    found: list[str] = []
+    faults: list[str] = []
     try:
         match options.command:
             case "describe":
@@ -73,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print("\n".join(convert(options.old, options.output)))
                 print(options.output)
             case "diff":
-                found = compare(options.a, options.b)
-                print("\n".join(found) or f"{options.a} and {options.b}: the same content")
+                faults = compare(options.a, options.b)
+                print("\n".join(faults) or f"{options.a} and {options.b}: the same content")
             case "verify":
-                found = verify(options.store)
-                print("\n".join(found) or f"{options.store}: sound")
+                faults = verify(options.store)
+                print("\n".join(faults) or f"{options.store}: sound")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if options.command == "diff" else 1
-    return int(bool(found))
+    return int(bool(faults))

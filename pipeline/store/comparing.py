@@ -1,4 +1,4 @@
-"""Saying how two feature stores differ."""
+"""Comparison of two feature stores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAMED = 3  # utterances named in a line
 
 
 def compare(a: Path, b: Path) -> list[str]:
-    """Every difference of two stores as a line; empty if their content is the same.
+    """All differences of two stores, one per line; empty if their content is the same.
 
-    Lines name parameters, versions and other attributes, utterances, columns of the table, and
-    streams with the number of utterances that differ and the largest difference of a value.
+    They are differences in attributes (such as parameters and versions), utterances, columns of the
+    table, and streams, with the number of utterances and the largest difference of a value.
 
     Raises
     ------
@@ -45,14 +45,14 @@ def _compare_attributes(first: FeatureStore, second: FeatureStore) -> Iterator[s
 
 
 def _attributes(store: FeatureStore) -> dict[str, Any]:
-    found: dict[str, Any] = {"corpus": store.corpus, "categories": store.categories}
+    attributes: dict[str, Any] = {"corpus": store.corpus, "categories": store.categories}
     for name in store.streams:
-        attributes = store.stream(name).group.attrs
-        found[name] = {
-            "include_text": bool(attributes["include_text"]),
-            **{key: json.loads(attributes[key]) for key in ("parameters", "provenance")},
+        own = store.stream(name).group.attrs
+        attributes[name] = {
+            "include_text": bool(own["include_text"]),
+            **{key: json.loads(own[key]) for key in ("parameters", "provenance")},
         }
-    return found
+    return attributes
 
 
 def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
@@ -129,21 +129,18 @@ def _compare_rows(
             lengths.append(utterance)
         elif not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
             values.append(utterance)
-            difference = float(np.nan_to_num(np.abs(x.astype(np.float64) - y)).max())
-            if difference > largest:
-                largest, where = difference, utterance
+            distance = float(np.nan_to_num(np.abs(x.astype(np.float64) - y)).max())
+            if distance > largest:
+                largest, where = distance, utterance
     if lengths:
         yield f"{a.name}/{name}: the number of steps differs in {_some(lengths)}"
     if values:
-        found = (
-            ""
-            if a.group[name].dtype.kind in "iu"
-            else (f"; the largest difference is {largest:.3g}, in {where}")
-        )
-        yield f"{a.name}/{name}: differs in {_some(values)}{found}"
+        difference = f"; the largest difference is {largest:.3g}, in {where}"
+        is_id = a.group[name].dtype.kind in "iu"
+        yield f"{a.name}/{name}: differs in {_some(values)}{'' if is_id else difference}"
 
 
 def _some(names: list[str]) -> str:
-    """How many utterances, and the first ones."""
+    """The number of utterances, and the ids of the first ones."""
     shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{len(names)} utterance{'s' if len(names) > 1 else ''} ({shown})"

@@ -1,8 +1,8 @@
-"""A store of schema version 2, one file with all streams, as a folder of streams.
+"""Conversion of a store of schema version 2, which is one file, into a folder of streams.
 
 Nothing is extracted again: values, tokens and labels are those of the old store. Times become
-seconds in the utterance, and a row of zeros of an utterance-level stream, which stood for what is
-not there, a row of NaN.
+relative to the start of the utterance. In utterance-level streams, rows of zeros, which marked
+missing features, become rows of NaN.
 """
 
 from __future__ import annotations
@@ -34,33 +34,32 @@ _MODALITIES = {
     "bert": "text",
     "resnet": "visual",
 }
-_ROWS = 1 << 16  # steps that are copied at a time
+_ROWS = 1 << 16  # steps to copy at once
 _UNKNOWN = "nothing of it in the store of schema version 2"
 
 
 def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) -> dict[str, str]:
-    """Write the folder of streams of an old store.
+    """Convert an old store into a folder of streams.
 
     Parameters
     ----------
     old
         The file.
     output
-        A new folder, which :class:`pipeline.store.FeatureStore` opens.
+        A new folder, for :class:`pipeline.store.FeatureStore`.
     plans
-        What would be computed now, by stream. A stream of the same identity and utterances gets its
-        keys, so that extraction takes it over.
+        The present plan of each stream. A stream of the same identity and utterances gets the keys
+        of its plan, so that extraction reuses it.
 
     Returns
     -------
     dict
-        For the path of each stream in the folder why extraction would not take it over; empty where
-        it does.
+        Why extraction will not reuse a stream, by its path in the folder; empty if it will.
 
     Raises
     ------
     StoreError
-        If `old` is no store of schema version 2, or `output` exists.
+        If `old` is not a store of schema version 2, or `output` exists.
     """
     if output.exists():
         raise StoreError(f"{output}: exists; name a new folder")
@@ -72,7 +71,7 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
         if file.attrs.get("schema_version") != 2 or "extractors" not in file.attrs:
             raise StoreError(f"{old}: is no store of schema version 2; there is nothing to convert")
         table = _table(file)
-        found: dict[str, str] = {}
+        faults: dict[str, str] = {}
         streams: dict[str, list[str]] = {"audio": [], "text": [], "visual": []}
         for name in sorted(set(file) - {"utterances", "votes"}):
             modality, identity, provenance = _described(file, name)
@@ -88,7 +87,7 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
                 keys, state = list(plan.keys.values()), plan.state
                 header = replace(header, attributes=attributes, keys=keys, state=state)
             write(output / modality / f"{name}.h5", header, _parts(file[name], table, ids))
-            found[f"{modality}/{name}.h5"] = fault
+            faults[f"{modality}/{name}.h5"] = fault
         counts = file["votes/values"][:]
         codes = file["votes/names"].asstr()[:].tolist()
         votes = pd.DataFrame(counts, columns=codes).assign(utterance=table["utterance"])
@@ -102,12 +101,12 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
             description=_description(file),
             include_text=text,
         )
-    return found
+    return faults
 
 
 def _table(file: h5py.File) -> pd.DataFrame:
-    present = {"id": "utterance", "session": "group", "side": "place"}
-    table = pd.DataFrame(columns(file["utterances"])).rename(columns=present)
+    new_names = {"id": "utterance", "session": "group", "side": "place"}
+    table = pd.DataFrame(columns(file["utterances"])).rename(columns=new_names)
     if "order" not in table:
         table["group"] = table["group"].astype(str)
         table["order"] = table.groupby("dialog")["start"].rank(method="first").astype("int64") - 1
@@ -116,17 +115,17 @@ def _table(file: h5py.File) -> pd.DataFrame:
 
 
 def _description(file: h5py.File) -> Description:
-    """What the store says of its corpus; before it did, all were of IEMOCAP."""
+    """The description of the corpus; stores without one are of IEMOCAP."""
     if "description" in file.attrs:
         return Description.from_json(file.attrs["description"])
     return CORPORA["iemocap"].load().description
 
 
 def _described(file: h5py.File, name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Modality, identity and provenance of a stream, as far as the store says."""
+    """Modality, identity and provenance of a stream, as far as the store has them."""
     extractors = json.loads(file.attrs["extractors"])
-    for modality, made in extractors.items():
-        stream = made.get(name)
+    for modality, recorded in extractors.items():
+        stream = recorded.get(name)
         if isinstance(stream, dict) and "identity" in stream:
             return modality, stream["identity"], stream["provenance"]
     modality = _MODALITIES.get(name, "")
@@ -139,9 +138,9 @@ def _described(file: h5py.File, name: str) -> tuple[str, dict[str, Any], dict[st
 
 
 def _identity(
-    name: str, parameters: Mapping[str, Any], made: Mapping[str, Any], dtype: str
+    name: str, parameters: Mapping[str, Any], recorded: Mapping[str, Any], dtype: str
 ) -> dict[str, Any]:
-    """The identity of one of the five streams that the first version had."""
+    """The identity of one of the five streams of the first version."""
     audio, text, visual = (parameters[group] for group in ("audio", "text", "visual"))
     own: dict[str, Any]
     weights: dict[str, str] | None = {}
@@ -151,26 +150,26 @@ def _identity(
             own |= {"sampling_rate": audio["sampling_rate"]}
         case "prosody":
             own = {"sampling_rate": audio["sampling_rate"]}
-            weights = {"prosody.conf": made["audio"]["prosody.conf"]}
+            weights = {"prosody.conf": recorded["audio"]["prosody.conf"]}
         case "glove":
             own = {"marks": text["marks"], "vectors": Path(text["glove"]).name}
-            weights = {"vectors used": made["text"]["glove"]}
+            weights = {"vectors used": recorded["text"]["glove"]}
         case "bert":
             own = {"marks": text["marks"], "layers": [text["bert_layer"]]}
             own |= {"model": Path(text["bert"]).name}
-            weights = made["text"]["bert"]
+            weights = recorded["text"]["bert"]
         case _:
             own = {key: visual[key] for key in ("network", "crop", "frames_per_second")}
             own |= {"max_frames": visual["max_frames"], "region": "speaker"}
             own |= {"weights": Path(visual["weights"]).name}
-            weights = None  # it noted a digest of what they hold, and not of their file
+            weights = None  # the first version hashed the tensors and not the file
     extractor = {"bert": "transformers", "resnet": "torchvision"}.get(name, name)
     parameters = {**own, "dtype": dtype if name not in ("glove", "prosody") else "float32"}
     return {"extractor": extractor, "version": 1, "parameters": parameters, "weights": weights}
 
 
 def _fault(plan: Plan, identity: Mapping[str, Any], table: pd.DataFrame) -> str:
-    """Why extraction does not take a stream over; empty if it does."""
+    """Why extraction will not reuse a stream; empty if it will."""
     for key, old, new in differences(identity, plan.attributes["identity"]):
         if identity["weights"] is not None or not key.startswith("weights"):
             return f"{key} was {old} and is {new}"
@@ -181,9 +180,9 @@ def _fault(plan: Plan, identity: Mapping[str, Any], table: pd.DataFrame) -> str:
 
 
 def _ids(group: h5py.Group, plan: Plan) -> tuple[np.ndarray | None, str]:
-    """For each token of the old vocabulary its id in the present one; and what is wrong.
+    """The present id of each token of the old vocabulary, or why there is none.
 
-    The vocabulary of BERT once held the tokens of the corpus alone.
+    In old stores the vocabulary of BERT has only the tokens that occur in the corpus.
     """
     if "tokens" not in group:
         return None, ""
@@ -233,7 +232,7 @@ def _header(
 
 
 def _parts(group: h5py.Group, table: pd.DataFrame, ids: np.ndarray | None) -> Iterator[Arrays]:
-    """Some utterances at a time, as they are written now; tokens become `ids`."""
+    """Yield the converted columns, some utterances at a time; tokens are mapped to `ids`."""
     total = len(table)
     sequence = "offsets" in group
     offsets = group["offsets"][:] if sequence else np.arange(total + 1)

@@ -1,26 +1,24 @@
-"""Saying what a feature store holds."""
+"""Description of the content of a feature store."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
 
 from pipeline.features.stream import SCHEMA_VERSION, Stream
 from pipeline.store.reading import FeatureStore, open_checked
 
 
 def describe(path: Path) -> str:
-    """A table of what a store, packed or not, holds."""
+    """The content of a store, packed or not, as a table."""
     with FeatureStore(path) as opened:
         table, word = opened.utterances, opened.description.group
-        text = "with" if "text" in table else "without"
+        emotions = [f"{name} {count}" for name, count in table["emotion"].value_counts().items()]
         lines = [
             f"corpus      {opened.corpus}, schema version {SCHEMA_VERSION}",
             f"utterances  {len(opened)} in {table['dialog'].nunique()} dialogs, "
             f"{table['group'].nunique()} {word.several}, {table['speaker'].nunique()} speakers",
-            f"emotions    {_counts(table['emotion'])}",
-            f"transcripts {text}",
+            f"emotions    {', '.join(emotions)}",
+            f"transcripts {'with' if 'text' in table else 'without'}",
             f"sha256      {opened.sha256}",
             "",
             f"{'stream':<12}{'':<8}{'width':>6}{'type':>9}{'steps':>10}{'shortest':>10}{'mean':>8}"
@@ -36,10 +34,6 @@ def describe(path: Path) -> str:
     return "\n".join(lines)
 
 
-def _counts(emotions: pd.Series) -> str:
-    return ", ".join(f"{name} {count}" for name, count in emotions.value_counts().items())
-
-
 def _row(stream: Stream, modality: str) -> str:
     values = stream.group["values"]
     size = sum(d.id.get_storage_size() for d in stream.group.values()) / 2**20
@@ -53,7 +47,7 @@ def _row(stream: Stream, modality: str) -> str:
 
 
 def problems(path: Path) -> list[str]:
-    """What is missing or cut, as lines ``utterance: stream: reason``.
+    """Missing and truncated features, as lines ``utterance: stream: reason``.
 
     Parameters
     ----------

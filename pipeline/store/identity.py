@@ -1,4 +1,4 @@
-"""The identity of a store: whether two were made of the same, wherever that was."""
+"""The identity of a store, which is the same for the same inputs on every machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.store.reading import FeatureStore
 
 
 def identity(store: FeatureStore) -> str:
-    """Digest of all that decides what a store holds, the same on every processor.
+    """Digest of all that determines the content of a store.
 
-    That is the utterance table, the labels, and of each stream its identity, what it was made of,
-    and the versions of libraries. The values that were computed do not count, since their last bits
-    differ between processors; nor does the build of a version (``+cpu``). The transcripts do by
-    what the streams were made of, so that a store without text has the same identity.
+    This is the utterance table, the labels, and the identity, sources and library versions of each
+    stream. The computed values are not included, since their last bits differ between processors;
+    nor is the build of a version (``+cpu``). Transcripts are included through the sources of the
+    streams only, so that a store without text has the same identity.
     """
     table = store.table
     return hashing.digest(

@@ -1,4 +1,4 @@
-"""Reading a feature store: utterance by utterance, with nothing in memory but what is asked for."""
+"""Reading of a feature store; features are read on access, one utterance at a time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from pipeline.system import hdf5
 from pipeline.system.filesystem import unreadable
 
 TABLE = "store.h5"
-"""The file of a store's folder that names all others."""
-
-_UNPACK = "`dvc pull` fetches it, and `dvc repro` makes it"
+"""The file in the folder of a store that lists all streams."""
 
 
 class StoreError(InputError):
@@ -29,23 +27,25 @@ class StoreError(InputError):
 
 
 class DamagedStoreError(StoreError):
-    """A file whose content is damaged, or which is no HDF5 file."""
+    """A damaged file, or one that is not an HDF5 file."""
 
 
 def open_checked(path: Path) -> h5py.File:
-    """Open a file of a store, of the schema version that this code reads.
+    """Open a file of a store, and check its schema version.
 
     Raises
     ------
     StoreError
         If it is missing, cannot be read, or is of another schema version.
     DamagedStoreError
-        If it is no HDF5 file or is damaged.
+        If it is not an HDF5 file or is damaged.
     """
     try:
         file = hdf5.reading(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(f"{path}: no such file; {_UNPACK}") from error
+        raise StoreError(
+            f"{path}: no such file; `dvc pull` fetches it, and `dvc repro` makes it"
+        ) from error
     except OSError as error:
         if error.errno:
             raise StoreError(unreadable(path, error)) from error
@@ -72,22 +72,22 @@ def open_checked(path: Path) -> h5py.File:
         remedy = "make it again with `dvc repro`"
         if version == 2:
             remedy = "`python -m pipeline.store convert` turns it into a folder of streams"
-        found = "has no schema version" if version is None else f"has schema version {version}"
-        raise StoreError(f"{path}: {found}, this code reads version {SCHEMA_VERSION}; {remedy}")
+        has = "has no schema version" if version is None else f"has schema version {version}"
+        raise StoreError(f"{path}: {has}, this code reads version {SCHEMA_VERSION}; {remedy}")
     return file
 
 
 def columns(group: h5py.Group) -> dict[str, np.ndarray]:
-    """The datasets of a group with a row per utterance, by name."""
-    found = {}
-    for name in sorted(set(group) - {hashing.CHECKSUMS}):
-        is_text = h5py.check_string_dtype(group[name].dtype) is not None
-        found[name] = group[name].asstr()[:] if is_text else group[name][:]
-    return found
+    """The datasets of a group that have one row per utterance, by name."""
+    datasets = {name: group[name] for name in sorted(set(group) - {hashing.CHECKSUMS})}
+    return {
+        name: (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[:]
+        for name, dataset in datasets.items()
+    }
 
 
 class FeatureStore:
-    """A store opened for reading; use as a context manager or close it.
+    """A store, opened for reading; use it as a context manager, or close it.
 
     ``store["Ses01F_impro01_F000"]`` or ``store[0]`` are the arrays of an utterance by stream.
     Stream files are opened when they are first read.
@@ -97,22 +97,27 @@ class FeatureStore:
     path
         The folder, or a packed file.
 
+    Attributes
+    ----------
+    table
+        The HDF5 file with utterances and labels.
+
     Raises
     ------
     StoreError
-        If something is missing, damaged or of another schema version.
+        If a file is missing, damaged or of another schema version.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.is_packed = self.path.is_file()
-        self._table = open_checked(self.path if self.is_packed else self.path / TABLE)
-        self._files: list[h5py.File] = [self._table]
+        self.table = open_checked(self.path if self.is_packed else self.path / TABLE)
+        self._files: list[h5py.File] = [self.table]
         self._streams: dict[str, Stream] = {}
-        listed = json.loads(self._table.attrs["streams"])
-        self._modality = {name: modality for modality, names in listed.items() for name in names}
         self._recorded = {
-            name: sha256 for names in listed.values() for name, sha256 in names.items()
+            name: (modality, sha256)
+            for modality, streams in json.loads(self.table.attrs["streams"]).items()
+            for name, sha256 in streams.items()
         }
 
     def __enter__(self) -> FeatureStore:
@@ -122,20 +127,20 @@ class FeatureStore:
         self.close()
 
     def close(self) -> None:
-        """Close all files; streams can no longer be read."""
+        """Close all files."""
         self._streams.clear()
         for file in self._files:
             file.close()
 
     def __len__(self) -> int:
-        return len(self._table["utterances/utterance"])
+        return len(self.table["utterances/utterance"])
 
     def __iter__(self) -> Iterator[str]:
-        """Ids of the utterances, in the store's order."""
+        """Ids of the utterances, in the order of the store."""
         return iter(self.row_of)
 
     def __getitem__(self, utterance: str | int) -> dict[str, np.ndarray]:
-        """Arrays by stream of one utterance, named by its id or its row.
+        """Arrays of one utterance by stream; the utterance is given by its id or row.
 
         Raises
         ------
@@ -155,60 +160,55 @@ class FeatureStore:
     @cached_property
     def row_of(self) -> dict[str, int]:
         """The row of each utterance, by id."""
-        ids = self._table["utterances/utterance"].asstr()[:]
+        ids = self.table["utterances/utterance"].asstr()[:]
         return {utterance: row for row, utterance in enumerate(ids)}
-
-    @property
-    def table(self) -> h5py.File:
-        """The file with utterances and labels."""
-        return self._table
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
-        """One row per utterance in the store's order: its columns, then its labels but votes."""
-        labels = columns(self._table["labels"])
+        """The utterance table, in the order of the store, with labels and without votes."""
+        labels = columns(self.table["labels"])
         del labels["votes"]
-        return pd.DataFrame(columns(self._table["utterances"]) | labels)
+        return pd.DataFrame(columns(self.table["utterances"]) | labels)
 
     @property
     def corpus(self) -> str:
-        """Its name."""
-        return str(self._table.attrs["corpus"])
+        """The name of the corpus."""
+        return str(self.table.attrs["corpus"])
 
     @cached_property
     def description(self) -> Description:
-        """The corpus: its codes, label schemes and words."""
-        return Description.from_json(self._table.attrs["description"])
+        """The codes, label schemes and terms of the corpus."""
+        return Description.from_json(self.table.attrs["description"])
 
     @property
     def scenarios(self) -> dict[str, str]:
-        """The scenario of each utterance, by id; empty for none."""
+        """The scenario of each utterance, by id; empty if it has none."""
         table = self.utterances
         return dict(zip(table["utterance"], table["scenario"], strict=True))
 
     @property
     def votes(self) -> np.ndarray:
-        """[N, categories] float32, how many evaluators chose each category."""
-        return self._table["labels/votes"][:]
+        """[N, categories] float32, the number of raters who chose each category."""
+        return self.table["labels/votes"][:]
 
     @property
     def categories(self) -> list[str]:
-        """The corpus's codes that can be voted for; empty where it has no votes."""
-        return list(json.loads(self._table.attrs["categories"]))
+        """The codes that raters can vote for; empty for a corpus without votes."""
+        return list(json.loads(self.table.attrs["categories"]))
 
     @property
     def sha256(self) -> str:
         """Hash of all content and attributes, as recorded when the store was written."""
-        return hashing.recorded(self._table)
+        return hashing.recorded(self.table)
 
-    @cached_property
+    @property
     def streams(self) -> list[str]:
-        """Names of the streams: what models may read. Labels are none."""
-        return sorted(self._modality)
+        """Names of the streams, which are the possible inputs of models."""
+        return sorted(self._recorded)
 
     def modality(self, name: str) -> str:
-        """The group of ``params.yaml`` that a stream is of: audio, text or visual."""
-        return self._modality[name]
+        """The group of ``params.yaml`` to which a stream belongs: audio, text or visual."""
+        return self._recorded[name][0]
 
     def stream(self, name: str) -> Stream:
         """One stream by name.
@@ -216,24 +216,24 @@ class FeatureStore:
         Raises
         ------
         StoreError
-            If there is none of that name, with those there are; if its file is missing, or is not
-            the one that the store was made with.
+            If there is no stream of that name, or its file is missing, or it is not the file that
+            the store was made with.
         """
-        if name not in self._modality:
+        if name not in self._recorded:
             raise StoreError(f"{self.path}: has no stream {name}; it has {', '.join(self.streams)}")
         if name not in self._streams:
             self._streams[name] = self._open(name)
         return self._streams[name]
 
     def _open(self, name: str) -> Stream:
-        modality = self._modality[name]
+        modality, sha256 = self._recorded[name]
         if self.is_packed:
-            return Stream(name, self._table[f"{modality}/{name}"])
+            return Stream(name, self.table[f"{modality}/{name}"])
         path = self.path / modality / f"{name}.h5"
         file = open_checked(path)
         self._files.append(file)
         stream = Stream(name, file)
-        if stream.sha256 != self._recorded[name]:
+        if stream.sha256 != sha256:
             raise StoreError(
                 f"{path}: is not the stream that {TABLE} was made with; `dvc repro store` makes "
                 f"{TABLE} anew, `dvc pull` or `dvc checkout` brings back the stream"

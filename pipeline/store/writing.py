@@ -1,4 +1,4 @@
-"""Writing ``store.h5``, and packing a store into one file."""
+"""Writing of ``store.h5``, and packing of a store into one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.system.disk import full_disk_reported, reserved
 from pipeline.system.hdf5 import remove_remains, write_strings, writing
 
 LABELS = ("emotion", "valence", "activation", "dominance")
-"""Columns of the utterance table that are labels."""
+"""The columns of the utterance table that are labels."""
 
 
 def write_table(
@@ -31,7 +31,7 @@ def write_table(
     description: Description,
     include_text: bool = True,
 ) -> None:
-    """Write ``store.h5`` of a folder of streams, once they agree with the table.
+    """Check the streams of a folder, and write ``store.h5``.
 
     Parameters
     ----------
@@ -40,20 +40,21 @@ def write_table(
     table
         The utterance table.
     votes
-        ``utterance`` and a column per category; utterances that it lacks have no vote.
+        Column ``utterance`` and one column per category; all other utterances have no votes.
     streams
-        The names by modality.
+        The names of the streams by modality.
     corpus, description
-        Its name, and what later stages are told of it.
+        The name and description of the corpus.
     include_text
         Whether transcripts are written.
 
     Raises
     ------
     StoreError
-        If the utterances of a stream are not those of the table, or a vote is for another.
+        If the utterances of a stream are not those of the table, or if there are votes for an
+        unknown utterance.
     FullDiskError
-        If there is no room.
+        If there is too little disk space.
     """
     ids = table["utterance"].tolist()
     recorded = {
@@ -90,18 +91,18 @@ def write_table(
 
 
 def record(file: h5py.File, utterances: int) -> None:
-    """Fill in the hashes of the table's groups and of the whole."""
+    """Record the hashes of utterances, labels and the whole file."""
     groups = {}
     for name in ("utterances", "labels"):
         group = file[name]
-        found = hashing.contents(group, np.arange(utterances + 1), list(group))
-        hashing.record(group, found.datasets, found.crc32)
+        hashes = hashing.contents(group, np.arange(utterances + 1), list(group))
+        hashing.record(group, hashes.datasets, hashes.crc32)
         groups[name] = hashing.recorded(group)
     file.attrs.modify("sha256", np.bytes_(hashing.whole(file, groups)))
 
 
 def _counts(ids: Sequence[str], votes: pd.DataFrame) -> np.ndarray:
-    """[N, categories] float32."""
+    """The votes of each utterance, [N, categories] float32."""
     unknown = sorted(set(votes["utterance"]) - set(ids))
     if unknown:
         raise StoreError(
@@ -113,12 +114,11 @@ def _counts(ids: Sequence[str], votes: pd.DataFrame) -> np.ndarray:
 
 
 def _hash(path: Path, ids: list[str]) -> str:
-    """Hash of a stream whose utterances are those of the table."""
+    """The recorded hash of a stream, whose utterances must be those of the table."""
     with open_checked(path) as file:
         stream = Stream(path.stem, file)
-        found = stream.utterances
-        if found != ids:
-            differing = sorted(set(found) ^ set(ids))
+        if stream.utterances != ids:
+            differing = sorted(set(stream.utterances) ^ set(ids))
             example = f", such as {differing[0]}" if differing else " in their order"
             raise StoreError(
                 f"{path}: its utterances differ from the utterance table{example}; "
@@ -133,14 +133,14 @@ def pack(folder: Path, output: Path, streams: Sequence[str] | None = None) -> No
     Parameters
     ----------
     streams
-        Those to take; None: all. With some of them only, the store's hash is another.
+        The streams to include; None for all. A selection changes the hash of the store.
 
     Raises
     ------
     StoreError
         If the store cannot be read, or has no such stream.
     FullDiskError
-        If there is no room.
+        If there is too little disk space.
     """
     with FeatureStore(folder) as store:
         chosen = [store.stream(name) for name in streams or store.streams]
