@@ -81,7 +81,7 @@ def test_a_folder_without_a_usable_model_is_an_error(tiny: str, tmp_path: Path) 
     for path in Path(tiny).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match=rf"^model: {tmp_path} holds no model of transformers"):
+    with pytest.raises(WeightsError, match=rf"^model: {tmp_path} is not a model of transformers"):
         Bert(model=str(tmp_path)).prepare([], text_context())
 
 
@@ -112,7 +112,10 @@ def damaged(tiny: str, folder: Path, damage: str) -> Bert:
     [
         ("cut", "cannot be loaded: .*; fetch its files again"),
         ("smaller", "cannot be loaded: .*; fetch its files again"),
-        ("renamed", "lack embeddings.LayerNorm.bias and .* more of what its config.json describes"),
+        (
+            "renamed",
+            "lack embeddings.LayerNorm.bias and .* more parameters that its config.json requires",
+        ),
         ("layer.1.", "lack encoder.layer.1.attention.output.LayerNorm.bias and 15 more"),
     ],
 )

@@ -160,7 +160,7 @@ def test_a_checkpoint_that_the_system_does_not_let_read_is_not_trained_again(
     found = job(store, tmp_path)
     path = found.checkpoint.kept.path(found.checkpoint.name)
     path.mkdir(parents=True)  # as root may read every file
-    with pytest.raises(InputError, match=r"fold-1.kept: .*or delete it, and it is computed again"):
+    with pytest.raises(InputError, match=r"fold-1.kept: .*or delete it, to compute it again"):
         folds.train_fold(found)
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path: Path
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, former[1]))
     try:
-        words = r"fold-1.kept: File too large.*make room.*all that is finished is kept in"
+        words = r"fold-1.kept: File too large.*free disk space.*finished results are kept in"
         with pytest.raises(InputError, match=words):
             checkpoint.save({"step": 2})
     finally:

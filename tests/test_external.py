@@ -161,7 +161,7 @@ def test_an_empty_sequence_is_no_problem(tmp_path: Path) -> None:
         ({IDS[5]: np.array([["a"] * 3])}, f"{IDS[5]} holds values of type <U1"),
         ({IDS[5]: np.ones((1, 3)) * 1j}, f"{IDS[5]} holds values of type complex128"),
         ({IDS[5]: [[1, 2, 3], [4, np.nan, 6]]}, rf"{IDS[5]} has 1 values .*first at \[1, 1\]"),
-        ({IDS[5]: np.full((1, 3), 1e39)}, f"{IDS[5]} has 3 values that are no finite float32"),
+        ({IDS[5]: np.full((1, 3), 1e39)}, f"{IDS[5]} has 3 values that are not finite float32"),
         ({"Ses01F_impro1_F000": np.ones((1, 3))}, r"1 of 33 names .*Ses01F_impro1_F000.*form Ses"),
     ],
 )
@@ -177,11 +177,11 @@ def test_an_array_that_does_not_fit_is_named(
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (f"{IDS[0]}.npy", b"not an array", r"\.npy: is no \.npy file of numbers"),
-        (f"{IDS[0]}.npy", b"", r"\.npy: is no \.npy file of numbers"),
-        (f"{IDS[0]}.csv", b"1,2\n3,x\n", "row 2 holds 'x', which is no number"),
+        (f"{IDS[0]}.npy", b"not an array", r"\.npy: is not a \.npy file of numbers"),
+        (f"{IDS[0]}.npy", b"", r"\.npy: is not a \.npy file of numbers"),
+        (f"{IDS[0]}.csv", b"1,2\n3,x\n", "row 2 holds 'x', which is not a number"),
         (f"{IDS[0]}.csv", b"1,2\n3\n", "row 2 has 1 values, not 2"),
-        (f"{IDS[0]}.csv", b"\xff\xfe1", "is no CSV file"),
+        (f"{IDS[0]}.csv", b"\xff\xfe1", "is not a CSV file"),
         (f"{IDS[0]}.csv", b"a,b\n", "no utterance has a value"),
         ("notes.txt", b"1", "holds no features"),
     ],
@@ -242,7 +242,7 @@ def test_two_kinds_of_files_are_an_error(tmp_path: Path) -> None:
         ({"values": np.ones((3, 2)), "offsets": [0.0, 2.0, 3.0]}, "whole numbers"),
         ({"values": np.ones(3), "offsets": [0, 2, 3]}, r"save \[sum of T, D\]"),
         ({"values": np.ones((3, 2))}, r"shape \(3, 2\) for 2 ids and there are no offsets"),
-        ({"values": np.ones((2, 2)), "ids": [IDS[0], IDS[0]]}, "ids names an utterance twice"),
+        ({"values": np.ones((2, 2)), "ids": [IDS[0], IDS[0]]}, "ids has an utterance twice"),
         ({"values": np.ones((2, 2)), "ids": [1, 2]}, "ids holds values of type int64"),
     ],
 )
@@ -265,7 +265,7 @@ def test_a_group_must_say_which_dataset(tmp_path: Path) -> None:
 
 def test_what_is_no_hdf5_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.h5").write_text("nothing")
-    with pytest.raises(InputError, match="is no folder and no HDF5 file"):
+    with pytest.raises(InputError, match="is neither a folder nor a readable HDF5 file"):
         made(tmp_path / "in.h5", tmp_path)
 
 

@@ -312,7 +312,9 @@ def test_room_is_asked_for_before_hours_of_work(
 
     changed = Noise(width=5)
     leave(2 * size - 1)
-    with pytest.raises(FullDiskError, match=r"are needed to write the streams anew .* make room"):
+    with pytest.raises(
+        FullDiskError, match=r"are needed to write new stream files .* free disk space"
+    ):
         run(tmp_path, mfcc=changed)
     assert changed.calls == []
     leave(2 * size)
@@ -330,7 +332,7 @@ def test_a_recording_that_is_gone_since_the_corpus_was_parsed_is_an_error(tmp_pa
     """As where the corpus lies on a disk that is not mounted: nothing is taken for missing."""
     utterances = spoken(table())
     utterances[9] = replace(utterances[9], audio=Source("gone.wav", sha256="1"))
-    with pytest.raises(InputError, match=r"gone.wav: was there when the corpus was parsed, and is"):
+    with pytest.raises(InputError, match=r"gone.wav: existed when the corpus was parsed and is"):
         run(tmp_path, utterances, mfcc=Noise())
     utterances[9] = replace(utterances[9], audio=Source("gone.wav"))  # missing then, too
     run(tmp_path, utterances, mfcc=Noise())

@@ -122,7 +122,7 @@ make_store(Path({str(tmp_path)!r}))
     assert made.returncode == 0, made.stderr
     for name in ("audio/mfcc.h5", "text/glove.h5", "store.h5"):
         assert (tmp_path / "store" / name).read_bytes() == (path / name).read_bytes()
-    assert f"{tmp_path / 'kept/audio'}: has no lock here; let no other" in made.stdout
+    assert f"{tmp_path / 'kept/audio'}: the file system has no locks; start no other" in made.stdout
     for remain in remains:
         assert f"{remain}: delete it unless another run is writing" in made.stdout
         assert remain.read_bytes() == b"half a file"
@@ -207,7 +207,7 @@ def test_a_file_that_the_system_does_not_let_read_is_not_called_damaged(
         (errno.EACCES, "Permission denied; ask its owner"),
         (errno.ESTALE, "Stale file handle; .* mount the file system again"),
         (errno.EMFILE, "Too many open files; allow more"),
-        (errno.ENOMEM, "Cannot allocate memory; start again once"),
+        (errno.ENOMEM, "Cannot allocate memory; solve this and"),
     ],
 )
 def test_each_error_of_the_system_has_its_remedy(
@@ -224,7 +224,7 @@ def test_each_error_of_the_system_has_its_remedy(
 
 def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "store.h5").mkdir()
-    with pytest.raises(store.StoreError, match="cannot be read: Is a directory; a file is needed"):
+    with pytest.raises(store.StoreError, match="cannot be read: Is a directory; it must be a file"):
         store.FeatureStore(tmp_path)
 
 
@@ -256,8 +256,8 @@ def test_kept_work_that_cannot_be_read_is_not_computed_again(tmp_path: Path, nam
     ("name", "message"),
     [
         ("absent.csv", "absent.csv: No such file or directory; if it is an output of a stage"),
-        ("folder", "folder: Is a directory; a file is needed there"),
-        ("folder/a.csv/b", "a.csv/b: Not a directory; start again once the system allows it"),
+        ("folder", "folder: Is a directory; it must be a file, not a folder"),
+        ("folder/a.csv/b", "a.csv/b: Not a directory; solve this and start again"),
     ],
 )
 def test_a_stage_ends_with_the_reason_of_the_system_whatever_the_file(

@@ -78,8 +78,8 @@ def test_glove_takes_its_size_from_the_first_line(tmp_path: Path, first: str) ->
         ("other 1 2\n", "2 values, expected 3"),
         ("word 1 2\n", "2 values, expected 3"),
         ("word 1 2 3 4\n", "4 values, expected 3"),
-        ("word 1 2 x\n", "values that are no finite numbers"),
-        ("word 1 2 nan\n", "values that are no finite numbers"),
+        ("word 1 2 x\n", "values that are not finite numbers"),
+        ("word 1 2 nan\n", "values that are not finite numbers"),
         ("wo", "0 values, expected 3"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_mark_at_the_start_of_a_file_is_no_part_of_its_first_word(tmp_path: Pa
 
 def test_a_first_line_that_is_not_finite_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "g.txt", "what 1 nan\n", "else 1 2\n")
-    with pytest.raises(WeightsError, match="line 1: has values that are no finite numbers"):
+    with pytest.raises(WeightsError, match="line 1: has values that are not finite numbers"):
         glove.select(path, ["what"])
 
 
@@ -139,7 +139,7 @@ def test_the_files_own_vector_of_unknown_words_is_taken(tmp_path: Path) -> None:
 
 
 def test_vectors_of_another_language_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="none of the corpus's words"):
+    with pytest.raises(WeightsError, match="no vector of any word of the corpus"):
         glove.select(write(tmp_path / "g.txt", "quoi 1 1\n"), ["what"])
 
 

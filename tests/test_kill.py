@@ -255,7 +255,7 @@ def test_files_that_cannot_grow(
     message = (tmp_path / "error.txt").read_text()
     assert message.startswith(str(tmp_path / file))
     assert "are needed and" in message and "are free" in message
-    assert "start again: all that is finished is kept" in message
+    assert "free disk space and start again; finished " in message
     assert left_over(tmp_path) == {"error.txt"}
     assert len(finished(tmp_path)) == kept
     computed(tmp_path)

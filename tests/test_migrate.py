@@ -110,7 +110,7 @@ def test_the_second_version_is_known_by_its_embedded_corpus(tmp_path: Path) -> N
     path = tmp_path / "second.yaml"
     path.write_text(second, encoding="utf-8")
     with pytest.raises(
-        params.ParamsError, match=r"corpus.embedded: is the group embedded now; `python -m"
+        params.ParamsError, match=r"corpus.embedded: is now the group embedded; `python -m"
     ):
         params.load(path)
     migrated = migrate(path)
@@ -126,6 +126,6 @@ def test_what_cannot_be_migrated_is_named(
     assert "is in the present form" in capsys.readouterr().err
     old.write_text(old.read_text("utf-8").replace("  bert_layer: -2\n", ""), encoding="utf-8")
     assert main(["migrate", str(old)]) == 1
-    assert "lacks text.bert_layer" in capsys.readouterr().err
+    assert "it has no text.bert_layer" in capsys.readouterr().err
     assert main(["migrate", str(tmp_path / "absent.yaml")]) == 1
     assert "absent.yaml: cannot be read" in capsys.readouterr().err

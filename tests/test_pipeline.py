@@ -246,7 +246,7 @@ def test_colleagues_go_on_from_what_was_pushed(clone: Clone, tmp_path: Path) -> 
     [
         ("model.hops=0", "model.hops: Input should be greater than or equal to 1, got 0"),
         ("train.batch_size=abc", "train.batch_size: Input should be a valid integer, got 'abc'"),
-        ("+model.hop=3", r"model.hop: no such key \(did you mean hops\?\); known here: name"),
+        ("+model.hop=3", r"model.hop: no such key \(did you mean hops\?\); allowed are name"),
         ("model.hop=3", "Could not override 'model.hop'"),
     ],
 )

@@ -158,7 +158,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) 
     with pytest.raises(store.StoreError, match="has no schema version"):
         store.FeatureStore(other)
     other.write_bytes(b"no HDF5 at all")
-    with pytest.raises(store.StoreError, match="is no HDF5 file or is damaged"):
+    with pytest.raises(store.StoreError, match="is not an HDF5 file or is damaged"):
         store.FeatureStore(other)
     assert command.main(["describe", str(tmp_path / "absent")]) == 1
     assert "dvc pull" in capsys.readouterr().err
@@ -257,7 +257,7 @@ def test_damage_of_a_packed_store_is_named(path: Path, tmp_path: Path) -> None:
         file["labels/emotion"][3] = CODES[0].encode()
         del file["text/glove"]
     assert checking.verify(packed) == [
-        "labels/emotion: not as written in utterance Ses01F_impro01_F006",
-        "mfcc/values: not as written in utterance Ses01F_impro01_F000",
+        "labels/emotion: does not match its hash in utterance Ses01F_impro01_F006",
+        "mfcc/values: does not match its hash in utterance Ses01F_impro01_F000",
         "glove: is missing",
     ]

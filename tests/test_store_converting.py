@@ -106,7 +106,7 @@ def test_extraction_takes_over_what_it_would_compute(
     del planned["prosody"]
     found = convert(old, tmp_path / "new", planned)
     assert {name: fault for name, fault in found.items() if fault} == {
-        "audio/prosody.h5": "prosody is no stream of them"
+        "audio/prosody.h5": "there is no stream prosody now"
     }
     shutil.copytree(tmp_path / "new" / "audio", tmp_path / "kept")
     capsys.readouterr()
@@ -140,7 +140,7 @@ def test_a_stream_of_other_parameters_is_computed_anew(old: Path, tmp_path: Path
 def test_what_cannot_be_converted_is_told(
     path: Path, old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StoreError, match=r"store.h5: is no store of schema version 2"):
+    with pytest.raises(StoreError, match=r"store.h5: is not a store of schema version 2"):
         convert(path / "store.h5", tmp_path / "new")
     with pytest.raises(StoreError, match="exists; name a new folder"):
         convert(old, path)

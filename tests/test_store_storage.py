@@ -204,7 +204,7 @@ def test_the_size_of_a_block_changes_nothing(
     with h5py.File(made / "audio/mfcc.h5", "r+") as file:
         file["values"][file["offsets"][21] - 1, 0] += 1
     assert checking.verify(made / "audio/mfcc.h5") == [
-        f"mfcc/values: not as written in utterance {IDS[20]}"
+        f"mfcc/values: does not match its hash in utterance {IDS[20]}"
     ]
 
 

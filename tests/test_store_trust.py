@@ -72,20 +72,32 @@ def test_rot_in_a_value_is_named_by_stream_and_utterance(copy: Path) -> None:
     with h5py.File(copy / "audio/mfcc.h5", "r+") as file:
         file["times"][file["offsets"][8]] += 1
     assert checking.verify(copy) == [
-        f"mfcc/times: not as written in utterance {IDS[8]}",
-        f"resnet/values: not as written in utterance {IDS[20]}",
+        f"mfcc/times: does not match its hash in utterance {IDS[8]}",
+        f"resnet/values: does not match its hash in utterance {IDS[20]}",
     ]
 
 
 @pytest.mark.parametrize(
     ("file", "name", "fault"),
     [
-        ("text/glove.h5", "vectors", "glove/vectors: not as written"),
-        ("audio/mfcc.h5", "keys", "mfcc/keys: not as written"),
-        ("audio/mfcc.h5", "crc32", f"mfcc/crc32: not as written in utterance {IDS[0]}"),
-        ("store.h5", "labels/votes", f"labels/votes: not as written in utterance {IDS[0]}"),
-        ("store.h5", "labels/emotion", f"labels/emotion: not as written in utterance {IDS[0]}"),
-        ("store.h5", "utterances/start", f"utterances/start: not as written in utterance {IDS[0]}"),
+        ("text/glove.h5", "vectors", "glove/vectors: does not match its hash"),
+        ("audio/mfcc.h5", "keys", "mfcc/keys: does not match its hash"),
+        ("audio/mfcc.h5", "crc32", f"mfcc/crc32: does not match its hash in utterance {IDS[0]}"),
+        (
+            "store.h5",
+            "labels/votes",
+            f"labels/votes: does not match its hash in utterance {IDS[0]}",
+        ),
+        (
+            "store.h5",
+            "labels/emotion",
+            f"labels/emotion: does not match its hash in utterance {IDS[0]}",
+        ),
+        (
+            "store.h5",
+            "utterances/start",
+            f"utterances/start: does not match its hash in utterance {IDS[0]}",
+        ),
     ],
 )
 def test_rot_anywhere_else_is_named(copy: Path, file: str, name: str, fault: str) -> None:
@@ -126,7 +138,7 @@ def test_changed_attributes_and_lost_parts_are_found(
 def test_a_forged_table_is_found(copy: Path) -> None:
     with h5py.File(copy / "store.h5", "r+") as file:
         file.attrs["corpus"] = "another"
-    assert checking.verify(copy) == ["attributes: not as written"]
+    assert checking.verify(copy) == ["attributes: does not match its hash"]
 
 
 def test_a_chunk_that_cannot_be_read_is_named(
@@ -170,14 +182,14 @@ def test_a_truncated_stream_is_named_with_what_is_lost(tmp_path: Path) -> None:
     cut.write_bytes(data[:start])
     with (
         store.FeatureStore(made) as opened,
-        pytest.raises(store.StoreError, match=r"resnet.h5: is no HDF5 file or is damaged"),
+        pytest.raises(store.StoreError, match=r"resnet.h5: is not an HDF5 file or is damaged"),
     ):
         opened.stream("resnet")
     faults = checking.verify(made)
     assert faults[0] == (
         f"resnet.h5: is truncated: its last {len(data) - start} of {len(data)} bytes are lost"
     )
-    assert f"resnet/values: not as written in utterances {', '.join(IDS[30:35])}" in faults
+    assert f"resnet/values: does not match its hash in utterances {', '.join(IDS[30:35])}" in faults
 
 
 # --- comparing -----------------------------------------------------------------------------------

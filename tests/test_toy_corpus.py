@@ -87,7 +87,7 @@ def test_from_a_folder_to_a_report(project: Path) -> None:
             "there are pair, pairs, group, groups, speaker, speakers, official, random, file",
         ),
         ("corpus", "iemocap", {"marked_actor": "left"}, None),
-        ("corpus", "toy", {"side": 1}, "corpus.toy.side: no such key; known here: "),
+        ("corpus", "toy", {"side": 1}, "corpus.toy.side: no such key; allowed are "),
     ],
 )
 def test_parameters_are_those_of_the_corpus(

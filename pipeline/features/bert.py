@@ -196,7 +196,7 @@ def _tokenizer(name: str) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"model: {unreadable(folder, error)}") from error
-        raise WeightsError(f"model: {folder} holds no model of transformers: {error}") from error
+        raise WeightsError(f"model: {folder} is not a model of transformers: {error}") from error
 
 
 @cache
@@ -228,7 +228,7 @@ def _model(name: str, device: str) -> torch.nn.Module:
     missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise WeightsError(
-            f"model: the weights in {folder} lack {missing[0]} and {len(missing) - 1} more of what "
-            f"its config.json describes; {remedy}"
+            f"model: the weights in {folder} lack {missing[0]} and {len(missing) - 1} more "
+            f"parameters that its config.json requires; {remedy}"
         )
     return model.to(device).eval()

@@ -63,7 +63,7 @@ def _layout_fault(stream: Stream, number: int) -> str:
         return f"{stream.name}: has no values"
     offsets = stream.offsets
     if len(offsets) != number + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        return f"{stream.name}/offsets: not {number + 1} values rising from 0"
+        return f"{stream.name}/offsets: must be {number + 1} ascending values from 0"
     for name in ALIGNED:
         if name in group and len(group[name]) != offsets[-1]:
             return f"{stream.name}/{name}: {len(group[name])} rows, not {offsets[-1]}"
@@ -103,9 +103,9 @@ def compare(
     if others := differing - hashes.unreadable:
         # the checksums themselves may be damaged
         where = which or f"{name}/{hashing.CHECKSUMS}"
-        damage.faults.append(f"{where}: not as written in {some(others, ids)}")
+        damage.faults.append(f"{where}: does not match its hash in {some(others, ids)}")
     elif changed and not damage.faults:
-        damage.faults.append(f"{which}: not as written")
+        damage.faults.append(f"{which}: does not match its hash")
     damage.beyond = any(key not in aligned for key in changed)
     return damage
 

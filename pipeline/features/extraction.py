@@ -149,8 +149,8 @@ def _check_disk_space(
     free = shutil.disk_usage(kept).free
     if needed > free:
         raise FullDiskError(
-            f"{kept}: about {readable(needed)} are needed to write the streams anew beside the "
-            f"last ones, and {readable(free)} are free; make room and start again"
+            f"{kept}: about {readable(needed)} are needed to write new stream files beside the "
+            f"previous ones, and {readable(free)} are free; free disk space and start again"
         )
 
 
@@ -221,8 +221,8 @@ def run(task: Task) -> None:
     for source in {source for one in together for source in (one.audio, one.video) if source}:
         if source.sha256 and not (task.context.root / source.path).exists():
             raise InputError(
-                f"{task.context.root / source.path}: was there when the corpus was parsed, and is "
-                "gone; bring it back, or run `dvc repro parse`, which notes that it is missing"
+                f"{task.context.root / source.path}: existed when the corpus was parsed and is "
+                "missing now; restore it, or run `dvc repro parse` to record it as missing"
             )
     for each in task.plans:
         with of_stream(each.modality, each.name):
@@ -306,8 +306,8 @@ def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:
     content = done.load(dialog, key)
     if content is None:
         raise InputError(
-            f"{done.path(dialog)}: the disk has damaged or lost it since it was written; start "
-            "again, which computes this dialog anew and keeps the others"
+            f"{done.path(dialog)}: was damaged or deleted during this run; start "
+            "again, to compute this dialog again and keep the others"
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)

@@ -170,7 +170,7 @@ def _unreadable(path: Path, error: OSError) -> WeightsError:
         f"vectors: {path} cannot be read ({error.strerror}). Fetch glove.840B.300d.zip (2.2 GB) "
         "from https://nlp.stanford.edu/projects/glove by hand, unpack glove.840B.300d.txt (5.6 GB) "
         "into a folder such as data/weights and set vectors to its path; any other GloVe text "
-        "file will do as well"
+        "file can be used too"
     )
 
 
@@ -181,7 +181,7 @@ def _vector_size(line: bytes, path: Path) -> int:
         return int(fields[1])
     size = sum(1 for _ in takewhile(_is_float, reversed(fields[1:])))
     if not size:
-        raise _damaged(path, 1, "no word with values, so this is no GloVe text file")
+        raise _damaged(path, 1, "no word with values, so this is not a GloVe text file")
     return size
 
 
@@ -191,7 +191,7 @@ def _vector(values: bytes, size: int, path: Path, number: int) -> np.ndarray:
     if len(fields) != size:
         raise _damaged(path, number, f"{len(fields)} values, expected {size}")
     if not all(_is_float(field) and math.isfinite(float(field)) for field in fields):
-        raise _damaged(path, number, "values that are no finite numbers")
+        raise _damaged(path, number, "values that are not finite numbers")
     return np.array([float(field) for field in fields], np.float32)
 
 
@@ -233,7 +233,7 @@ def select(path: Path, tokens: Iterable[str]) -> tuple[list[str], np.ndarray]:
     words, vectors = read_glove(path, forms(tokens))
     if tokens and not set(words) - {UNKNOWN}:
         raise WeightsError(
-            f"vectors: {path} has none of the corpus's words; give vectors of its language"
+            f"vectors: {path} has no vector of any word of the corpus; use vectors of its language"
         )
     row = {word: index for index, word in enumerate(words)}
     used = sorted({word for token in tokens for word in find(token, row)} - {UNKNOWN})

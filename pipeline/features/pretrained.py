@@ -94,7 +94,7 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
             (name, file): str(sha) for name in recorded for file, sha in recorded[name].items()
         }
     except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: is no record of weights ({error!r}); {remedy}") from error
+        raise WeightsError(f"{path}: is not a record of weights ({error!r}); {remedy}") from error
     except OSError as error:
         raise WeightsError(unreadable(path, error)) from error
     now: dict[tuple[str, str], str] = {}
@@ -106,7 +106,7 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
         if old != new:
             raise WeightsError(
                 f"{path}: the weights of {name} are not those recorded: {file} was {old[:12]}, is "
-                f"{new[:12]}. If that is meant, {remedy}; else put the recorded file back"
+                f"{new[:12]}. If this is intended, {remedy}; otherwise restore the recorded file"
             )
 
 
@@ -215,7 +215,7 @@ def _hub_folder(name: str) -> Path:
     try:
         return _complete(Path(fetch(local_files_only=True)))
     except HFValidationError as error:
-        raise ValueError("no such folder, and no name of the Hugging Face hub") from error
+        raise ValueError("no such folder, and not a model name of the Hugging Face hub") from error
     except OSError:
         pass  # not in the cache, or not completely
     try:
@@ -224,7 +224,7 @@ def _hub_folder(name: str) -> Path:
         return _complete(Path(fetch()))
     except Exception as error:  # of the hub, or of the HTTP library that its version uses
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise OSError(f"the Hugging Face hub does not give it ({reason[0]})") from error
+        raise OSError(f"the Hugging Face hub does not provide it ({reason[0]})") from error
 
 
 def _complete(folder: Path) -> Path:
@@ -277,7 +277,7 @@ def resnet_file(network: str, weights: str) -> Path:
             )
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"weights: {name} cannot be had: {error}\n"
+            f"weights: {name} is not available: {error}\n"
             f"Fetch {entry.url} ({entry.meta['_file_size']:.0f} MiB) by hand and put it at "
             f"{path} (instead of a damaged copy that may lie there), or anywhere else and set "
             "weights to its path."

@@ -48,7 +48,7 @@ class PreviousFile:
         except OSError as error:
             if error.errno:
                 raise InputError(
-                    f"{unreadable(self.path, error)}; or delete it, and it is computed again"
+                    f"{unreadable(self.path, error)}; or delete it, to compute it again"
                 ) from error
             return self  # damaged: computed again
         self.stream = Stream(self.path.stem, self._file)

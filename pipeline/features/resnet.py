@@ -163,7 +163,7 @@ def _read_state(path: Path) -> StateDict:
             raise _no_state_dict(path) from error
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"weights: {unreadable(path, error)}") from error
-        reason = str(error) or "it is empty or cut"
+        reason = str(error) or "it is empty or truncated"
         raise WeightsError(f"weights: {path} cannot be read: {reason}") from error
     if isinstance(state, Mapping):
         inside = (state[key] for key in _STATE_KEYS if isinstance(state.get(key), Mapping))

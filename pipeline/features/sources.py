@@ -131,7 +131,7 @@ class Source:
         if len(bad):
             place = ", ".join(map(str, bad[0]))
             raise ExternalError(
-                f"path: {self.path}: utterance {utterance} has {len(bad)} values that are no "
+                f"path: {self.path}: utterance {utterance} has {len(bad)} values that are not "
                 f"finite float32, the first at [{place}]; extract it again or remove it"
             )
         return values
@@ -158,7 +158,7 @@ def open_source(source: Path) -> Source:
         if error.errno:
             raise ExternalError(f"path: {unreadable(source, error)}") from error
         raise ExternalError(
-            f"path: {source}: is no folder and no HDF5 file that can be read: {error}"
+            f"path: {source}: is neither a folder nor a readable HDF5 file: {error}"
         ) from error
     joined = "values" in file and "ids" in file
     return _joined(file, source) if joined else _grouped(file, source)
@@ -191,7 +191,7 @@ def _read_npy(path: Path) -> np.ndarray:
     except OSError as error:
         raise ExternalError(f"path: {unreadable(path, error)}") from error
     except (ValueError, OverflowError) as error:
-        raise ExternalError(f"path: {path}: is no .npy file of numbers: {error}") from error
+        raise ExternalError(f"path: {path}: is not a .npy file of numbers: {error}") from error
 
 
 def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
@@ -202,7 +202,7 @@ def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
     except OSError as error:
         raise ExternalError(f"path: {unreadable(path, error)}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ExternalError(f"path: {path}: is no CSV file: {error}") from error
+        raise ExternalError(f"path: {path}: is not a CSV file: {error}") from error
     names = None
     if rows and not any(_is_number(cell) for cell in rows[0]):
         names = [cell.strip() for cell in rows.pop(0)]
@@ -213,7 +213,7 @@ def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
         for cell in row:
             if not _is_number(cell):
                 raise ExternalError(
-                    f"path: {path}: row {number} holds {cell!r}, which is no number; "
+                    f"path: {path}: row {number} holds {cell!r}, which is not a number; "
                     "save numbers with commas between them"
                 )
     table = np.array([[float(cell) for cell in row] for row in rows], np.float64)
@@ -236,7 +236,7 @@ def _joined(file: h5py.File, source: Path) -> Source:
     """Open a file with one dataset ``values``, in the order of ``ids``."""
     values, ids = file["values"], _strings(file["ids"], source)
     if len(set(ids)) != len(ids):
-        raise ExternalError(f"path: {source}: ids names an utterance twice")
+        raise ExternalError(f"path: {source}: ids has an utterance twice")
     if "offsets" not in file:
         if values.ndim != 2 or len(values) != len(ids):
             raise ExternalError(
@@ -287,11 +287,11 @@ def _grouped(file: h5py.File, source: Path) -> Source:
             if "values" not in item and len(item) != 1:
                 raise ExternalError(
                     f"path: {source}: group {name} holds {', '.join(item) or 'nothing'}; name the "
-                    "features of each utterance values"
+                    "dataset of each utterance values"
                 )
             inner = f"{name}/values" if "values" in item else f"{name}/{next(iter(item))}"
         if not isinstance(file.get(inner), h5py.Dataset):
-            raise ExternalError(f"path: {source}: {inner} is no dataset")
+            raise ExternalError(f"path: {source}: {inner} is not a dataset")
         paths[name] = inner
     return Source(
         source, "h5 groups", {name: partial(file.get, path) for name, path in paths.items()}

@@ -126,7 +126,7 @@ def write(path: Path, header: Header, parts: Iterable[Arrays]) -> None:
     """
     remove_remains(path)
     needed = header.size()
-    remedy = "make room and start again: all that is finished is kept"
+    remedy = "free disk space and start again; finished dialogs are kept"
     with (
         full_disk_reported(path, needed, remedy),
         writing(path) as file,

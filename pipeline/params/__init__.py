@@ -155,12 +155,20 @@ class Streams(PerModality[Name | Annotated[list[Name], Field(min_length=1)]]):
         return [value] if isinstance(value, str) else value
 
 
-MaxSteps = PerModality[Count]
-"""The number of sequence steps that a model reads at most, by modality."""
+class Hidden(PerModality[Count]):
+    """Sizes of GRU states."""
+
+
+class Dropout(PerModality[Share]):
+    """Dropout probabilities of the inputs."""
+
+
+class MaxSteps(PerModality[Count]):
+    """Numbers of steps after which a model truncates its input sequences."""
 
 
 class Model(Group):
-    """The classifier; ``hidden`` are the sizes of GRU states, ``dropout`` probabilities."""
+    """The classifier."""
 
     name: str
     modalities: Annotated[list[Modality], Field(min_length=1)]
@@ -168,10 +176,10 @@ class Model(Group):
     prosody: Name | None
     hops: Count
     share_hops: bool
-    hidden: PerModality[Count]
+    hidden: Hidden
     layers: Count
     bidirectional: bool
-    dropout: PerModality[Share]
+    dropout: Dropout
     tune_embeddings: bool
     options: dict[str, Any]
 
@@ -185,7 +193,7 @@ class Model(Group):
     @model_validator(mode="after")
     def _modalities_suit_the_model(self) -> Model:
         if len(set(self.modalities)) != len(self.modalities):
-            raise ValueError(f"modalities names one twice: {self.modalities}")
+            raise ValueError(f"modalities has a modality twice: {self.modalities}")
         allowed = MODELS[self.name].modalities
         if len(self.modalities) not in allowed:
             raise ValueError(
@@ -194,10 +202,10 @@ class Model(Group):
             )
         used = [name for modality in self.modalities for name in self.streams.names(modality)]
         if len(set(used)) != len(used):
-            raise ValueError(f"streams names one twice: {', '.join(used)}")
+            raise ValueError(f"streams has a stream twice: {', '.join(used)}")
         if self.prosody is not None and "audio" not in self.modalities:
             raise ValueError(
-                "prosody joins the audio's states, and model.modalities has no audio; set "
+                "prosody is concatenated with audio states, and model.modalities has no audio; set "
                 "model.prosody to null"
             )
         return self
@@ -230,7 +238,7 @@ class Train(Group):
     @classmethod
     def _seeds_once(cls, value: list[int]) -> list[int]:
         if len(set(value)) != len(value):
-            raise ValueError(f"names one twice: {value}")
+            raise ValueError(f"has a seed twice: {value}")
         return value
 
 

@@ -72,7 +72,7 @@ def unknown_key(key: str, allowed: Sequence[str]) -> str:
     """The message for a key, joined with dots, whose last part is none of the allowed ones."""
     near = difflib.get_close_matches(key.rpartition(".")[2], allowed, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"{key}: no such key{hint}; known here: {', '.join(allowed)}"
+    return f"{key}: no such key{hint}; allowed are {', '.join(allowed)}"
 
 
 def _keys_of(group: type[BaseModel], location: list[Any]) -> list[str]:

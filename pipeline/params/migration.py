@@ -120,7 +120,7 @@ def _pop(path: Path, raw: Any, group: str, name: str) -> Any:
     """Remove a key from its group and return its value."""
     if not isinstance(raw, dict) or name not in (raw.get(group) or {}):
         raise ParamsError(
-            f"{path}: is no parameter file of the first version: it lacks {group}.{name}"
+            f"{path}: is not a parameter file of the first version: it has no {group}.{name}"
         )
     return raw[group].pop(name)
 

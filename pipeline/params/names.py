@@ -16,7 +16,7 @@ def with_reader(corpus: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     faults = [unknown_key(f"corpus.{key}", allowed) for key in corpus if key not in allowed]
     if "embedded" in corpus:
         faults = [
-            "corpus.embedded: is the group embedded now; `python -m pipeline.params migrate` moves "
+            "corpus.embedded: is now the group embedded; `python -m pipeline.params migrate` moves "
             "it there"
         ]
     name, reader = corpus.get("format", "iemocap"), None

@@ -90,7 +90,7 @@ def _check_table(file: h5py.File) -> list[str]:
         return [f"utterances/utterance: cannot be read: {error}"]
     faults, groups = [], {}
     if len(ids) != len(set(ids)):
-        faults.append("utterances/utterance: names one twice")
+        faults.append("utterances/utterance: has an id twice")
     for name in _GROUPS:
         try:
             group = file[name]
@@ -107,7 +107,7 @@ def _check_table(file: h5py.File) -> list[str]:
             faults.append(f"{name}: cannot be read: {error}")
     try:
         if not faults and hashing.recorded(file) != hashing.whole(file, groups):
-            return ["attributes: not as written"]
+            return ["attributes: does not match its hash"]
         listed = json.loads(file.attrs["streams"])
         if set(file) > set(_GROUPS):  # packed
             for modality, recorded in listed.items():

@@ -69,7 +69,9 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
         raise StoreError(f"{old}: cannot be read: {error}") from error
     with file:
         if file.attrs.get("schema_version") != 2 or "extractors" not in file.attrs:
-            raise StoreError(f"{old}: is no store of schema version 2; there is nothing to convert")
+            raise StoreError(
+                f"{old}: is not a store of schema version 2; there is nothing to convert"
+            )
         table = _table(file)
         faults: dict[str, str] = {}
         streams: dict[str, list[str]] = {"audio": [], "text": [], "visual": []}
@@ -77,7 +79,7 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
             modality, identity, provenance = _described(file, name)
             streams[modality].append(name)
             plan = (plans or {}).get(name)
-            fault = _fault(plan, identity, table) if plan else f"{name} is no stream of them"
+            fault = _fault(plan, identity, table) if plan else f"there is no stream {name} now"
             header = _header(file[name], table, identity, provenance)
             ids = None
             if plan and not fault:
@@ -190,7 +192,7 @@ def _ids(group: h5py.Group, plan: Plan) -> tuple[np.ndarray | None, str]:
     tokens = group["vocabulary"].asstr()[:].tolist() if "vocabulary" in group else []
     unknown = [token for token in tokens if token not in row_of]
     if unknown or not tokens:
-        return None, f"{len(unknown)} of its tokens are in the vocabulary no more"
+        return None, f"{len(unknown)} of its tokens are no longer in the vocabulary"
     return np.array([row_of[token] for token in tokens], np.int32), ""
 
 

@@ -54,7 +54,7 @@ def open_checked(path: Path) -> h5py.File:
                 f"{path}: this process has it open already, for writing or with locks; close it"
             ) from error
         raise DamagedStoreError(
-            f"{path}: is no HDF5 file or is damaged ({error}); `dvc checkout --force` or "
+            f"{path}: is not an HDF5 file or is damaged ({error}); `dvc checkout --force` or "
             "`dvc pull --force` brings it back"
         ) from error
     try:
@@ -64,8 +64,8 @@ def open_checked(path: Path) -> h5py.File:
         if isinstance(error, OSError) and error.errno:
             raise StoreError(unreadable(path, error)) from error
         raise DamagedStoreError(
-            f"{path}: its attributes are damaged ({error}); `python -m pipeline.store verify` says "
-            "what else is"
+            f"{path}: its attributes are damaged ({error}); `python -m pipeline.store verify` "
+            "lists all damage"
         ) from error
     if version != SCHEMA_VERSION:
         file.close()
@@ -236,6 +236,6 @@ class FeatureStore:
         if stream.sha256 != sha256:
             raise StoreError(
                 f"{path}: is not the stream that {TABLE} was made with; `dvc repro store` makes "
-                f"{TABLE} anew, `dvc pull` or `dvc checkout` brings back the stream"
+                f"{TABLE} again, `dvc pull` or `dvc checkout` brings back the stream"
             )
         return stream

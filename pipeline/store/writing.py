@@ -68,7 +68,7 @@ def write_table(
     needed = 3 * int(table.memory_usage(deep=True).sum() + votes.memory_usage(deep=True).sum())
     needed += 1 << 20
     with (
-        full_disk_reported(path, needed, "make room and run `dvc repro store` again"),
+        full_disk_reported(path, needed, "free disk space and run `dvc repro store` again"),
         writing(path) as file,
         reserved(file, needed),
     ):
@@ -149,7 +149,7 @@ def pack(folder: Path, output: Path, streams: Sequence[str] | None = None) -> No
         output.parent.mkdir(parents=True, exist_ok=True)
         remove_remains(output)
         with (
-            full_disk_reported(output, needed, "make room or name another output"),
+            full_disk_reported(output, needed, "free disk space or choose another output"),
             writing(output) as file,
             reserved(file, needed),
         ):

@@ -24,13 +24,13 @@ except ImportError:  # Windows
 # errors of network file systems without locks, such as NFS or Lustre mounted without them
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
-_RIGHTS = "ask its owner for the right to it and to all folders above it"
+_RIGHTS = "ask its owner for access to it and to all folders above it"
 _REMEDIES = {
     errno.ENOENT: "if it is an output of a stage, `dvc repro` makes it",
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
-    errno.EISDIR: "a file is needed there",
-    errno.EIO: "its disk or network fails; once that is mended start again, or copy the file anew",
+    errno.EISDIR: "it must be a file, not a folder",
+    errno.EIO: "its disk or network has failed; repair it and start again, or copy the file again",
     errno.ESTALE: "its server has moved or lost it; mount the file system again",
     errno.EMFILE: "allow more open files with `ulimit -n`",
 }
@@ -49,7 +49,7 @@ def refused(error: OSError) -> str:
 def _reason(error: OSError) -> str:
     # libraries written in Rust set no errno and give the reason in the message
     reason = os.strerror(error.errno) if error.errno else str(error)
-    remedy = _REMEDIES.get(error.errno or 0, "start again once the system allows it")
+    remedy = _REMEDIES.get(error.errno or 0, "solve this and start again")
     return f"{reason}; {remedy}"
 
 

@@ -54,7 +54,7 @@ class Kept:
             If there is too little disk space; the old result is kept.
         """
         path = self.path(name)
-        remedy = f"make room and start again: all that is finished is kept in {self.folder}"
+        remedy = f"free disk space and start again; finished results are kept in {self.folder}"
         with (
             full_disk_reported(path, len(content), remedy),
             replacing(path) as partial,
@@ -82,7 +82,7 @@ class Kept:
             return None
         except OSError as error:
             raise InputError(
-                f"{unreadable(path, error)}; or delete it, and it is computed again"
+                f"{unreadable(path, error)}; or delete it, to compute it again"
             ) from error
         return memoryview(content) if hashlib.sha256(content).digest() == checksum else None
 
@@ -110,10 +110,12 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / _LOCK).open("w") as file:
         try:
             if not lock(file):
-                print(f"{folder}: has no lock here; let no other run write it")
+                print(
+                    f"{folder}: the file system has no locks; start no other run that writes here"
+                )
         except BlockingIOError:
             raise InputError(
-                f"{folder}: another run is writing it; wait until that has ended, then start again"
+                f"{folder}: another run is writing it; wait until it has ended, and start again"
             ) from None
         yield
 
