@@ -17,10 +17,10 @@ from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import pretrained
-from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
+from pipeline.features.extractor import Context, NetworkExtractor, State, Steps
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.words import fault, normalise
-from pipeline.params.types import Count, OwnPath
+from pipeline.params.types import OwnPath
 from pipeline.system.filesystem import unreadable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Encoded:
         return np.array(self.ids)[self.keep]
 
 
-class Bert(Extractor):
+class Bert(NetworkExtractor):
     """Hidden states [T, D] of the subword tokens, without special tokens.
 
     Attributes
@@ -53,8 +53,6 @@ class Bert(Extractor):
         A folder, ``package:<module>/<folder>``, or a model name of the Hugging Face hub.
     layers
         The hidden layer to use: 0 for the embeddings, -1 for the last layer.
-    batch_size
-        Utterances per batch.
     """
 
     kind: ClassVar = "tokens"
@@ -65,7 +63,6 @@ class Bert(Extractor):
     extractor: Literal["transformers"] = "transformers"
     model: OwnPath
     layers: list[int] = Field(default_factory=lambda: [-1], min_length=1, max_length=1)
-    batch_size: Count = 32
 
     @property
     def group(self) -> int:
@@ -75,11 +72,6 @@ class Bert(Extractor):
     def files(self) -> dict[str, str]:
         """SHA-256 of each file of the model."""
         return pretrained.bert_identity(self.model)
-
-    def provenance(self, context: Context) -> dict[str, Any]:
-        """Also the device and the batch size."""
-        own = {"device": device_kind(context), "batch_size": self.batch_size}
-        return super().provenance(context) | own
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         """``vocabulary``: all tokens of the tokenizer, in the order of their ids.

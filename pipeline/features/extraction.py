@@ -15,7 +15,7 @@ import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -100,12 +100,18 @@ def extract(
         ]
         with ExitStack() as stack:
             previous = {
-                each.name: stack.enter_context(PreviousFile(kept / f"{each.name}.h5", each))
+                each.name: stack.enter_context(
+                    closing(PreviousFile(kept / f"{each.name}.h5", each))
+                )
                 for each in plans
             }
             missing = {each.name: _missing(each, previous[each.name], kept) for each in plans}
             _check_disk_space(previous, missing, dialogs, kept)
-            _run(_tasks(plans, missing, dialogs, context, kept), modality, workers)
+            tasks = _tasks(plans, missing, dialogs, context, kept)
+            total = sum(task.utterances for task in tasks)
+            with tqdm(total=total, desc=modality, unit="utt", disable=not tasks) as bar:
+                for task in _finished(tasks, workers):
+                    bar.update(task.utterances)
             for each in plans:
                 if not previous[each.name].is_current:
                     _join(each, previous[each.name], dialogs, kept)
@@ -114,7 +120,14 @@ def extract(
         for each in plans:
             count = len(missing[each.name])
             print(f"{each.name}: computed {count}, kept {len(dialogs) - count} dialogs")
-            _report_problems(output / f"{each.name}.h5", len(utterances))
+            path = output / f"{each.name}.h5"
+            with reading(path) as file:
+                problems = len(Stream(each.name, file).problems)
+            if problems:
+                print(
+                    f"{each.name}: {problems} of {len(utterances)} utterances have problems; "
+                    f"`python -m pipeline.store problems {path}` lists them"
+                )
 
 
 def _missing(plan: Plan, previous: PreviousFile, kept: Path) -> list[str]:
@@ -176,15 +189,6 @@ def _tasks(
         )
         for group, its in needed.items()
     ]
-
-
-def _run(tasks: list[Task], modality: str, workers: int) -> None:
-    """Run all tasks with a progress bar."""
-    if not tasks:
-        return
-    with tqdm(total=sum(task.utterances for task in tasks), desc=modality, unit="utt") as bar:
-        for task in _finished(tasks, workers):
-            bar.update(task.utterances)
 
 
 def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
@@ -311,13 +315,3 @@ def _unpacked(done: Kept, dialog: str, key: str) -> dict[str, np.ndarray]:
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
-
-
-def _report_problems(path: Path, total: int) -> None:
-    with reading(path) as file:
-        problems = len(Stream(path.stem, file).problems)
-    if problems:
-        print(
-            f"{path.stem}: {problems} of {total} utterances have problems; "
-            f"`python -m pipeline.store problems {path}` lists them"
-        )

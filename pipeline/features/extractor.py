@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
-from pipeline.params.types import Group, own_paths
+from pipeline.params.types import Count, Group, own_paths
 
 State = Mapping[str, np.ndarray]
 """Arrays that an extractor computes from the whole corpus, such as a vocabulary, by name."""
@@ -173,6 +173,18 @@ class Extractor(Group):
         }
 
 
-def device_kind(context: Context) -> str:
-    """``cpu``, ``cuda`` or ``mps``, without the number of the device."""
-    return context.device.partition(":")[0]
+class NetworkExtractor(Extractor):
+    """Base class of extractors that run a network in batches.
+
+    Attributes
+    ----------
+    batch_size
+        Utterances or frames per batch.
+    """
+
+    batch_size: Count = 32
+
+    def provenance(self, context: Context) -> dict[str, Any]:
+        """Also the kind of device (``cpu``, ``cuda`` or ``mps``) and the batch size."""
+        own = {"device": context.device.partition(":")[0], "batch_size": self.batch_size}
+        return super().provenance(context) | own

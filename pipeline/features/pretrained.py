@@ -253,7 +253,7 @@ def resnet_file(network: str, weights: str) -> Path:
     WeightsError
         If the file is missing or damaged, or the download fails; the message says how to get it.
     """
-    if is_state_dict(weights):
+    if weights.endswith(STATE_DICT_ENDINGS):
         if not Path(weights).is_file():
             raise WeightsError(
                 f"weights: {weights} is missing; put a state dict of {network} there, or "
@@ -283,11 +283,6 @@ def resnet_file(network: str, weights: str) -> Path:
             "weights to its path."
         ) from error
     return path
-
-
-def is_state_dict(weights: str) -> bool:
-    """Whether `weights` names a state-dict file, and not weights of torchvision."""
-    return weights.endswith(STATE_DICT_ENDINGS)
 
 
 def catalogue_entry(network: str, name: str) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from pipeline.system.hdf5 import reading
 
 
 class PreviousFile:
-    """The previous file of a stream, compared with the present plan; a context manager.
+    """The previous file of a stream, compared with the present plan; it must be closed.
 
     Attributes
     ----------
@@ -37,43 +36,33 @@ class PreviousFile:
         self.rows: dict[str, tuple[int, int]] = {}
         self.is_current = False
         self.stream: Stream | None = None
-        self._plan = plan
-        self._file: Any = None
-
-    def __enter__(self) -> PreviousFile:
         try:
-            self._file = reading(self.path)
+            self.stream = Stream(path.stem, reading(path))
         except FileNotFoundError:
-            return self
+            return
         except OSError as error:
             if error.errno:
                 raise InputError(
-                    f"{unreadable(self.path, error)}; or delete it, to compute it again"
+                    f"{unreadable(path, error)}; or delete it, to compute it again"
                 ) from error
-            return self  # damaged: computed again
-        self.stream = Stream(self.path.stem, self._file)
-        if self._file.attrs.get("schema_version") == SCHEMA_VERSION:
-            self._compare(self.stream)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+            return  # damaged: computed again
+        if self.stream.group.attrs.get("schema_version") == SCHEMA_VERSION:
+            self._compare(self.stream, plan)
 
     def close(self) -> None:
         """Close the file, so that it can be replaced."""
-        if self._file is not None:
-            self._file.close()
+        if self.stream:
+            self.stream.group.close()
 
     @property
     def size(self) -> int:
         """Bytes of the file; 0 if there is none."""
         return self.path.stat().st_size if self.stream else 0
 
-    def _compare(self, stream: Stream) -> None:
-        damage = check(stream)
+    def _compare(self, stream: Stream, plan: Plan) -> None:
+        damage, group = check(stream), stream.group
         if damage.beyond:
             return
-        plan, group = self._plan, stream.group
         names, sizes = group["dialogs"].asstr()[:].tolist(), group["sizes"][:].tolist()
         keys, ends = group["keys"].asstr()[:].tolist(), np.cumsum(sizes).tolist()
         with_text = bool(group.attrs["include_text"])

@@ -21,9 +21,9 @@ from torch.fx.experimental.optimization import fuse
 
 from pipeline.features.pretrained import (
     RANDOM,
+    STATE_DICT_ENDINGS,
     WeightsError,
     catalogue_entry,
-    is_state_dict,
     resnet_file,
 )
 from pipeline.system.filesystem import unreadable
@@ -68,7 +68,7 @@ class Embedder:
     def __init__(self, network: str, weights: str, device: torch.device | str) -> None:
         model, self.size = headless(network, weights)
         self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
-        if not (weights == RANDOM or is_state_dict(weights)):
+        if weights != RANDOM and not weights.endswith(STATE_DICT_ENDINGS):
             transforms = catalogue_entry(network, weights).transforms()
             self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
         self._device = torch.device(device)

@@ -57,17 +57,6 @@ class Source:
     readers: Mapping[str, Reader]
     names: Callable[[str], list[str] | None] = lambda utterance: None
 
-    @cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each array.
-
-        Raises
-        ------
-        ExternalError
-            If an array is not numeric, or has not one or two dimensions.
-        """
-        return {name: self._shape(name, read()) for name, read in self.readers.items()}
-
     def _shape(self, utterance: str, array: np.ndarray | h5py.Dataset) -> tuple[int, ...]:
         if array.dtype.kind not in "fiub":
             raise ExternalError(
@@ -88,10 +77,13 @@ class Source:
         Raises
         ------
         ExternalError
-            If the arrays differ in this, or are all empty.
+            If the arrays differ in this, if all are empty, or if one is not numeric or does not
+            have one or two dimensions.
         """
-        # an empty array does not show either
-        filled = {utterance: shape for utterance, shape in self.shapes.items() if 0 not in shape}
+        shapes = {
+            utterance: self._shape(utterance, read()) for utterance, read in self.readers.items()
+        }
+        filled = {utterance: shape for utterance, shape in shapes.items() if 0 not in shape}
         if not filled:
             raise ExternalError(f"path: {self.path}: no utterance has a value")
         first, shape = next(iter(filled.items()))
@@ -106,9 +98,9 @@ class Source:
                     f"path: {self.path}: utterance {first} has {shape[-1]} values per row and "
                     f"{utterance} has {other[-1]}; all must have the same"
                 )
-        one_row = self.kind == "csv" and all(other[0] == 1 for other in self.shapes.values())
+        one_row = self.kind == "csv" and all(other[0] == 1 for other in shapes.values())
         is_sequence = len(shape) == 2 and not one_row
-        empty = sorted(set(self.shapes) - set(filled))
+        empty = sorted(set(shapes) - set(filled))
         if empty and not is_sequence:
             raise ExternalError(
                 f"path: {self.path}: utterance {empty[0]} has no values; remove it to have it "
@@ -234,7 +226,12 @@ def _is_number(cell: str) -> bool:
 
 def _joined(file: h5py.File, source: Path) -> Source:
     """Open a file with one dataset ``values``, in the order of ``ids``."""
-    values, ids = file["values"], _strings(file["ids"], source)
+    values = file["values"]
+    if h5py.check_string_dtype(file["ids"].dtype) is None:
+        raise ExternalError(
+            f"path: {source}: ids holds values of type {file['ids'].dtype}; save strings"
+        )
+    ids = file["ids"].asstr()[...].tolist()
     if len(set(ids)) != len(ids):
         raise ExternalError(f"path: {source}: ids has an utterance twice")
     if "offsets" not in file:
@@ -268,14 +265,6 @@ def _joined(file: h5py.File, source: Path) -> Source:
             for utterance, start, end in zip(ids, offsets[:-1], offsets[1:], strict=True)
         },
     )
-
-
-def _strings(dataset: h5py.Dataset, source: Path) -> list[str]:
-    if h5py.check_string_dtype(dataset.dtype) is None:
-        raise ExternalError(
-            f"path: {source}: ids holds values of type {dataset.dtype}; save strings"
-        )
-    return dataset.asstr()[...].tolist()
 
 
 def _grouped(file: h5py.File, source: Path) -> Source:

@@ -222,8 +222,10 @@ def _scan(
             grabbed = capture.grab()
             if previous == -math.inf and not grabbed:
                 raise VideoError("holds no frame that can be decoded")
-            # after the last frame, this is the end of its display
-            time = _presentation_time(capture, previous, duration, begin)
+            # the frame's time, 0 if it states none; after the last frame, the end of its display
+            time = begin + capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+            if time <= previous:
+                time = previous + duration
             stop = int(np.searchsorted(times, time))
             if previous > -math.inf and stop > position:
                 if image is None:
@@ -297,12 +299,3 @@ def _begin(path: Path) -> float:
     except av.FFmpegError:  # OpenCV, which has its own FFmpeg, has opened the file
         return 0.0
     return begin if begin > _ROUNDING else 0.0
-
-
-def _presentation_time(
-    capture: cv2.VideoCapture, previous: float, duration: float, begin: float
-) -> float:
-    """Presentation time in seconds of the frame just grabbed; always after `previous`."""
-    # POS_MSEC is 0 if there is no frame, or a frame without a timestamp
-    time = begin + capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-    return time if time > previous else previous + duration

@@ -12,23 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import Context, Extractor, State, Steps, device_kind
+from pipeline.features.extractor import Context, NetworkExtractor, State, Steps
 from pipeline.features.pretrained import RANDOM, hashes, resnet_file
 from pipeline.features.video import Crop, Segment, VideoError, crops, wanted_times
-from pipeline.params.types import Count, OwnPath
+from pipeline.params.types import OwnPath
 from pipeline.system.compute import ahead
 
 if TYPE_CHECKING:
     from pipeline.features.resnet import Embedder
 
 
-class Torchvision(Extractor):
+class Torchvision(NetworkExtractor):
     """Embeddings [T, D] of frames by a ResNet of torchvision without its last layer.
 
     Attributes
@@ -42,8 +42,6 @@ class Torchvision(Extractor):
         picture; ``square``: the largest square, scaled to `crop` pixels, for videos of any size.
     crop
         Size of the square in pixels.
-    batch_size
-        Frames per batch.
     """
 
     kind: ClassVar = "sequence"
@@ -56,18 +54,12 @@ class Torchvision(Extractor):
     weights: OwnPath
     region: Literal["speaker", "square"] = "speaker"
     crop: Annotated[int, Field(ge=32, le=360)] = 224
-    batch_size: Count = 32
 
     def files(self) -> dict[str, str]:
         """SHA-256 of the weights; random weights are determined by the name of the network."""
         if self.weights == RANDOM:
             return {self.network: RANDOM}
         return hashes("weights", [resnet_file(self.network, self.weights)])
-
-    def provenance(self, context: Context) -> dict[str, Any]:
-        """Also the device and the batch size."""
-        own = {"device": device_kind(context), "batch_size": self.batch_size}
-        return super().provenance(context) | own
 
     def embedder(self, device: str) -> Embedder:
         """The network, built once per process.

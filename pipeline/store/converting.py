@@ -93,6 +93,9 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
         counts = file["votes/values"][:]
         codes = file["votes/names"].asstr()[:].tolist()
         votes = pd.DataFrame(counts, columns=codes).assign(utterance=table["utterance"])
+        description = CORPORA["iemocap"].load().description  # of stores that have none
+        if "description" in file.attrs:
+            description = Description.from_json(file.attrs["description"])
         text = json.loads(file.attrs["storage"])["include_text"]
         write_table(
             output,
@@ -100,7 +103,7 @@ def convert(old: Path, output: Path, plans: Mapping[str, Plan] | None = None) ->
             votes,
             streams,
             corpus=str(file.attrs["corpus"]),
-            description=_description(file),
+            description=description,
             include_text=text,
         )
     return faults
@@ -114,13 +117,6 @@ def _table(file: h5py.File) -> pd.DataFrame:
         table["order"] = table.groupby("dialog")["start"].rank(method="first").astype("int64") - 1
         table["part"] = ""
     return table
-
-
-def _description(file: h5py.File) -> Description:
-    """The description of the corpus; stores without one are of IEMOCAP."""
-    if "description" in file.attrs:
-        return Description.from_json(file.attrs["description"])
-    return CORPORA["iemocap"].load().description
 
 
 def _described(file: h5py.File, name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
