@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import params
-from pipeline.params.migration import main, migrate
+from pipeline.params.__main__ import main
+from pipeline.params.migration import migrate
 
 ROOT = Path(__file__).parents[1]
 

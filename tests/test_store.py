@@ -13,7 +13,8 @@ import pytest
 from benchmarks.synthetic import CODES, CONTEXT, Noise, make_store, spoken, table, votes
 from pipeline import store
 from pipeline.corpus.iemocap.codes import DESCRIPTION
-from pipeline.store import checking, command, comparing, writing
+from pipeline.store import __main__ as command
+from pipeline.store import checking, comparing, writing
 
 FILES = ["audio/mfcc.h5", "audio/prosody.h5", "store.h5", "text/glove.h5", "visual/resnet.h5"]
 

@@ -14,7 +14,8 @@ import pytest
 from benchmarks.synthetic import CONTEXT, Noise, make_store, spoken, streams, table
 from pipeline.features.extraction import extract
 from pipeline.features.planning import Plan, dialogs_of, plan
-from pipeline.store import FeatureStore, StoreError, checking, command
+from pipeline.store import FeatureStore, StoreError, checking
+from pipeline.store import __main__ as command
 from pipeline.store.converting import convert
 from pipeline.system.hdf5 import write_strings
 from pipeline.system.values import differences

@@ -17,7 +17,8 @@ from pipeline import store
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.features import streamfile
 from pipeline.features.extraction import extract
-from pipeline.store import checking, command, comparing, writing
+from pipeline.store import __main__ as command
+from pipeline.store import checking, comparing, writing
 
 IDS = table()["utterance"].tolist()
 FILES = ["store.h5", "audio/mfcc.h5", "audio/prosody.h5", "text/glove.h5"]

@@ -70,7 +70,6 @@ class Bert(NetworkExtractor):
         return _BATCHES * self.batch_size
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of each file of the model."""
         return pretrained.bert_identity(self.model)
 
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:

@@ -49,7 +49,6 @@ class Task:
 
     @property
     def utterances(self) -> int:
-        """The number of utterances."""
         return sum(map(len, self.dialogs.values()))
 
 

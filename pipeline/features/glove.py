@@ -48,7 +48,6 @@ class Glove(Extractor):
     vectors: OwnPath
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of the file."""
         path = Path(self.vectors)
         require(path)
         return pretrained.hashes("vectors", [path])

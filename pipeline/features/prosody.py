@@ -44,11 +44,9 @@ class Prosody(Extractor):
     extractor: Literal["prosody"] = "prosody"
 
     def names(self) -> list[str]:
-        """:data:`NAMES`."""
         return list(NAMES)
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of openSMILE's configuration."""
         return {CONFIGURATION.name: sha256(CONFIGURATION)}
 
     def extract(

@@ -49,7 +49,6 @@ class Smile(Extractor):
         return "utterance" if self.feature_level == "Functionals" else "sequence"
 
     def names(self) -> list[str]:
-        """OpenSMILE's names of the values."""
         return list(_smile(self.feature_set, self.feature_level).feature_names)
 
     def extract(

@@ -104,7 +104,6 @@ class Stream:
 
     @property
     def utterances(self) -> list[str]:
-        """Ids of the utterances."""
         return self.group["utterances"].asstr()[:].tolist()
 
     @property

@@ -95,8 +95,6 @@ class Audio(Group):
 
 
 class Text(Group):
-    """Text streams."""
-
     marks: Literal["word", "drop"]
     include_text: bool
     streams: Extractors
@@ -168,8 +166,6 @@ class MaxSteps(PerModality[Count]):
 
 
 class Model(Group):
-    """The classifier."""
-
     name: str
     modalities: Annotated[list[Modality], Field(min_length=1)]
     streams: Streams
@@ -218,8 +214,6 @@ class Model(Group):
 
 
 class Train(Group):
-    """Training of one fold."""
-
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     batch_size: Count
     targets: Literal["majority", "votes"]
@@ -243,8 +237,6 @@ class Train(Group):
 
 
 class Report(Group):
-    """Contents of the report."""
-
     media: bool
     hardest: Annotated[int, Field(ge=0)]
 

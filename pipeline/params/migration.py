@@ -6,11 +6,8 @@ embedded corpus in the group ``corpus``.
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,29 +127,3 @@ def _flow(**values: Any) -> CommentedMap:
     mapping = CommentedMap(values)
     mapping.fa.set_flow_style()
     return mapping
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: ``python -m pipeline.params migrate OLD.yaml``."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description="Parameters.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "migrate",
-        help="migrate a parameter file of an earlier version to the present one",
-        description="Print a parameter file of an earlier version in the present form.",
-    )
-    command.add_argument("file", type=Path, metavar="OLD.yaml")
-    command.add_argument(
-        "--output", type=Path, help="write to this file, which may be OLD.yaml itself"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        text = migrate(options.file)
-    except ParamsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if options.output:
-        options.output.write_text(text, encoding="utf-8", newline="\n")
-    else:
-        print(text, end="")
-    return 0

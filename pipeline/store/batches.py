@@ -67,7 +67,6 @@ class Batch:
     joined: dict[str, Tensor]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on a device."""
         moved = {
             group: {name: tensor.to(device) for name, tensor in getattr(self, group).items()}
             for group in ("sequences", "lengths", "joined")

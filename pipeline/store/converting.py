@@ -144,8 +144,8 @@ def _identity(
     weights: dict[str, str] | None = {}
     match name:
         case "mfcc":
-            own = {"coefficients": audio["mfcc"], "window": audio["window"], "step": audio["step"]}
-            own |= {"sampling_rate": audio["sampling_rate"]}
+            own = {key: audio[key] for key in ("window", "step", "sampling_rate")}
+            own["coefficients"] = audio["mfcc"]
         case "prosody":
             own = {"sampling_rate": audio["sampling_rate"]}
             weights = {"prosody.conf": recorded["audio"]["prosody.conf"]}
@@ -153,13 +153,13 @@ def _identity(
             own = {"marks": text["marks"], "vectors": Path(text["glove"]).name}
             weights = {"vectors used": recorded["text"]["glove"]}
         case "bert":
-            own = {"marks": text["marks"], "layers": [text["bert_layer"]]}
-            own |= {"model": Path(text["bert"]).name}
+            model, layer = Path(text["bert"]).name, text["bert_layer"]
+            own = {"marks": text["marks"], "layers": [layer], "model": model}
             weights = recorded["text"]["bert"]
         case _:
-            own = {key: visual[key] for key in ("network", "crop", "frames_per_second")}
-            own |= {"max_frames": visual["max_frames"], "region": "speaker"}
-            own |= {"weights": Path(visual["weights"]).name}
+            names = ("network", "crop", "frames_per_second", "max_frames")
+            own = {key: visual[key] for key in names}
+            own |= {"region": "speaker", "weights": Path(visual["weights"]).name}
             weights = None  # the first version hashed the tensors and not the file
     extractor = {"bert": "transformers", "resnet": "torchvision"}.get(name, name)
     parameters = {**own, "dtype": dtype if name not in ("glove", "prosody") else "float32"}

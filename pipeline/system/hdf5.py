@@ -33,14 +33,9 @@ def reading(path: Path) -> h5py.File:
     ------
     OSError
         With an ``errno`` if the system cannot read the file; without one if it is no HDF5 file, is
-        damaged, or :func:`is_open_otherwise`.
+        damaged, or is open in this process for writing or with a lock.
     """
     return h5py.File(path, "r", locking=False)
-
-
-def is_open_otherwise(error: OSError) -> bool:
-    """Whether the error means that this process has the file open for writing, or locked."""
-    return any(text in str(error) for text in ("already open", "flag values don't match"))
 
 
 @contextmanager
