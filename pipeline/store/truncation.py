@@ -16,7 +16,7 @@ _END_OF_FILE = slice(40, 48)  # with addresses of 8 bytes
 
 
 def size(path: Path) -> int:
-    """Size of the file when it was written, in bytes; 0 if h5py has not written it."""
+    """Size in bytes of the file when it was complete; 0 if its superblock is not of version 0."""
     with path.open("rb") as file:
         head = file.read(_END_OF_FILE.stop)
     if len(head) < _END_OF_FILE.stop or head[:9] != _SIGNATURE + b"\0" or head[13] != 8:
