@@ -234,11 +234,14 @@ def test_table_of_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("below", "hint"),
     [
-        ("..", "IEMOCAP_full_release holds them; set corpus.root to it"),
-        ("Session1", "IEMOCAP_full_release holds them; set corpus.root to it"),
-        ("Session1/dialog/avi/DivX", "IEMOCAP_full_release holds them; set corpus.root to it"),
-        ("absent", "does not exist; looked for Session1 to Session5 in it"),
-        (f"Session1/dialog/avi/DivX/{IMPRO}.avi", "is no folder; looked for Session1"),
+        ("..", "IEMOCAP_full_release contains them; set corpus.root to it"),
+        ("Session1", "IEMOCAP_full_release contains them; set corpus.root to it"),
+        ("Session1/dialog/avi/DivX", "IEMOCAP_full_release contains them; set corpus.root to it"),
+        ("absent", "does not exist; looked for the folders Session1 to Session5 in it"),
+        (
+            f"Session1/dialog/avi/DivX/{IMPRO}.avi",
+            "is not a folder; looked for the folders Session1",
+        ),
     ],
 )
 def test_root_that_is_no_release(root: Path, below: str, hint: str) -> None:
@@ -258,12 +261,12 @@ def test_a_root_that_a_temporary_experiment_does_not_see(
 def test_root_far_from_any_release(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="looked for the folders Session1 to Session5") as error:
         release.parse(tmp_path)
-    assert "set corpus.root to the folder that holds them" in str(error.value)
+    assert "set corpus.root to the folder that contains them" in str(error.value)
 
 
 def test_release_without_utterances(tmp_path: Path) -> None:
     (tmp_path / "Session1").mkdir()
-    with pytest.raises(CorpusError, match=r"not one utterance.*session missing \(5\)"):
+    with pytest.raises(CorpusError, match=r"no utterance could.*session missing \(5\)"):
         release.parse(tmp_path)
 
 

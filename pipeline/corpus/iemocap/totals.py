@@ -1,4 +1,4 @@
-"""The known totals of the full release of IEMOCAP, and which sessions a copy lacks."""
+"""The known totals of the full release of IEMOCAP, and the comparison of a copy with them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _ALL = "all"
 
 
 def compare(utterances: pd.DataFrame) -> list[Total]:
-    """Count the utterance table of a copy; each count comes with that of the full release.
+    """Count the utterances of a copy by session, beside the counts of the full release.
 
-    Labelled utterances without a text occur in complete copies, so these have no known total.
+    The number of transcripts has no known total: complete copies lack the text of some utterances.
     """
     dialogs = DIALOGS_BY_SESSION | {_ALL: DIALOGS}
     lines = BY_SESSION | {_ALL: UTTERANCES}
@@ -59,6 +59,6 @@ def compare(utterances: pd.DataFrame) -> list[Total]:
 
 
 def missing_sessions(totals: list[Total]) -> str:
-    """Return which sessions have not one utterance; empty if each has some."""
+    """Name the sessions without an utterance; empty if there are none."""
     empty = [total.column for total in totals if total.what == _UTTERANCES and not total.found]
     return f"missing: {', '.join(empty)}" if empty else ""
