@@ -201,7 +201,7 @@ def test_any_text_and_times_come_back(root: Path, text: str, start: int, length:
     ("content", "message"),
     [
         (None, "no such file; `dvc repro parse`"),
-        ("", "is no table of audio"),
+        ("", "not a table of audio"),
         (
             "utterance,audio\na,b\n",
             "has no column dialog, start, end, audio_place, audio_sha256; found utterance, audio",
@@ -219,12 +219,12 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: str | None, message
 def test_table_with_a_value_of_another_type(tmp_path: Path) -> None:
     path = tmp_path / "visual.csv"
     path.write_text("utterance,dialog,start,end,video,place,video_sha256\na,b,soon,2,v,left,0\n")
-    with pytest.raises(CorpusError, match=r"visual\.csv: is no table of visual.*soon"):
+    with pytest.raises(CorpusError, match=r"visual\.csv: not a table of visual.*soon"):
         read_table(path)
 
 
 def test_table_of_another_name(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"named for no table; known are utterances"):
+    with pytest.raises(CorpusError, match=r"not the name of a table; known are utterances"):
         read_table(tmp_path / "other.csv")
 
 

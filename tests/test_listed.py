@@ -40,7 +40,7 @@ def test_the_template_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert main(["check", str(tmp_path), "--format", "listed"]) == 0
     capsys.readouterr()
     assert main(["template", str(path)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_what_is_left_out_is_made_up_for(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_is_left_out_is_made_up_for(tmp_path: Path) -> None:
         (HEADER, "a/b,Ada,joy,so", "2: utterance: 'a/b' is not a name; write 1 to 120 letters"),
         (HEADER, "a,,joy,so", "2: speaker: is missing"),
         (HEADER, "a,Ada,joy,", "2: the row names neither audio nor video nor text; give"),
-        (HEADER, "a,Ada,joy", "2: has 3 values for 4 columns; put values that hold a separator"),
+        (HEADER, "a,Ada,joy", "2: has 3 values for 4 columns; put values that contain a separat"),
         (HEADER, "a,Ada,joy,so, yes", "2: has 5 values for 4 columns"),
         (f"{HEADER},start", "a,Ada,joy,so,soon", "2: start: Input should be a valid number, "),
         (f"{HEADER},start", "a,Ada,joy,so,-1", "2: start: Input should be greater than or "),
@@ -91,7 +91,7 @@ def test_what_is_left_out_is_made_up_for(tmp_path: Path) -> None:
             "1: vidoe: not a column of the list; write video, or",
         ),
         ("utterance,speaker,text", "a,Ada,so", "1: has no column emotion; found utterance, sp"),
-        (f"{HEADER},text", "a,Ada,joy,so,so", "1: names the column text twice; rename one"),
+        (f"{HEADER},text", "a,Ada,joy,so,so", "1: has the column text twice; rename one"),
         (HEADER, "", "1: no row follows; write one per utterance"),
     ],
 )

@@ -113,7 +113,7 @@ class Meld(Reader):
         for part, expected in BY_EMOTION.items():
             rows = parsed.utterances[parsed.utterances["part"] == part]
             for total in totals.count(rows, "emotion", expected, ["audio", "video"], part):
-                gap = GAPS[part] if total.what.startswith("  with") else 0
+                gap = GAPS[part] if total.row.startswith("  with") else 0
                 near = gap and total.expected and total.found >= total.expected - gap
                 counted.append(total._replace(expected=total.found) if near else total)
         return totals.check(parsed, counted)

@@ -54,11 +54,11 @@ def compare(utterances: pd.DataFrame) -> list[Total]:
             known = BY_EMOTION[code] if session == _ALL else None
             counts.append((f"  labelled {code}", int((rows["emotion"] == code).sum()), known))
         column = session if session == _ALL else f"Session{session}"
-        totals += [Total(what, column, found, known) for what, found, known in counts]
+        totals += [Total(row, column, found, known) for row, found, known in counts]
     return totals
 
 
 def missing_sessions(totals: list[Total]) -> str:
     """Name the sessions without an utterance; empty if there are none."""
-    empty = [total.column for total in totals if total.what == _UTTERANCES and not total.found]
+    empty = [total.column for total in totals if total.row == _UTTERANCES and not total.found]
     return f"missing: {', '.join(empty)}" if empty else ""
