@@ -135,7 +135,9 @@ def test_utterances_of_other_scenarios_have_no_class() -> None:
 
 def test_a_scenario_that_no_utterance_has() -> None:
     rows = table(("ang", "improvised"), ("neu", "scripted"))
-    with pytest.raises(LabelError, match="no utterance is read; this corpus has improvised, scripted"):
+    with pytest.raises(
+        LabelError, match="no utterance is read; this corpus has improvised, scripted"
+    ):
         labels.scheme("four", DESCRIPTION, ["read"]).of(rows)
     with pytest.raises(LabelError, match="this corpus has no scenarios"):
         labels.scheme("four", DESCRIPTION, ["read"]).of(table(("ang", "")))
