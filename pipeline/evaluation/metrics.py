@@ -31,11 +31,11 @@ from sklearn.metrics import (
 
 METRICS = {
     "weighted_accuracy": "share of utterances classified correctly (WA)",
-    "unweighted_accuracy": "mean of the classes' recalls (UA)",
-    "precision_weighted": "mean of the classes' precisions, weighted by utterances",
-    "precision_macro": "plain mean of the classes' precisions",
-    "f1_weighted": "mean of the classes' F1, weighted by utterances",
-    "f1_macro": "plain mean of the classes' F1",
+    "unweighted_accuracy": "mean recall of the classes (UA)",
+    "precision_weighted": "mean precision of the classes, weighted by utterances",
+    "precision_macro": "unweighted mean precision of the classes",
+    "f1_weighted": "mean F1 of the classes, weighted by utterances",
+    "f1_macro": "unweighted mean F1 of the classes",
 }
 
 
