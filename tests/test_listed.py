@@ -40,7 +40,7 @@ def test_the_template_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert main(["check", str(tmp_path), "--format", "listed"]) == 0
     capsys.readouterr()
     assert main(["template", str(path)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "cannot be written: File exists" in capsys.readouterr().err
 
 
 def test_what_is_left_out_is_made_up_for(tmp_path: Path) -> None:

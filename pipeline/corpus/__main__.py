@@ -76,11 +76,9 @@ def _template(output: Path) -> int:
     try:
         with output.open("x", encoding="utf-8", newline="\n") as file:
             file.write(TEMPLATE)
-    except FileExistsError:
-        print(f"error: {output}: exists already; name another file", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: {output}: cannot be written: {error.strerror}", file=sys.stderr)
+        fault = f"cannot be written: {error.strerror}; name another file"
+        print(f"error: {output}: {fault}", file=sys.stderr)
         return 2
     print(f"{output}: written; docs/listed.md explains what to do with it")
     return 0

@@ -117,17 +117,10 @@ _SHOWN = 12  # groups that fit in one line of a terminal
 
 
 def _emotions(content: Mapping[str, Any], word: str) -> str:
-    groups = list(content["by_group"])
     rows = content["by_emotion_and_group"] | {"all": content["by_group"]}
-    totals = content["by_emotion"] | {"all": content["utterances"]}
-    shown = groups if len(groups) <= _SHOWN else []
-    width = max(8, *(len(group) + 2 for group in groups))
-    head = "".join(f"{group:>{width}}" for group in shown)
-    lines = [f"{'emotion':<13}{head}{'all':>8}"]
-    if shown:
-        lines.insert(0, f"{'':<13}{word:>{width}}")
-    for name, counts in rows.items():
-        if totals[name]:
-            row = "".join(f"{counts[group]:>{width}}" for group in shown)
-            lines.append(f"{name or '(none)':<13}{row}{totals[name]:>8}")
-    return "\n".join(lines)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    if len(table.columns) > _SHOWN:
+        table = table[[]]
+    table = table.assign(all=[*content["by_emotion"].values(), content["utterances"]])
+    table = table[table["all"] > 0].rename({"": "(none)"})
+    return table.rename_axis(columns=word).to_string()

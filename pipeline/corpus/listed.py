@@ -244,15 +244,13 @@ class Listed(Reader):
 
     def _without_missing(self, folder: Folder, line: int, utterance: Utterance) -> Utterance:
         """Record the files that do not exist, and remove them from the utterance."""
-        sources = {"audio": utterance.audio, "video": utterance.video}
-        missing = {
-            name: source.path
-            for name, source in sources.items()
-            if source and not (folder.root / source.path).is_file()
-        }
-        for path in sorted(set(missing.values())):
+        sources = (utterance.audio, utterance.video)
+        paths = {source.path for source in sources if source}
+        missing = {path for path in paths if not (folder.root / path).is_file()}
+        for path in sorted(missing):
             folder.add(ListReason.NO_FILE, self.file, line, path)
-        return replace(utterance, **dict.fromkeys(missing))
+        audio, video = (s if s and s.path not in missing else None for s in sources)
+        return replace(utterance, audio=audio, video=video)
 
     def _describe(self, utterances: Sequence[Utterance], votes: Sequence[str]) -> Description:
         """The codes and modalities of this list."""

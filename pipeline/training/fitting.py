@@ -225,10 +225,8 @@ class Run:
 
     def not_finite(self) -> str | None:
         """Return the name of a parameter that is not finite, or None."""
-        for name, value in self.classifier.named_parameters():
-            if not torch.isfinite(value).all():
-                return name
-        return None
+        parameters = self.classifier.named_parameters()
+        return next((name for name, value in parameters if not value.isfinite().all()), None)
 
     def record(self, figures: dict[str, float]) -> None:
         """Add a validation; keep the weights if they are the best, else count towards a plateau."""

@@ -43,8 +43,8 @@ def read_session(
     transcripts = release.dialogs(session, TRANSCRIPTS, ".txt")
     videos = release.dialogs(session, VIDEO, ".avi")
     folders = release.dialogs(session, AUDIO)
-    recordings = _Recordings(release, folders)
-    if not (labels or transcripts or videos or recordings):
+    recordings, moved = _recordings(release, folders)
+    if not (labels or transcripts or videos or recordings or moved):
         release.add(Reason.NO_SESSION, f"Session{session}", detail="no dialog in its folders")
     for dialog in sorted(videos.keys() - labels.keys()):
         release.add(Reason.VIDEO_NO_LABEL, videos[dialog])
@@ -68,7 +68,10 @@ def read_session(
                 release.add(Reason.UNKNOWN_VOTE, labels[dialog], line, f"{name}: {word}")
             if name not in texts:
                 release.add(Reason.NO_TEXT, labels[dialog], line, name)
-            audio = recordings.take(name)
+            audio = recordings.pop(name, "")
+            if not audio and name in moved:
+                audio = moved.pop(name)
+                release.add(Reason.WAV_MOVED, audio)
             if not audio:
                 expected = f"Session{session}/{AUDIO}/{dialog.name}/{name}.wav"
                 release.miss(expected, Reason.NO_AUDIO)
@@ -92,8 +95,12 @@ def read_session(
                 dimensions={name: getattr(label, name) for name in DIMENSIONS},
             )
             rows.append((utterance, lines))
-        recordings.drop(seen)
-    recordings.report_rest()
+        for name in seen:  # without those whose label was skipped, for a recorded reason
+            recordings.pop(name, None)
+    for path in recordings.values():
+        release.add(Reason.WAV_NO_LABEL, path)
+    for path in moved.values():
+        release.add(Reason.WAV_OTHER_DIALOG, path)
     return rows
 
 
@@ -169,42 +176,18 @@ def _read_transcript(
     return texts
 
 
-class _Recordings:
-    """The wav files of a session by utterance.
+def _recordings(
+    release: Release, folders: dict[formats.Dialog, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the wav files of a session by utterance: in the folder of its dialog, and elsewhere.
 
-    A file in the folder of another dialog, such as another take, is used if the folder of its own
-    dialog does not have it; ids are unique in the release.
+    Ids are unique in the release, so a file in the folder of another dialog, such as another take,
+    is used if there is no other.
     """
-
-    def __init__(self, release: Release, folders: dict[formats.Dialog, str]) -> None:
-        self._release = release
-        self._own: dict[str, str] = {}
-        self._moved: dict[str, str] = {}
-        for dialog, folder in folders.items():
-            for name, path in release.files(folder, ".wav").items():
-                own = formats.is_turn(name, dialog) or formats.is_unnumbered(name)
-                (self._own if own else self._moved).setdefault(name, path)
-
-    def __len__(self) -> int:
-        return len(self._own) + len(self._moved)
-
-    def take(self, utterance: str) -> str:
-        """Return the path of the recording of an utterance; empty if there is none."""
-        if utterance in self._own:
-            return self._own.pop(utterance)
-        path = self._moved.pop(utterance, "")
-        if path:
-            self._release.add(Reason.WAV_MOVED, path)
-        return path
-
-    def drop(self, utterances: set[str]) -> None:
-        """Ignore utterances whose labels were skipped; the reasons are recorded already."""
-        for utterance in utterances:
-            self._own.pop(utterance, None)
-
-    def report_rest(self) -> None:
-        """Record the files that were not taken."""
-        for path in self._own.values():
-            self._release.add(Reason.WAV_NO_LABEL, path)
-        for path in self._moved.values():
-            self._release.add(Reason.WAV_OTHER_DIALOG, path)
+    own: dict[str, str] = {}
+    moved: dict[str, str] = {}
+    for dialog, folder in folders.items():
+        for name, path in release.files(folder, ".wav").items():
+            is_own = formats.is_turn(name, dialog) or formats.is_unnumbered(name)
+            (own if is_own else moved).setdefault(name, path)
+    return own, moved
