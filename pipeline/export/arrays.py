@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.export.common import STEPS, measured, of_kind, whole, write_array
+from pipeline.export.common import STEPS, measured, new_output, of_kind, write_array
 from pipeline.store import FeatureStore
 
 STREAMS = {"audio": "mfcc", "text": "glove", "video": "resnet", "prosody": "prosody"}
@@ -69,7 +69,7 @@ def write(
     chosen = {kind: of_kind(store, kind, name) for kind, name in streams.items()}
     numbers = {kind: stream for kind, stream in chosen.items() if not stream.has_tokens}
     table = store.utterances
-    with whole(output) as folder:
+    with new_output(output) as folder:
         folder.mkdir()
         statistics = measured(numbers, parts["train"], steps) if standardise else {}
         for kind, (mean, deviation) in statistics.items():

@@ -129,7 +129,7 @@ def write_array(
 
 
 @contextmanager
-def whole(output: Path) -> Iterator[Path]:
+def new_output(output: Path) -> Iterator[Path]:
     """Give a path to write a file or folder to; it becomes `output` when it is complete.
 
     Raises

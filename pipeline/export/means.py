@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.export.common import whole
+from pipeline.export.common import new_output
 from pipeline.store import FeatureStore, Stream
 
 
@@ -42,7 +42,7 @@ def write(store: FeatureStore, output: Path, streams: Sequence[str] | None = Non
         for name in (range(stream.width) if stream.is_sequence else stream.names)
     ]
     table = store.utterances[columns].itertuples(index=False)
-    with whole(output) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with new_output(output) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*columns, *features])
         for row, utterance in enumerate(tqdm(table, "means", len(store), unit="utt")):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.export.common import STEPS, ExportError, measured, of_kind, whole, write_array
+from pipeline.export.common import STEPS, ExportError, measured, new_output, of_kind, write_array
 from pipeline.store import FeatureStore
 
 STREAMS = {"audio": "mfcc", "text": "bert", "video": "resnet"}
@@ -77,7 +77,7 @@ def write(
             )
     texts = table["text"].tolist() if "text" in table else [""] * len(table)
     with (
-        whole(output) as partial,
+        new_output(output) as partial,
         TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as arrays,
     ):
         statistics = measured(chosen, parts["train"], steps) if standardise else {}
