@@ -176,7 +176,7 @@ def sheet(
 
 def _lines(row: pd.Series, taken: int, wanted: int, reader: Reader) -> list[str]:
     """Say what stands at the left of an utterance."""
-    remark = reader.remark(row)
+    remark = reader.preview_remark(row)
     seen = "whole picture" if row["place"] == "whole" else f"{row['place']} half"
     words = textwrap.wrap(row["text"], _CHARACTERS) or ["(no transcript)"]
     return [
@@ -196,7 +196,7 @@ def _title(rows: pd.DataFrame, view: View) -> list[str]:
         f"{view.crop} x {view.crop} pixels of the speaker's half, "
         f"{view.frames_per_second:g} frames per second, at most {view.max_frames}",
         "",
-        *view.reader.seats(dialog),
+        *view.reader.preview_notes(dialog),
     ]
 
 
@@ -362,7 +362,7 @@ def _settings(options: argparse.Namespace) -> tuple[View, Path, Path]:
 def _rows(dialog: str, reader: Reader, root: Path, table: Path | None) -> pd.DataFrame:
     """Utterances of a dialog: of the pipeline's table, or of a copy where there is none."""
     if table is not None and table.is_file():
-        known = reader.seated(read_table(table))
+        known = reader.with_places(read_table(table))
     else:
         known = parsing.parse(reader, root).utterances
     rows = known[known["dialog"] == dialog]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.synthetic import CODES, make_store, without_prosody
 from pipeline import InputError
-from pipeline.models.classifier import Classifier, one_after_another
+from pipeline.models.classifier import Classifier, concatenate_steps
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
 from pipeline.training import folds
@@ -49,7 +49,7 @@ def test_streams_follow_each_other_without_a_gap(lengths: list[tuple[int, int]])
     first, second = torch.tensor(lengths).T
     torch.manual_seed(0)
     a, b = torch.randn(len(lengths), 4, 2), torch.randn(len(lengths), 3, 2)
-    joined, total = one_after_another([a, b], [first, second])
+    joined, total = concatenate_steps([a, b], [first, second])
     assert joined.shape == (len(lengths), 7, 2)
     for row, (n, m) in enumerate(lengths):
         assert total[row] == n + m
@@ -163,7 +163,9 @@ def test_parameters_are_counted(store: FeatureStore) -> None:
 
 
 def test_an_option_the_model_does_not_take_is_named(store: FeatureStore) -> None:
-    with pytest.raises(InputError, match=r"model.options.heads: no option of amh; it takes none"):
+    with pytest.raises(
+        InputError, match=r"model.options.heads: unknown option; options of amh: none"
+    ):
         build(store, options={"heads": 2})
 
 
@@ -171,7 +173,7 @@ def test_an_option_the_model_does_not_take_is_named(store: FeatureStore) -> None
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fold-1.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"fold-1.safetensors: is no model that this version can"):
+    with pytest.raises(InputError, match=r"fold-1.safetensors: not a model that this version can"):
         Classifier.load(path)
 
 

@@ -172,6 +172,6 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     with pytest.raises(headers.HeaderError, match="run `git lfs pull`"):
         headers.read(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_text("words")
-    found = headers.read_all(tmp_path, {"text": "a.txt", "none": "none.wav"})
-    assert "cannot be opened as sound or video" in str(found["text"])
-    assert "No such file" in str(found["none"])
+    found = headers.read_all(tmp_path, ["a.txt", "none.wav"])
+    assert "cannot be opened as audio or video" in str(found["a.txt"])
+    assert "No such file" in str(found["none.wav"])

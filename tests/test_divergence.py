@@ -108,7 +108,9 @@ def test_a_model_of_an_older_version_that_is_not_finite_is_not_evaluated(
     with torch.no_grad():
         classifier.model.classifier.bias.fill_(torch.nan)
     classifier.save(path)
-    with pytest.raises(InputError, match=r"fold-3.safetensors: .*Ses0\dF.* not finite; train it"):
+    with pytest.raises(
+        InputError, match=r"fold-3.safetensors: .*Ses0\dF.* not finite; lower train"
+    ):
         prediction.test_folds(store, tmp_path, torch.device("cpu"))
 
 

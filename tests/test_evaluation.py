@@ -256,7 +256,7 @@ def test_models_are_found_by_fold_and_seed(
 
 
 def test_no_model_is_an_error_with_its_remedy(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no fold-.*run `dvc repro train`"):
+    with pytest.raises(InputError, match=r"contains no fold-.*run `dvc repro train`"):
         prediction.models(tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_models_of_unknown_parameters_are_refused(recorded: Path, text: str | No
     path.unlink()
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"parameters.json: does not say .*`dvc repro train`"):
+    with pytest.raises(InputError, match=r"parameters.json: does not contain .*`dvc repro train`"):
         prediction.check_parameters(recorded, settings())
 
 

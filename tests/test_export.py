@@ -267,19 +267,19 @@ def test_nothing_is_overwritten(
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     def fill() -> None:
-        with common.whole(tmp_path / "out") as partial:
+        with common.new_output(tmp_path / "out") as partial:
             partial.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(common.ExportError, match="out: is not written: No space left on device"):
+    with pytest.raises(common.ExportError, match="out: cannot be written: No space left on device"):
         fill()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_that_the_system_refuses_is_named(tmp_path: Path) -> None:
     name = "x" * 300  # to ask whether it exists is an error, as in a folder without the right to it
-    with pytest.raises(common.ExportError, match=f"{name}: is not written: File name too long"):
-        common.whole(tmp_path / name).__enter__()
+    with pytest.raises(common.ExportError, match=f"{name}: cannot be written: File name too long"):
+        common.new_output(tmp_path / name).__enter__()
 
 
 def test_an_utterance_without_valence_is_named(

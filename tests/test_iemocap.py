@@ -201,7 +201,7 @@ def test_any_text_and_times_come_back(root: Path, text: str, start: int, length:
     ("content", "message"),
     [
         (None, "no such file; `dvc repro parse`"),
-        ("", "is no table of audio"),
+        ("", "not a table of audio"),
         (
             "utterance,audio\na,b\n",
             "has no column dialog, start, end, audio_place, audio_sha256; found utterance, audio",
@@ -219,12 +219,12 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: str | None, message
 def test_table_with_a_value_of_another_type(tmp_path: Path) -> None:
     path = tmp_path / "visual.csv"
     path.write_text("utterance,dialog,start,end,video,place,video_sha256\na,b,soon,2,v,left,0\n")
-    with pytest.raises(CorpusError, match=r"visual\.csv: is no table of visual.*soon"):
+    with pytest.raises(CorpusError, match=r"visual\.csv: not a table of visual.*soon"):
         read_table(path)
 
 
 def test_table_of_another_name(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"named for no table; known are utterances"):
+    with pytest.raises(CorpusError, match=r"not the name of a table; known are utterances"):
         read_table(tmp_path / "other.csv")
 
 
@@ -234,11 +234,14 @@ def test_table_of_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("below", "hint"),
     [
-        ("..", "IEMOCAP_full_release holds them; set corpus.root to it"),
-        ("Session1", "IEMOCAP_full_release holds them; set corpus.root to it"),
-        ("Session1/dialog/avi/DivX", "IEMOCAP_full_release holds them; set corpus.root to it"),
-        ("absent", "does not exist; looked for Session1 to Session5 in it"),
-        (f"Session1/dialog/avi/DivX/{IMPRO}.avi", "is no folder; looked for Session1"),
+        ("..", "IEMOCAP_full_release contains them; set corpus.root to it"),
+        ("Session1", "IEMOCAP_full_release contains them; set corpus.root to it"),
+        ("Session1/dialog/avi/DivX", "IEMOCAP_full_release contains them; set corpus.root to it"),
+        ("absent", "does not exist; looked for the folders Session1 to Session5 in it"),
+        (
+            f"Session1/dialog/avi/DivX/{IMPRO}.avi",
+            "is not a folder; looked for the folders Session1",
+        ),
     ],
 )
 def test_root_that_is_no_release(root: Path, below: str, hint: str) -> None:
@@ -258,12 +261,12 @@ def test_a_root_that_a_temporary_experiment_does_not_see(
 def test_root_far_from_any_release(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="looked for the folders Session1 to Session5") as error:
         release.parse(tmp_path)
-    assert "set corpus.root to the folder that holds them" in str(error.value)
+    assert "set corpus.root to the folder that contains them" in str(error.value)
 
 
 def test_release_without_utterances(tmp_path: Path) -> None:
     (tmp_path / "Session1").mkdir()
-    with pytest.raises(CorpusError, match=r"not one utterance.*session missing \(5\)"):
+    with pytest.raises(CorpusError, match=r"no utterance could.*session missing \(5\)"):
         release.parse(tmp_path)
 
 

@@ -59,11 +59,11 @@ def test_apply_follows_the_mapping(mapping: dict[str, str], emotions: list[str])
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("eight", "'eight' is no scheme of IEMOCAP; known are seven, six, four"),
-        ({"ang": "a", "joy": "b"}, "'joy' is no code of the corpus; known are ang, hap, exc"),
+        ("eight", "'eight' is not a scheme of IEMOCAP; known are seven, six, four"),
+        ({"ang": "a", "joy": "b"}, "'joy' is not a code of the corpus; known are ang, hap, exc"),
         ({"ang": "a", "hap": " "}, "hap has an empty class name"),
-        ({"ang": "a", "hap": "a"}, "all codes have one class, a"),
-        ({}, "is empty"),
+        ({"ang": "a", "hap": "a"}, "needs two or more classes, has a"),
+        ({}, "needs two or more classes, has none"),
     ],
 )
 def test_schemes_that_cannot_be(setting: str | dict[str, str], message: str) -> None:
@@ -72,7 +72,7 @@ def test_schemes_that_cannot_be(setting: str | dict[str, str], message: str) -> 
 
 
 def test_code_in_the_data_that_is_none() -> None:
-    with pytest.raises(LabelError, match="emotion: 'joy' is no code of the corpus"):
+    with pytest.raises(LabelError, match="emotion: 'joy' is not a code of the corpus"):
         labels.scheme("four", DESCRIPTION).apply(["ang", "joy"])
 
 
@@ -135,9 +135,11 @@ def test_utterances_of_other_scenarios_have_no_class() -> None:
 
 def test_a_scenario_that_no_utterance_has() -> None:
     rows = table(("ang", "improvised"), ("neu", "scripted"))
-    with pytest.raises(LabelError, match="no utterance is read; there are improvised, scripted"):
+    with pytest.raises(
+        LabelError, match="no utterance is read; this corpus has improvised, scripted"
+    ):
         labels.scheme("four", DESCRIPTION, ["read"]).of(rows)
-    with pytest.raises(LabelError, match="there are no scenarios in this corpus"):
+    with pytest.raises(LabelError, match="this corpus has no scenarios"):
         labels.scheme("four", DESCRIPTION, ["read"]).of(table(("ang", "")))
 
 

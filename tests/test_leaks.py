@@ -31,11 +31,11 @@ PROMISES = {  # what is on one side
     "random": (),
 }
 REFUSED = {  # what a corpus cannot do, and why
-    ("iemocap", "official"): "has none",
-    ("emodb", "official"): "has none",
-    ("crema_d", "official"): "has none",
-    ("listed", "official"): "has none",
-    ("crema_d", "speaker"): "two speakers a actor|needs two speakers",
+    ("iemocap", "official"): "does not have",
+    ("emodb", "official"): "does not have",
+    ("crema_d", "official"): "does not have",
+    ("listed", "official"): "does not have",
+    ("crema_d", "speaker"): "needs two speakers per actor",
     ("listed", "speaker"): "needs two speakers",
     ("meld", "group"): "is in more than one part",
     ("meld", "groups"): "is in more than one part",

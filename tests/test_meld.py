@@ -146,7 +146,7 @@ def test_parts_may_be_missing_or_lie_in_their_folders(copy: Path) -> None:
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="is no copy of MELD; looked for train_sent_emo.csv"):
+    with pytest.raises(CorpusError, match="is not a copy of MELD; looked for train_sent_emo.csv"):
         parse(Meld(), tmp_path)
 
 

@@ -243,7 +243,7 @@ TEST = "Ses03F_impro01_F002,1,test"
         ([*GOOD, TEST, "Ses09F_impro01_F000,1,train"], "fold 1 names utterance Ses09F_impro01_F0"),
         ([*GOOD, TEST, "Ses03F_impro01_F002,1,train"], "Ses03F_impro01_F002 is in fold 1 twice, "),
         ([*GOOD, TEST, TEST], "Ses03F_impro01_F002 is in fold 1 twice, in test and test"),
-        (GOOD, "fold 1 has no utterance in part test"),
+        (GOOD, "fold 1 has no labelled utterance in part test"),
         ([*GOOD, "Ses04F_impro01_M003,1,test"], "fold 1 has no labelled utterance in part test"),
         (
             [*GOOD, TEST, *(line.replace(",1,", ",2,") for line in (*GOOD, TEST))],
@@ -263,13 +263,16 @@ def test_a_list_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; split.list names a file.*that git knows: `git add` the list"),
-        ("", "is no table of folds"),
-        ("utterance,fold,part\n", "holds no utterance"),
-        ("utterance,fold\na,1\n", "is no table of folds"),
-        ("utterance,fold,part\na,1,exam\n", "part 'exam' is none of train, development, test"),
-        ("utterance,fold,part\na,one,test\n", "is no table of folds"),
-        ("utterance,fold,part\na,0,test\n", "fold 0 is not 1 or more"),
+        (
+            None,
+            "no such file; split.list is the name of a file.*that git knows: `git add` the list",
+        ),
+        ("", "not a table of folds"),
+        ("utterance,fold,part\n", "contains no utterance"),
+        ("utterance,fold\na,1\n", "not a table of folds"),
+        ("utterance,fold,part\na,1,exam\n", "part 'exam' must be one of train, development, test"),
+        ("utterance,fold,part\na,one,test\n", "not a table of folds"),
+        ("utterance,fold,part\na,0,test\n", "fold 0 must be at least 1"),
     ],
 )
 def test_lists_that_cannot_be_read(tmp_path: Path, content: str | None, message: str) -> None:
@@ -316,7 +319,9 @@ def test_whole_groups_and_speakers_are_on_one_side(
     column = "speaker" if protocol == "speakers" else "group"
     settings = dealt(protocol, k, seed % 1000)
     if labelled[column].nunique() < k:
-        with pytest.raises(SplitError, match=f"split.folds is {k}, but labelled utterances are of"):
+        with pytest.raises(
+            SplitError, match=f"split.folds is {k}, but there are labelled utterances of"
+        ):
             splits.folds(table, classes, settings, NOWHERE, WORD)
         return
     folds = splits.folds(table, classes, settings, NOWHERE, WORD)
@@ -339,7 +344,7 @@ def test_whole_groups_and_speakers_are_on_one_side(
 
 def test_a_speaker_of_several_groups_cannot_be_dealt_out_by_group() -> None:
     table = make_table(MIXED).assign(speaker="Joey")
-    with pytest.raises(SplitError, match="Joey is in more than one session, so dealing out sess"):
+    with pytest.raises(SplitError, match="Joey is in more than one session, so testing whole sess"):
         splits.folds(table, np.zeros(30), dealt("sessions", 3), NOWHERE, WORD)
 
 
@@ -356,8 +361,8 @@ def test_official_parts_are_the_corpuss(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["", "", ""], "a corpus that has an official split, and this one has none"),
-        (["train", "test", "test"], "no labelled utterance is in part development"),
+        (["", "", ""], "official needs an official split, which this corpus does not have"),
+        (["train", "test", "test"], "the corpus has no labelled utterance in part development"),
     ],
 )
 def test_official_parts_that_are_not_there(given: list[str], message: str) -> None:

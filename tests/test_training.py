@@ -246,7 +246,9 @@ def test_a_store_without_votes_cannot_give_them(store: FeatureStore, tmp_path: P
         file.attrs["categories"] = "[]"
         del file["labels/votes"]
         file["labels/votes"] = np.zeros((len(store), 0), np.float32)
-    with pytest.raises(StoreError, match=r"unrated: its corpus has no votes.*targets to majority"):
+    with pytest.raises(
+        StoreError, match=r"unrated: train.targets votes needs raters' votes.*targets to majority"
+    ):
         planned(unrated, tmp_path, of("train", targets="votes"))
     assert planned(unrated, tmp_path, settings())
 

@@ -1,1 +1,1 @@
-"""Corpora: the readers, and the one table of utterances that they all become."""
+"""Corpora: the readers, and the table of utterances that each of them produces."""

@@ -1,8 +1,8 @@
-"""``python -m pipeline.corpus``: look at a copy of a corpus before anything is computed of it.
+"""``python -m pipeline.corpus``: inspect a copy of a corpus before running the pipeline.
 
-``check ROOT --format iemocap`` says what is in it, what is missing and what is odd;
+``check ROOT --format iemocap`` reports what it contains, what is missing and what is unusual;
 ``words ROOT OUTPUT.csv`` writes a table of its word alignments; ``template OUTPUT.csv`` writes an
-example of a list, for a corpus of one's own. Of media at most the headers are read.
+example of the list that describes your own corpus.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.corpus", description="Copies of corpora."
+        prog="python -m pipeline.corpus", description="Inspect a copy of a corpus."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
         "check",
-        help="say what a copy holds",
-        description="Say what a copy holds and compare it with the full release, where that has "
-        "known totals; no media file is opened. Exit code: 0 the totals are those of the full "
-        "release, 1 they differ, 2 this is no copy of the corpus.",
+        help="report the content of a copy",
+        description="Report the content of a copy and compare it with the known totals of the full "
+        "release, if there are any. Of media files, at most the headers are read. Exit code: 0 the "
+        "totals are those of the full release, 1 they differ, 2 this is not a copy of the corpus.",
     )
     words = commands.add_parser(
         "words",
         help="write the word alignments of a copy as one table",
         description="Write utterance, word, start and end (seconds in the dialog) of each aligned "
-        "word. Exit code: 0 the table is written, 2 there is none to write.",
+        "word. Exit code: 0 the table was written, 2 there are no alignments.",
     )
     for command in (check, words):
         command.add_argument("root", type=Path, help="the folder of the corpus, as corpus.root")
-        command.add_argument("--items", action="store_true", help="print each item found as well")
+        command.add_argument("--items", action="store_true", help="also print each finding")
         command.add_argument(
             "--format", choices=list(CORPORA), default="iemocap", help="default: %(default)s"
         )
     words.add_argument("output", type=Path, help="the CSV file to write")
     template = commands.add_parser(
         "template",
-        help="write a commented example of a list, for a corpus of your own",
+        help="write a commented example of the list of your own corpus",
         description="Write a commented example of the CSV file that corpus.format listed reads. "
-        "Exit code: 0 it is written, 2 there is a file already.",
+        "Exit code: 0 it was written, 2 the file exists already or cannot be written.",
     )
     template.add_argument("output", type=Path, help="the CSV file to write")
     return parser.parse_args(arguments)
@@ -76,22 +76,20 @@ def _template(output: Path) -> int:
     try:
         with output.open("x", encoding="utf-8", newline="\n") as file:
             file.write(TEMPLATE)
-    except FileExistsError:
-        print(f"error: {output}: is there already; name another file", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: {output}: cannot be written: {error.strerror}", file=sys.stderr)
+        fault = f"cannot be written: {error.strerror}; name another file"
+        print(f"error: {output}: {fault}", file=sys.stderr)
         return 2
-    print(f"{output}: written; docs/corpora.md says what to do with it")
+    print(f"{output}: written; docs/listed.md explains what to do with it")
     return 0
 
 
 def _check(reader: Reader, root: Path, parsed: Parsed, verbose: bool) -> int:
-    text, whole = reader.check(root, parsed)
+    text, complete = reader.check(root, parsed)
     print(text)
     if verbose:
         _print_items(parsed.items)
-    return int(not whole)
+    return int(not complete)
 
 
 def _words(reader: Reader, root: Path, parsed: Parsed, output: Path, verbose: bool) -> int:

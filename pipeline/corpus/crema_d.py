@@ -1,13 +1,13 @@
-"""CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset: from its clone to utterances.
+"""Reader of CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset.
 
 H. Cao et al., "CREMA-D: crowd-sourced emotional multimodal actors dataset", IEEE Transactions on
-Affective Computing 5(4), 2014. What is read::
+Affective Computing 5(4), 2014. These files of the repository are read::
 
     AudioWAV/1001_DFA_ANG_XX.wav           actor, sentence, intended emotion, level
     VideoFlash/1001_DFA_ANG_XX.flv         the face
     VideoDemographics.csv                  the actors
-    processedResults/tabulatedVotes.csv    how many raters heard, saw, or heard and saw what
-    processedResults/summaryTable.csv      without that file: what most of them did
+    processedResults/tabulatedVotes.csv    the raters' votes for voice, face, and both together
+    processedResults/summaryTable.csv      without that file: the votes of the majority
 
 The intended emotion is the label; the raters' votes are soft targets (``train.targets: votes``).
 """
@@ -22,11 +22,10 @@ import pandas as pd
 
 from pipeline.corpus import findings, totals
 from pipeline.corpus.description import Description, Word
-from pipeline.corpus.folder import Folder, Reason, present
+from pipeline.corpus.folder import Folder, Reason, not_a_copy
 from pipeline.corpus.headers import is_pointer
 from pipeline.corpus.reader import Reader, Reading
 from pipeline.corpus.table import CorpusError
-from pipeline.corpus.textfile import read_csv
 from pipeline.corpus.utterance import Source, Utterance
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ EMOTIONS = {
     "SAD": "sadness",
 }
 BY_EMOTION = {code: 1087 if code == "NEU" else 1271 for code in EMOTIONS}
-"""Utterances of the full release."""
+"""Number of utterances in the full release."""
 
 SENTENCES = {
     "DFA": "Don't forget a jacket.",
@@ -57,7 +56,7 @@ SENTENCES = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
-"""What is said, whatever the emotion."""
+"""The sentences; each is spoken with every emotion."""
 
 _NAME = re.compile(r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX?)")
 _LETTERS = {code[0]: code for code in EMOTIONS}
@@ -68,7 +67,7 @@ _Votes = dict[tuple[str, str], dict[str, float]]  # by utterance and kind
 
 
 class CremaReason(findings.Reason):
-    """What is odd in CREMA-D alone."""
+    """Reasons of CREMA-D only."""
 
     POINTERS = "folder with pointers of Git LFS; run `git lfs pull`", "skipped"
 
@@ -79,7 +78,7 @@ class CremaD(Reader):
     Attributes
     ----------
     votes
-        Whose votes are read: of raters of the ``voice``, the ``face``, or ``both`` together.
+        The votes that are used: for the ``voice``, the ``face``, or ``both`` together.
     """
 
     description: ClassVar[Description] = Description(
@@ -93,48 +92,54 @@ class CremaD(Reader):
     votes: Literal["both", "voice", "face"] = "both"
 
     def read(self, root: Path) -> Reading:
-        """Read the clone."""
-        present(root, "CREMA-D", "AudioWAV and VideoFlash")
+        """Read a clone of the repository.
+
+        Only one file per utterance is opened: its recording or, without one, its video.
+        """
         folder = Folder(root)
-        sounds, videos = _media(folder, "AudioWAV", ".wav"), _media(folder, "VideoFlash", ".flv")
-        if not sounds and not videos:
-            fault = "is no copy of CREMA-D; looked for recordings in AudioWAV and VideoFlash"
+        audio, videos = _media(folder, "AudioWAV", ".wav"), _media(folder, "VideoFlash", ".flv")
+        if not audio and not videos:
             if any(item.reason is CremaReason.POINTERS for item in folder.items):
-                fault = "was cloned without Git LFS: its media are pointers; run `git lfs pull`"
-            raise CorpusError(f"{root}: {fault}; set corpus.root to the clone")
-        paths = videos | sounds
-        opened = folder.headers(paths, Reason.BAD_AUDIO)
-        sexes, votes = _sexes(folder), _votes(folder)
+                raise CorpusError(
+                    f"{root}: was cloned without Git LFS: its media are pointers; run "
+                    "`git lfs pull` in it"
+                )
+            raise not_a_copy(root, "CREMA-D", "recordings in AudioWAV and VideoFlash")
+        paths = videos | audio
+        opened = folder.headers(paths.values(), Reason.BAD_AUDIO)
+        rows = folder.rows("VideoDemographics.csv", ("ActorID", "Sex"))
+        genders = {row.values["ActorID"]: row.values["Sex"][:1].upper() for row in rows}
+        votes = _votes(folder)
         utterances, clips = [], []
-        for name in sorted(paths):
+        for name, path in sorted(paths.items()):
             actor, sentence, emotion, level = name.split("_")
-            for files, reason in ((sounds, Reason.NO_AUDIO), (videos, Reason.NO_VIDEO)):
+            for files, reason in ((audio, Reason.NO_AUDIO), (videos, Reason.NO_VIDEO)):
                 if files and name not in files:
                     folder.add(reason, name)
-            header = opened.get(name)
+            header = opened.get(path)
             utterances.append(
                 Utterance(
                     id=name,
                     dialog=name,
                     end=header.seconds if header else 0.0,
                     text=SENTENCES[sentence],
-                    audio=Source(sounds[name]) if header and name in sounds else None,
+                    audio=Source(audio[name]) if header and name in audio else None,
                     video=Source(videos[name], "whole") if name in videos else None,
                     speaker=actor,
                     group=actor,
-                    gender=sexes.get(actor, ""),
+                    gender=genders.get(actor, ""),
                     emotion=emotion,
                     votes=votes.get((name, self.votes), {}),
                 )
             )
             clips.append({"utterance": name, "sentence": sentence, "level": level})
-        rated = [{"utterance": n, "kind": kind, **given} for (n, kind), given in votes.items()]
+        raters = [{"utterance": n, "kind": kind, **counts} for (n, kind), counts in votes.items()]
         return Reading(
             utterances,
             categories=tuple(EMOTIONS) if votes else (),
             items=folder.items,
             hidden=folder.hidden,
-            details={"clips": pd.DataFrame(clips), "raters": pd.DataFrame(rated)},
+            details={"clips": pd.DataFrame(clips), "raters": pd.DataFrame(raters)},
         )
 
     def check(self, root: Path, parsed: Parsed) -> tuple[str, bool]:
@@ -145,8 +150,8 @@ class CremaD(Reader):
 
 
 def _media(folder: Folder, name: str, suffix: str) -> dict[str, str]:
-    """The recordings of a folder by utterance, without those that are pointers."""
-    found, pointers = {}, 0
+    """The recordings of a folder by utterance, without Git LFS pointers."""
+    recordings, pointers = {}, 0
     for stem, path in folder.files(name, suffix).items():
         match = _NAME.fullmatch(stem)
         if not match or match[2] not in SENTENCES or match[3] not in EMOTIONS:
@@ -154,50 +159,38 @@ def _media(folder: Folder, name: str, suffix: str) -> dict[str, str]:
             continue
         try:
             pointer = is_pointer(folder.root / path)
-        except OSError:  # to open it says why
+        except OSError:  # reported when its header is read
             pointer = False
         if pointer:
             pointers += 1
         else:
-            found[stem] = path
+            recordings[stem] = path
     if pointers:
         folder.add(CremaReason.POINTERS, name, detail=f"{pointers} files")
-    return found
-
-
-def _sexes(folder: Folder) -> dict[str, str]:
-    """``F`` or ``M`` of each actor."""
-    file = "VideoDemographics.csv"
-    if not (folder.root / file).is_file():
-        folder.add(Reason.NO_FILE, file)
-        return {}
-    rows = read_csv(folder.root / file, ("ActorID", "Sex")).rows
-    return {row.values["ActorID"]: row.values["Sex"][:1].upper() for row in rows if row.values}
+    return recordings
 
 
 def _votes(folder: Folder) -> _Votes:
-    """The raters' votes of all kinds: counts, or, without them, one for each that most gave."""
+    """The raters' votes of all kinds: counts or, without them, one for each majority emotion."""
     counts, summary = (f"processedResults/{n}.csv" for n in ("tabulatedVotes", "summaryTable"))
-    found: _Votes = {}
+    votes: _Votes = {}
     if (folder.root / counts).is_file():
-        for row in read_csv(folder.root / counts, ("", *_LETTERS, "fileName")).rows:
-            # rows are numbered 100001 and on for voice, 200001 for face, 300001 for both
-            kind = dict(zip("123", _KINDS, strict=True)).get(row.values.get("", "")[:1])
-            numbers = [row.values.get(letter, "") for letter in _LETTERS]
+        for row in folder.rows(counts, ("", *_LETTERS, "fileName")):
+            # row numbers start at 100001 for the voice, 200001 for the face, 300001 for both
+            kind = dict(zip("123", _KINDS, strict=True)).get(row.values[""][:1])
+            numbers = [row.values[letter] for letter in _LETTERS]
             if kind and all(number.isdecimal() for number in numbers):
-                given = dict(zip(_LETTERS.values(), map(float, numbers), strict=True))
-                found[row.values["fileName"], kind] = given
+                by_code = dict(zip(_LETTERS.values(), map(float, numbers), strict=True))
+                votes[row.values["fileName"], kind] = by_code
             else:
-                folder.add(Reason.BAD_LINE, counts, row.line, row.fault)
-    elif (folder.root / summary).is_file():
-        for row in read_csv(folder.root / summary, ("FileName", *_KINDS.values())).rows:
-            for kind, column in _KINDS.items():
-                letters = row.values.get(column, "").split(":")
-                if all(letter in _LETTERS for letter in letters):
-                    given = {code: float(letter in letters) for letter, code in _LETTERS.items()}
-                    found[row.values["FileName"], kind] = given
-                else:
-                    folder.add(Reason.BAD_LINE, summary, row.line, row.fault or column)
-    else:
-        folder.add(Reason.NO_FILE, summary, detail="no votes of raters")
-    return found
+                folder.add(Reason.BAD_LINE, counts, row.line)
+        return votes
+    for row in folder.rows(summary, ("FileName", *_KINDS.values())):
+        for kind, column in _KINDS.items():
+            letters = row.values[column].split(":")
+            if all(letter in _LETTERS for letter in letters):
+                by_code = {code: float(letter in letters) for letter, code in _LETTERS.items()}
+                votes[row.values["FileName"], kind] = by_code
+            else:
+                folder.add(Reason.BAD_LINE, summary, row.line, column)
+    return votes

@@ -1,7 +1,7 @@
-"""What later stages are told of a corpus: its codes, its label schemes, its words for its parts.
+"""The description of a corpus for later stages: codes, label schemes, and its word for a group.
 
-The reader of the corpus says it, the stage `parse` writes it, and the feature store keeps it. So no
-later stage knows a corpus, and a store says all that is needed to train on it.
+The reader defines it, the stage `parse` writes it, and the feature store contains it. So no later
+stage depends on a reader, and a store contains everything that is needed to train on it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Word(NamedTuple):
-    """What a corpus calls something: ``session`` and ``sessions``."""
+    """The corpus's word for a group, such as ``session`` and ``sessions``."""
 
     one: str
     several: str
@@ -32,20 +32,20 @@ class Description:
     Attributes
     ----------
     title
-        What papers call it.
+        Name of the corpus in papers.
     emotions
         Its codes and their meanings, in the order of reports.
     schemes
-        Its usual label schemes: by name, the class of each code. Codes without a class are left
-        out.
+        Its usual label schemes: for each name, the class of each code. Codes that are not in a
+        scheme are ignored.
     group
-        Its word for what a fold leaves out together.
+        Its word for the utterances that a fold leaves out together.
     scenarios
-        Its own division of the utterances; empty where it has none, or any.
+        The scenarios of the corpus; empty if it has none, or any.
     modalities
-        What its utterances have; models of others are refused.
+        The modalities of its utterances; models with others are refused.
     caution
-        What to bear in mind when figures of the scenarios are read; a sentence or two.
+        A note on how to read the figures of the scenarios; one or two sentences.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Description:
     modalities: tuple[str, ...] = ("audio", "text", "video")
 
     def lacks(self, modalities: Iterable[str]) -> str:
-        """Say which of these the corpus lacks; empty if it has them all."""
+        """Return an error message if the corpus lacks one of the modalities; else empty."""
         lacking = [name for name in modalities if name not in self.modalities]
         if not lacking:
             return ""
@@ -67,12 +67,12 @@ class Description:
         )
 
     def as_json(self) -> str:
-        """The same as text; the same description, the same bytes."""
+        """Return the description as JSON; the same description gives the same bytes."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """Read what :meth:`as_json` wrote."""
+        """Read the result of :meth:`as_json`."""
         values = json.loads(text)
         values["group"] = Word(*values["group"])
         for name in ("scenarios", "modalities"):

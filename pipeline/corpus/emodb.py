@@ -1,11 +1,11 @@
-"""EmoDB, the Berlin Database of Emotional Speech: from a folder of recordings to utterances.
+"""Reader of EmoDB, the Berlin Database of Emotional Speech.
 
-F. Burkhardt et al., "A database of German emotional speech", Interspeech 2005. What is read::
+F. Burkhardt et al., "A database of German emotional speech", Interspeech 2005. Its files::
 
-    wav/03a01Fa.wav        below the root, or the root itself: speaker, sentence, emotion, version
+    wav/03a01Fa.wav        speaker, sentence, emotion, version; the root may also be this folder
 
-Ten actors speak ten sentences, each in several emotions, alone: there are no dialogs, no videos,
-and words that tell nothing. A fold leaves out a man and a woman.
+Ten actors speak ten sentences, each with several emotions. There are no dialogs and no videos, and
+the words do not depend on the emotion. A fold leaves out a man and a woman.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import pandas as pd
 
 from pipeline.corpus import totals
 from pipeline.corpus.description import Description, Word
-from pipeline.corpus.folder import Folder, Reason, present
+from pipeline.corpus.folder import Folder, Reason, not_a_copy
 from pipeline.corpus.reader import Reader, Reading
-from pipeline.corpus.table import CorpusError
 from pipeline.corpus.utterance import Source, Utterance
 
 if TYPE_CHECKING:
@@ -35,17 +34,17 @@ EMOTIONS = {
     "N": "neutral",
     "T": "sadness",
 }
-"""The letter of a German word, Wut for W, and its meaning."""
+"""The initial of the German word, such as W for Wut, and its meaning."""
 
 PAIRS = ("03+08", "10+09", "11+13", "12+14", "15+16")
-"""A man and a woman each."""
+"""The groups: a man and a woman each."""
 
 BY_EMOTION = {"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "N": 79, "T": 62}
 BY_SPEAKER = {
     **{"03": 49, "08": 58, "09": 43, "10": 38, "11": 55},
     **{"12": 35, "13": 61, "14": 69, "15": 56, "16": 71},
 }
-"""Utterances of the full release."""
+"""Number of utterances in the full release."""
 
 _WOMEN = ("08", "09", "13", "14", "16")
 _GROUPS = {speaker: pair for pair in PAIRS for speaker in pair.split("+")}
@@ -67,38 +66,35 @@ class EmoDB(Reader):
     )
 
     def read(self, root: Path) -> Reading:
-        """Read the folder that holds ``wav``, or that folder itself."""
-        present(root, "EmoDB", "03a01Fa.wav and the like, or the folder wav that holds them")
+        """Read the folder that contains ``wav``, or that folder itself."""
         folder = Folder(root)
-        files = folder.files("wav" if (root / "wav").is_dir() else "", ".wav")
-        named = {name: match for name in files if (match := _NAME.fullmatch(name))}
-        if not named:
-            raise CorpusError(
-                f"{root}: is no copy of EmoDB; looked for recordings such as 03a01Fa.wav in it and "
-                "in its folder wav; set corpus.root to the folder that holds wav"
-            )
-        for name in files.keys() - named.keys():
-            folder.add(Reason.UNNAMED, files[name])
-        lengths = folder.headers({name: files[name] for name in named}, Reason.BAD_AUDIO)
         utterances, sentences = [], []
-        for name, match in named.items():
-            speaker, emotion = match["speaker"], match["emotion"]
-            opened = lengths.get(name)
+        for name, path in folder.files("wav" if (root / "wav").is_dir() else "", ".wav").items():
+            match = _NAME.fullmatch(name)
+            if not match:
+                folder.add(Reason.UNNAMED, path)
+                continue
+            speaker = match["speaker"]
             utterances.append(
                 Utterance(
                     id=name,
                     dialog=name,
-                    end=opened.seconds if opened else 0.0,
-                    audio=Source(files[name]) if opened else None,
+                    audio=Source(path),
                     speaker=speaker,
                     group=_GROUPS[speaker],
                     gender="F" if speaker in _WOMEN else "M",
-                    emotion=emotion,
+                    emotion=match["emotion"],
                 )
             )
             sentences.append({"utterance": name, "sentence": match["sentence"]})
-        details = {"sentences": pd.DataFrame(sentences)}
-        return Reading(utterances, items=folder.items, hidden=folder.hidden, details=details)
+        if not utterances:
+            raise not_a_copy(root, "EmoDB", "recordings such as 03a01Fa.wav, or a folder wav")
+        return Reading(
+            folder.with_media(utterances),
+            items=folder.items,
+            hidden=folder.hidden,
+            details={"sentences": pd.DataFrame(sentences)},
+        )
 
     def check(self, root: Path, parsed: Parsed) -> tuple[str, bool]:
         """Compare a copy with the full release."""

@@ -1,4 +1,4 @@
-"""What reading a copy of a corpus found: items with reasons, and counts, for ``parse.json``."""
+"""Findings in a copy of a corpus, each with a reason, and the report ``parse.json``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.corpus.description import Description
 
 
 class Reason(Enum):
-    """Why an item is in the report, and what became of it; each corpus has reasons of its own.
+    """Base of the reasons of findings: a text, and what happens to the file, line or utterance.
 
-    ``NO_AUDIO = "wav missing", "kept"``: the utterance stays, without what is missing; what is
-    ``skipped`` is left out of the tables.
+    In ``NO_AUDIO = "wav missing", "kept"``, the utterance is kept without the file; what is
+    ``skipped`` is not in the tables.
     """
 
     def __init__(self, text: str, outcome: str) -> None:
@@ -27,7 +27,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True)
 class Item:
-    """A finding: `file` relative to the root, `line` from 1 or None, `detail` for a reader."""
+    """A finding: `file` relative to the root, `line` from 1 or None, and a `detail` as text."""
 
     reason: Reason
     file: str
@@ -46,19 +46,14 @@ def report(
     hidden: int,
     counts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return counts of the table and of reasons, and all items, as JSON.
+    """Return counts of the table and of the reasons, and all items, as JSON.
 
-    ``reasons`` has an entry for each reason that occurs; ``media`` counts utterances; `counts` are
-    those of this corpus alone.
+    ``media`` counts utterances; `counts` are added unchanged.
     """
-    emotions, groups = utterances["emotion"], utterances["group"]
-    present = sorted(groups.unique().tolist())
-    # codes that the description lacks are counted too, for corpora that say what they like
-    codes = list(dict.fromkeys([*description.emotions, *sorted(emotions.unique().tolist())]))
-    by_emotion_and_group = {
-        code: {group: int(((emotions == code) & (groups == group)).sum()) for group in present}
-        for code in codes
-    }
+    # also codes that are not in the description
+    codes = dict.fromkeys([*description.emotions, *sorted(utterances["emotion"].unique())])
+    counted = pd.crosstab(utterances["emotion"], utterances["group"])
+    counted = counted.reindex(list(codes), fill_value=0)
     media = {
         column: {
             "present": int((utterances[column] != "").sum()),
@@ -71,9 +66,9 @@ def report(
         "dialogs": int(utterances["dialog"].nunique()),
         "videos": int(utterances["video"][utterances["video"] != ""].nunique()),
         **counts,
-        "by_emotion": {code: int((emotions == code).sum()) for code in codes},
-        "by_group": {group: int((groups == group).sum()) for group in present},
-        "by_emotion_and_group": by_emotion_and_group,
+        "by_emotion": counted.sum(axis="columns").to_dict(),
+        "by_group": counted.sum().to_dict(),
+        "by_emotion_and_group": counted.to_dict("index"),
         "media": media,
         "hidden_files": hidden,
         "reasons": count(items),
@@ -90,13 +85,13 @@ def report(
 
 
 def summary(content: Mapping[str, Any], description: Description) -> str:
-    """Return the counts of a report as tables for the terminal: emotions, then reasons."""
+    """Format the counts of a report as tables for the terminal: emotions, then reasons."""
     tables = [_emotions(content, description.group.one), reasons(content["reasons"])]
     return "\n\n".join(table for table in tables if table)
 
 
 def reasons(content: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the ``reasons`` of a report as a table for the terminal; empty if there are none."""
+    """Format the ``reasons`` of a report as a table for the terminal; empty if there are none."""
     if not content:
         return ""
     lines = [f"{'found in the copy':<45}{'count':>6}  outcome"]
@@ -107,32 +102,25 @@ def reasons(content: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def count(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """Return an entry for each reason that occurs, in the order of their class."""
+    """Return count and outcome of each reason that occurs, in the order of definition."""
     counts = Counter(item.reason for item in items)
-    kinds: list[type[Reason]] = list(dict.fromkeys(map(type, counts)))
-    known = [reason for kind in kinds for reason in kind]
+    classes: list[type[Reason]] = list(dict.fromkeys(map(type, counts)))
     return {
         reason.text: {"count": counts[reason], "outcome": reason.outcome}
-        for reason in known
+        for reasons in classes
+        for reason in reasons
         if counts[reason]
     }
 
 
-_SHOWN = 12  # groups that fit beside each other on a terminal
+_SHOWN = 12  # groups that fit in one line of a terminal
 
 
 def _emotions(content: Mapping[str, Any], word: str) -> str:
-    groups = list(content["by_group"])
     rows = content["by_emotion_and_group"] | {"all": content["by_group"]}
-    totals = content["by_emotion"] | {"all": content["utterances"]}
-    shown = groups if len(groups) <= _SHOWN else []
-    width = max(8, *(len(group) + 2 for group in groups))
-    head = "".join(f"{group:>{width}}" for group in shown)
-    lines = [f"{'emotion':<13}{head}{'all':>8}"]
-    if shown:
-        lines.insert(0, f"{'':<13}{word:>{width}}")
-    for name, counts in rows.items():
-        if totals[name]:
-            row = "".join(f"{counts[group]:>{width}}" for group in shown)
-            lines.append(f"{name or '(none)':<13}{row}{totals[name]:>8}")
-    return "\n".join(lines)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    if len(table.columns) > _SHOWN:
+        table = table[[]]
+    table = table.assign(all=[*content["by_emotion"].values(), content["utterances"]])
+    table = table[table["all"] > 0].rename({"": "(none)"})
+    return table.rename_axis(columns=word).to_string()

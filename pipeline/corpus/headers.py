@@ -1,11 +1,11 @@
-"""What the header of a recording says: how long it is, and whether it is heard and seen.
+"""The headers of recordings: length, and whether there is sound and video. Nothing is decoded.
 
-Readers need it where no label file says how long an utterance is. Nothing is decoded.
+Readers use them where no label file gives the length of an utterance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 _POINTER = b"version https://git-lfs"
-_THREADS = 8  # a disk far away answers several at once
+_THREADS = 8  # a network disk serves several requests at once
 
 
 class Header(NamedTuple):
-    """A file of sound, pictures or both.
+    """The header of an audio or video file.
 
     Attributes
     ----------
     seconds
-        When its sound ends, or, without sound, its pictures.
+        Time of the end of the sound; without sound, of the pictures.
     sound, picture
-        Whether there are any.
+        Whether it has an audio track and a video track.
     """
 
     seconds: float
@@ -35,33 +35,21 @@ class Header(NamedTuple):
 
 
 class HeaderError(Exception):
-    """A file that is no recording; the message does not name it."""
+    """The file is not a recording; the message does not name the file."""
 
 
-def read_all(root: Path, paths: Mapping[str, str]) -> dict[str, Header | str]:
-    """Read headers.
+def read_all(root: Path, paths: Iterable[str]) -> dict[str, Header | str]:
+    """Read the headers of files below `root`, by path; where one cannot be read, the reason."""
 
-    Parameters
-    ----------
-    root
-        The corpus's folder.
-    paths
-        Files below it, by any key.
-
-    Returns
-    -------
-    dict
-        By key; for a file without one a text that says why.
-    """
-
-    def answer(path: str) -> Header | str:
+    def header_or_reason(path: str) -> Header | str:
         try:
             return read(root / path)
         except HeaderError as error:
             return str(error)
 
+    paths = list(paths)
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(paths, pool.map(answer, paths.values()), strict=True))
+        return dict(zip(paths, pool.map(header_or_reason, paths), strict=True))
 
 
 def read(path: Path) -> Header:
@@ -70,7 +58,7 @@ def read(path: Path) -> Header:
     Raises
     ------
     HeaderError
-        If it cannot be opened as sound or video, or is a pointer of Git LFS.
+        If it cannot be opened as audio or video, or is a pointer of Git LFS.
     """
     import av
 
@@ -84,30 +72,30 @@ def read(path: Path) -> Header:
             pictures = [
                 stream
                 for stream in container.streams.video
-                if not stream.disposition & stream.disposition.attached_pic  # a cover
+                if not stream.disposition & stream.disposition.attached_pic  # cover art
             ]
             stream = sound or next(iter(pictures), None)
             if stream is None:
-                raise HeaderError("holds neither sound nor pictures")
+                raise HeaderError("contains neither sound nor pictures")
             return Header(_end(container, stream), sound is not None, bool(pictures))
     except av.FFmpegError as error:
-        raise HeaderError(f"cannot be opened as sound or video: {error.strerror}") from error
+        raise HeaderError(f"cannot be opened as audio or video: {error.strerror}") from error
     except OSError as error:
         raise HeaderError(f"cannot be read from the disk: {error.strerror}") from error
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file is what a clone without Git LFS has in the place of a recording."""
+    """Whether a file is a Git LFS pointer, as in a clone that did not fetch the recordings."""
     with path.open("rb") as file:
         return file.read(len(_POINTER)) == _POINTER
 
 
 def _end(container: InputContainer, stream: Stream) -> float:
-    """When a stream ends, in seconds from the begin of the file."""
+    """The end of a stream, in seconds from the start of the file."""
     begin = (container.start_time or 0) / 1_000_000
     if stream.duration is not None:
         end = (stream.start_time or 0) + stream.duration
-    else:  # Matroska, WebM and FLV say it of the whole file at most
+    else:  # Matroska, WebM and FLV store at most the duration of the whole file
         end = max(
             (
                 packet.pts + (packet.duration or 0)

@@ -1,4 +1,4 @@
-"""Label schemes: the classes that are made of a corpus's emotion codes."""
+"""Label schemes: the mapping from the emotion codes of a corpus to classes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pipeline.corpus.description import Description
 
 
 class LabelError(InputError):
-    """A label scheme or a code that cannot be used; the message names what is known."""
+    """A label scheme or a code cannot be used; the message names the known ones."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """A mapping from a corpus's codes to classes, for all of its utterances or some scenarios.
+    """A mapping from the codes of a corpus to classes, for all utterances or some scenarios.
 
     Attributes
     ----------
     name
-        That of the corpus's own, such as ``seven``, or ``custom`` for the user's.
+        Name of a scheme of the corpus, such as ``seven``, or ``custom``.
     mapping
-        Class name by code; codes that are not in it are left out.
+        Class name by code. Utterances with another code have no class.
     codes
         All codes of the corpus, in the order of reports.
     scenarios
-        Those whose utterances have a class; None for all.
+        The scenarios whose utterances have a class; None for all.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Scheme:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The classes by first mention; a class's index is its place here."""
+        """The classes, in the order of the mapping; a class index is a position in it."""
         return tuple(dict.fromkeys(self.mapping.values()))
 
     def of(self, table: pd.DataFrame) -> np.ndarray:
@@ -50,7 +50,7 @@ class Scheme:
         Raises
         ------
         LabelError
-            If an emotion is no code of the corpus, or it has no such scenario.
+            If an emotion is not a code of the corpus, or the corpus lacks a scenario.
         """
         classes = self.apply(table["emotion"])
         if self.scenarios is None:
@@ -59,18 +59,18 @@ class Scheme:
         unknown = [name for name in self.scenarios if name not in present]
         if unknown:
             raise LabelError(
-                f"labels.scenarios: no utterance is {unknown[0]}; there are "
-                f"{', '.join(present) or 'no scenarios in this corpus'}"
+                f"labels.scenarios: no utterance is {unknown[0]}; this corpus has "
+                f"{', '.join(present) or 'no scenarios'}"
             )
         return np.where(table["scenario"].isin(self.scenarios), classes, -1)
 
     def apply(self, emotions: Iterable[str]) -> np.ndarray:
-        """Return [N] int64 class indices of [N] codes; -1 where a code is left out.
+        """Return [N] int64 class indices of [N] codes; -1 for codes without a class.
 
         Raises
         ------
         LabelError
-            If one is no code of the corpus.
+            If one is not a code of the corpus.
         """
         emotions = list(emotions)
         _check_codes((code for code in emotions if code), self.codes, "emotion")
@@ -80,16 +80,16 @@ class Scheme:
     def distribution(
         self, votes: np.ndarray, codes: Sequence[str], majority: np.ndarray
     ) -> np.ndarray:
-        """Return [N, classes] float32: how the votes for each utterance divide over the classes.
+        """Return the share of each class among the votes for an utterance, [N, classes] float32.
 
-        Votes for codes of one class are added, votes for codes without a class are dropped. Where
-        no vote is left, all goes to the class of the majority label; an utterance without that too
-        gets a row of zeros.
+        Votes for the codes of a class are added; votes for codes without a class are ignored. An
+        utterance without votes for any class gets share 1 for the class of its majority label, or
+        a row of zeros if it has no class.
 
         Parameters
         ----------
         votes
-            [N, codes] votes of each utterance for each code.
+            [N, codes] votes for each code.
         codes
             The codes of the columns.
         majority
@@ -98,9 +98,9 @@ class Scheme:
         Raises
         ------
         LabelError
-            If none of the codes can be a vote for one of the classes.
+            If no code belongs to one of the classes.
         """
-        chances = np.zeros((len(votes), len(self.classes)))
+        shares = np.zeros((len(votes), len(self.classes)))
         for number, name in enumerate(self.classes):
             columns = [
                 column for column, code in enumerate(codes) if self.mapping.get(code) == name
@@ -110,12 +110,11 @@ class Scheme:
                     f"labels.scheme: nobody can vote for class {name}; raters choose among "
                     f"{', '.join(codes)}; change the scheme or set train.targets to majority"
                 )
-            chances[:, number] = votes[:, columns].sum(axis=1, dtype=np.float64)
-        without = chances.sum(axis=1) == 0
-        labelled = without & (majority >= 0)
-        chances[labelled, majority[labelled]] = 1
-        totals = chances.sum(axis=1, keepdims=True)
-        return (chances / np.where(totals == 0, 1, totals)).astype(np.float32)
+            shares[:, number] = votes[:, columns].sum(axis=1, dtype=np.float64)
+        unrated = (shares.sum(axis=1) == 0) & (majority >= 0)
+        shares[unrated, majority[unrated]] = 1
+        totals = shares.sum(axis=1, keepdims=True)
+        return (shares / np.where(totals == 0, 1, totals)).astype(np.float32)
 
 
 def scheme(
@@ -128,10 +127,10 @@ def scheme(
     Parameters
     ----------
     setting
-        ``labels.scheme``: the name of one of the corpus's, or a mapping from its codes to class
+        ``labels.scheme``: the name of a scheme of the corpus, or a mapping from codes to class
         names.
     corpus
-        Whose codes these are.
+        Description of the corpus.
     scenarios
         ``labels.scenarios``.
 
@@ -145,7 +144,7 @@ def scheme(
     if isinstance(setting, str):
         if setting not in corpus.schemes:
             raise LabelError(
-                f"labels.scheme: {setting!r} is no scheme of {corpus.title}; known are "
+                f"labels.scheme: {setting!r} is not a scheme of {corpus.title}; known are "
                 f"{', '.join(corpus.schemes)}, or a mapping from its codes to class names"
             )
         return Scheme(setting, dict(corpus.schemes[setting]), codes, chosen)
@@ -158,11 +157,8 @@ def scheme(
         )
     custom = Scheme("custom", dict(setting), codes, chosen)
     if len(custom.classes) < 2:
-        raise LabelError(
-            f"labels.scheme: all codes have one class, {custom.classes[0]}; name two or more"
-            if custom.classes
-            else "labels.scheme: is empty; name two or more classes"
-        )
+        classes = custom.classes[0] if custom.classes else "none"
+        raise LabelError(f"labels.scheme: needs two or more classes, has {classes}")
     return custom
 
 
@@ -170,5 +166,5 @@ def _check_codes(used: Iterable[str], codes: Sequence[str], where: str) -> None:
     unknown = [code for code in used if code not in codes]
     if unknown:
         raise LabelError(
-            f"{where}: {unknown[0]!r} is no code of the corpus; known are {', '.join(codes)}"
+            f"{where}: {unknown[0]!r} is not a code of the corpus; known are {', '.join(codes)}"
         )

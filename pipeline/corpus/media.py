@@ -1,7 +1,7 @@
-"""Hashes of the media of a corpus, so that a copy is known by its content wherever it lies.
+"""Hashes of the media files of a corpus, so that a copy is identified by its content, not its path.
 
-They are remembered in a file by path, size and time of modification: a run reads again only what
-has changed. The file is of this machine and no output of a stage.
+The hashes are cached in a file by path, size and modification time, so that only changed files are
+read again. The cache belongs to this machine; it is not an output of a stage.
 """
 
 from __future__ import annotations
@@ -17,79 +17,79 @@ from tqdm import tqdm
 from pipeline import InputError
 from pipeline.system.filesystem import sha256, write_text
 
-_Known = dict[str, tuple[int, int, str]]  # by path its size, its time and its hash
+_Cache = dict[str, tuple[int, int, str]]  # size, modification time and hash by path
 
-_SAVED_EVERY = 1 << 34  # bytes read, for a run that is killed
-_THREADS = 8  # hashing lets other threads run; a disk far away answers several at once
+_SAVED_EVERY = 1 << 34  # bytes read; a killed run loses no more
+_THREADS = 8  # hashing releases the GIL; a network disk serves several requests at once
 
 
 def hashes(root: Path, paths: Iterable[str], memory: Path) -> dict[str, str]:
-    """SHA-256 of media files, by their path below `root`.
+    """SHA-256 of media files by path.
 
     Parameters
     ----------
     root
-        The corpus's folder.
+        The folder of the corpus.
     paths
-        Below it.
+        Media files, relative to `root`.
     memory
-        The file in which they are remembered.
+        The file of the cache.
 
     Returns
     -------
     dict
-        Empty for a file that the system does not let read: who needs it says so.
+        Hash by path; empty if the file cannot be read, which later stages report if they need it.
     """
-    folder = Path(os.path.abspath(root))  # noqa: PTH100  links are kept: a copy may move behind one
-    known = _load(memory)
-    found: dict[str, str] = {}
+    folder = Path(os.path.abspath(root))  # noqa: PTH100  keeps links, whose targets may move
+    cache = _load(memory)
+    digests: dict[str, str] = {}
     changed: dict[str, os.stat_result] = {}
     for path in dict.fromkeys(paths):
         try:
             stat = (folder / path).stat()
         except OSError:
-            found[path] = ""
+            digests[path] = ""
             continue
-        size, time, digest = known.get(str(folder / path), (-1, -1, ""))
+        size, time, digest = cache.get(str(folder / path), (-1, -1, ""))
         if (size, time) == (stat.st_size, stat.st_mtime_ns):
-            found[path] = digest
+            digests[path] = digest
         else:
             changed[path] = stat
     if changed:
-        # what is gone is forgotten, of this corpus
-        present = {str(folder / path) for path in (*found, *changed)}
-        known = {
+        # drop entries of this corpus whose files no longer exist
+        present = {str(folder / path) for path in (*digests, *changed)}
+        cache = {
             path: entry
-            for path, entry in known.items()
+            for path, entry in cache.items()
             if path in present or not path.startswith(f"{folder}{os.sep}")
         }
-        found |= _read(folder, changed, known, memory)
-    return found
+        digests |= _read(folder, changed, cache, memory)
+    return digests
 
 
 def _read(
-    folder: Path, changed: dict[str, os.stat_result], known: _Known, memory: Path
+    folder: Path, changed: dict[str, os.stat_result], cache: _Cache, memory: Path
 ) -> dict[str, str]:
-    """Hash files, and remember each of them, also of a run that is stopped."""
-    found: dict[str, str] = {}
+    """Hash files and add them to the cache, which is saved even if the run is stopped."""
+    result: dict[str, str] = {}
     total, unsaved = sum(stat.st_size for stat in changed.values()), 0
     pool = ThreadPoolExecutor(_THREADS)
     try:
         digests = pool.map(_digest, (folder / path for path in changed))
         with tqdm(total=total, desc="hash media", unit="B", unit_scale=True) as bar:
             for (path, stat), digest in zip(changed.items(), digests, strict=True):
-                found[path] = digest
+                result[path] = digest
                 if digest:
-                    known[str(folder / path)] = (stat.st_size, stat.st_mtime_ns, digest)
+                    cache[str(folder / path)] = (stat.st_size, stat.st_mtime_ns, digest)
                 bar.update(stat.st_size)
                 unsaved += stat.st_size
                 if unsaved > _SAVED_EVERY:
-                    _save(known, memory)
+                    _save(cache, memory)
                     unsaved = 0
     finally:
         pool.shutdown(cancel_futures=True)
-        _save(known, memory)
-    return found
+        _save(cache, memory)
+    return result
 
 
 def _digest(path: Path) -> str:
@@ -99,8 +99,8 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _load(memory: Path) -> _Known:
-    """What is remembered; nothing of a file that is missing or damaged."""
+def _load(memory: Path) -> _Cache:
+    """Read the cache; empty if its file is missing or damaged."""
     try:
         raw = json.loads(memory.read_text(encoding="utf-8"))
         return {path: (int(size), int(time), str(d)) for path, (size, time, d) in raw.items()}
@@ -108,5 +108,5 @@ def _load(memory: Path) -> _Known:
         return {}
 
 
-def _save(known: _Known, memory: Path) -> None:
-    write_text(memory, json.dumps(known, ensure_ascii=True))
+def _save(cache: _Cache, memory: Path) -> None:
+    write_text(memory, json.dumps(cache, ensure_ascii=True))

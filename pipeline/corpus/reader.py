@@ -1,8 +1,8 @@
-"""A corpus is a reader: it turns a folder into utterances, with a report of all that it skipped.
+"""Base of the corpus readers: they turn a folder into utterances and report what they skip.
 
-Each is one class, named in :data:`pipeline.registry.CORPORA`, and the only code that knows the
-folders, names and codes of its corpus. Its fields are the parameters of the corpus, the group of
-``params.yaml`` with its name, such as ``corpus.iemocap``.
+Each reader is one class, listed in :data:`pipeline.registry.CORPORA`. Only the reader knows the
+folders, names and codes of its corpus. Its fields are the parameters of the corpus, such as the
+group ``corpus.iemocap`` of ``params.yaml``.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader found.
+    """The result of a reader.
 
     Attributes
     ----------
     utterances
         In any order.
     categories
-        The codes that raters can vote for; empty where nobody votes.
+        The codes that raters can vote for; empty if there are no votes.
     items
-        All that is skipped, missing or odd.
+        The findings: what is skipped, missing or unusual.
     hidden
-        How many hidden files were passed over.
+        Number of hidden files, which are ignored.
     details
-        Tables that this corpus alone has, by name.
+        Tables of this corpus only, by name.
     counts
-        Counts that this corpus alone has, for the report.
+        Counts of this corpus only, for the report.
     description
-        Of this copy, where its files decide what the codes are; else None.
+        Description of this copy, if the codes depend on its files; else None.
     """
 
     utterances: Sequence[Utterance]
@@ -62,43 +62,43 @@ class Reader(Group):
     Attributes
     ----------
     description
-        What later stages are told of the corpus.
+        What later stages need to know about the corpus.
     """
 
     description: ClassVar[Description]
 
     @abstractmethod
     def read(self, root: Path) -> Reading:
-        """Read a copy of the corpus, whole or partial; of media at most the headers.
+        """Read a copy of the corpus, complete or partial; of media, at most the headers.
 
         Raises
         ------
         CorpusError
-            If `root` is no copy of the corpus.
+            If `root` is not a copy of the corpus.
         """
 
     def check(self, root: Path, parsed: Parsed) -> tuple[str, bool]:
-        """What to say of a copy, and whether it is whole as far as one can tell."""
+        """Return a report about a copy, and whether it has all known totals."""
         return parsed.summary, True
 
     def words(self, root: Path, utterances: pd.DataFrame) -> tuple[pd.DataFrame, list[Item]]:
-        """The word alignments of a copy: utterance, word, start and end, seconds in the dialog.
+        """Read the word alignments: utterance, word, start and end in seconds in the dialog.
 
         Raises
         ------
         CorpusError
-            If there is none.
+            If there are none.
         """
         raise CorpusError(f"{self.description.title} has no word alignments")
 
-    def seated(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The utterance table with each speaker's place by the present parameters."""
+    def with_places(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Set the place of each speaker in the video by the present parameters."""
         return rows
 
-    def seats(self, dialog: str) -> list[str]:
-        """What to look for in a preview of a dialog, and what to set if it is not there."""
+    def preview_notes(self, dialog: str) -> list[str]:
+        """Say what the preview of a dialog should show, and what to set if it does not."""
         return ["Every row should show its own speaker, talking."]
 
-    def remark(self, row: pd.Series) -> str:
-        """What a preview says of the speaker of an utterance beside the name."""
+    def preview_remark(self, row: pd.Series) -> str:
+        """Remark on the speaker of an utterance, shown beside the name."""
         return ""

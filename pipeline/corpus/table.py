@@ -1,4 +1,4 @@
-"""The utterance table and its companions as CSV files: their columns, writing and reading."""
+"""The CSV files of a corpus: the utterance table, the tables of the modalities, and the votes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ TABLES: dict[str, dict[str, str]] = {
     "utterances": {
         "utterance": "str",  # Ses01F_impro01_M003
         "dialog": "str",  # Ses01F_impro01
-        "order": "int64",  # place in the dialog
+        "order": "int64",  # position in the dialog
         "speaker": "str",  # Ses01M
-        "group": "str",  # what a fold leaves out together: of IEMOCAP the session
+        "group": "str",  # what a fold leaves out together: in IEMOCAP the session
         "gender": "str",  # F or M
-        "scenario": "str",  # the corpus's own division: improvised or scripted
+        "scenario": "str",  # improvised or scripted
         "part": "str",  # of an official split: train, development or test
         "start": "float64",  # seconds in the recordings below
         "end": "float64",
-        "emotion": "str",  # the corpus's code
+        "emotion": "str",  # code of the corpus
         "valence": "float64",  # means over the raters
         "activation": "float64",
         "dominance": "float64",
-        "text": "str",  # as in the transcript; empty where there is none
-        "audio": "str",  # relative to the corpus's root; empty where the file is missing
-        "audio_place": "str",  # within: from start to end of it; empty: the utterance alone
+        "text": "str",  # as in the transcript; empty if there is none
+        "audio": "str",  # relative to the root of the corpus; empty if the file is missing
+        "audio_place": "str",  # within: from start to end of the file; empty: the whole file
         "video": "str",
         "place": "str",  # of the speaker in the video: left, right or whole
     },
-    # what each modality reads of it, so that a change elsewhere in the table recomputes nothing;
-    # with the content of the media, so that a change of them recomputes what it touches
+    # The columns that each modality depends on, so that a change in another one recomputes nothing;
+    # with hashes of the media, so that a changed file is extracted again.
     "audio": {
         "utterance": "str",
         "dialog": "str",
@@ -52,55 +52,56 @@ TABLES: dict[str, dict[str, str]] = {
         "place": "str",
         "video_sha256": "str",
     },
-    # how many raters chose each of the corpus's codes; a column each
+    # and one column per code: the number of raters who chose it
     "votes": {"utterance": "str"},
 }
-"""The columns and types of each table, by the stem of its file's name."""
+"""The columns and types of each table, by file name without suffix."""
 
 _FURTHER = {"votes": "float64"}
-"""The type of all further columns, of tables that may have some."""
+"""The type of further columns, for the tables that may have them."""
 
 
 class CorpusError(InputError):
-    """A corpus or a table of it that cannot be used; the message says what was looked for."""
+    """A corpus or one of its tables cannot be used."""
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write the columns of the table that `path` is named for; the same table, the same bytes."""
+    """Write the columns of the table that `path` names; the same table gives the same bytes."""
     columns = list(table.columns if path.stem in _FURTHER else TABLES[path.stem])
     write_csv(path, table[columns])
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table that :func:`write_table` wrote; its file name says which of `TABLES` it is.
+    """Read a table that :func:`write_table` wrote; its file name must be one of :data:`TABLES`.
 
-    Values come back exactly: texts such as ``None`` or ``NA`` stay texts, floats keep every bit.
+    Values are restored exactly: strings such as ``None`` or ``NA`` stay strings, floats keep all
+    bits.
 
     Raises
     ------
     CorpusError
-        If the file is missing, no such table, lacks a column or holds a value of another type.
+        If the file is missing, lacks a column or has a value of another type.
     """
     path = Path(path)
     if path.stem not in TABLES:
-        raise CorpusError(f"{path}: is named for no table; known are {', '.join(TABLES)}.csv")
+        raise CorpusError(f"{path}: not the name of a table; known are {', '.join(TABLES)}.csv")
     types = dict(TABLES[path.stem])
     remedy = "`dvc repro parse` makes it"
     try:
-        found = pd.read_csv(path, nrows=0).columns
-        missing = [column for column in types if column not in found]
+        columns = pd.read_csv(path, nrows=0).columns
+        missing = [column for column in types if column not in columns]
         if missing:
             raise CorpusError(
-                f"{path}: has no column {', '.join(missing)}; found {', '.join(found)}; {remedy}"
+                f"{path}: has no column {', '.join(missing)}; found {', '.join(columns)}; {remedy}"
             )
         if path.stem in _FURTHER:
-            types |= {column: _FURTHER[path.stem] for column in found if column not in types}
+            types |= {column: _FURTHER[path.stem] for column in columns if column not in types}
         table = pd.read_csv(
             path,
             usecols=list(types),
             dtype=types,
             keep_default_na=False,
-            # only numbers can be missing
+            # an empty string is a missing value only in columns of numbers
             na_values={name: [""] for name, kind in types.items() if kind == "float64"},
             encoding="utf-8",
             lineterminator="\n",
@@ -110,5 +111,5 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except CorpusError:
         raise
     except ValueError as error:
-        raise CorpusError(f"{path}: is no table of {path.stem}: {error}; {remedy}") from error
+        raise CorpusError(f"{path}: not a table of {path.stem}: {error}; {remedy}") from error
     return table[list(types)]

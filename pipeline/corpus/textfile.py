@@ -1,4 +1,4 @@
-"""Text files and CSV files of corpora, in the encodings that copies of them come in."""
+"""Text and CSV files of corpora, in the encodings that occur in copies."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipeline.system.filesystem import unreadable
 
 
 def decode(content: bytes) -> tuple[list[str], str]:
-    """Lines of a text file with line ends of any kind, and its encoding.
+    """Decode a text file with any kind of line ends; returns its lines and its encoding.
 
-    The encoding is ``utf-8``, ``utf-16`` (with a byte-order mark or without) or, where the bytes
-    are neither, ``windows-1252``. Bytes that the encoding leaves undefined become U+FFFD.
+    The encoding is ``utf-8``, ``utf-16`` (with or without a byte-order mark) or, if the bytes are
+    neither, ``windows-1252``. Undefined bytes become U+FFFD.
     """
     codec, encoding = _utf_16(content), "utf-16"
     if codec:
@@ -30,10 +30,10 @@ def decode(content: bytes) -> tuple[list[str], str]:
 
 
 def _utf_16(content: bytes) -> str:
-    """The codec of a UTF-16 text file; empty for another file.
+    """The codec of a UTF-16 text file; empty for any other file.
 
-    Without a byte-order mark it shows by zeros in every other byte, the upper halves of Latin
-    letters. No other text holds a zero.
+    Without a byte-order mark, UTF-16 is recognised by zeros in every second byte: the upper halves
+    of Latin letters. Other encodings have no zero bytes in text.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
@@ -50,11 +50,11 @@ class Row:
     Attributes
     ----------
     line
-        Where it begins, from 1.
+        Number of its first line, from 1.
     values
-        Stripped values by column; empty for a row with a fault.
+        Stripped values by column; empty if the row is malformed.
     fault
-        Why it cannot be read; empty if it can.
+        Why the row is malformed; empty if it is not.
     """
 
     line: int
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A CSV file: its columns in order, the line that names them, its rows, and its encoding."""
+    """A CSV file: its columns in order, the line of its header, its rows, and its encoding."""
 
     columns: tuple[str, ...]
     header: int
@@ -73,21 +73,22 @@ class CsvFile:
 
 
 def read_csv(path: Path, required: Collection[str], *, comments: bool = False) -> CsvFile:
-    """Read a CSV file whose first row names its columns; empty rows are passed over.
+    """Read a CSV file with a header; empty rows are ignored.
 
     Parameters
     ----------
     path
-        Separated by commas, semicolons or tabs; the first row shows which.
+        The file. The separator is a comma, semicolon or tab, whichever is most frequent in the
+        header.
     required
-        Columns that it must have.
+        Required columns.
     comments
-        Whether lines that begin with ``#`` are passed over.
+        Whether lines that begin with ``#`` are ignored.
 
     Raises
     ------
     CorpusError
-        If it is missing, holds no row, or lacks a column or names it twice.
+        If the file cannot be read, is empty, lacks a column or has it twice.
     """
     try:
         lines, encoding = decode(path.read_bytes())
@@ -100,7 +101,7 @@ def read_csv(path: Path, required: Collection[str], *, comments: bool = False) -
     rows = _rows(path, lines)
     header = next(rows, None)
     if header is None:
-        raise CorpusError(f"{path}: holds no row; its first one must name the columns")
+        raise CorpusError(f"{path}: is empty; the first row must name the columns")
     line, names = header
     columns = tuple(name.strip() for name in names)
     missing = [name for name in required if name not in columns]
@@ -111,12 +112,12 @@ def read_csv(path: Path, required: Collection[str], *, comments: bool = False) -
         )
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
-        raise CorpusError(f"{path}:{line}: names the column {twice[0]} twice; rename one")
+        raise CorpusError(f"{path}:{line}: has the column {twice[0]} twice; rename one")
     return CsvFile(columns, line, [_row(number, row, columns) for number, row in rows], encoding)
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, with the line on which each begins."""
+    """The rows that are not empty, each with the number of its first line."""
     first = next((line for line in lines if line.strip()), "")
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=max(",;\t", key=first.count))
     while True:
@@ -125,8 +126,8 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
             row = next(reader)
         except StopIteration:
             return
-        except csv.Error as error:  # such as a double quote that is never closed
-            raise CorpusError(f"{path}:{begin}: is no row of a CSV file: {error}") from error
+        except csv.Error as error:  # such as a quote that is never closed
+            raise CorpusError(f"{path}:{begin}: not a row of a CSV file: {error}") from error
         if any(value.strip() for value in row):
             yield begin, row
 
@@ -137,7 +138,7 @@ def _row(line: int, values: list[str], columns: tuple[str, ...]) -> Row:
         return Row(
             line,
             {},
-            f"has {len(values)} values for {len(columns)} columns; put values that hold a "
+            f"has {len(values)} values for {len(columns)} columns; put values that contain a "
             "separator into double quotes",
         )
     return Row(line, {name: value.strip() for name, value in zip(columns, values, strict=False)})

@@ -1,18 +1,25 @@
-"""An utterance, as readers of corpora write it and extractors see it, whatever the folders are."""
+"""The utterance: what readers of corpora produce and extractors use."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 DIMENSIONS = ("valence", "activation", "dominance")
-"""The dimensions that an utterance can be rated on, as columns of the utterance table."""
+"""The rating dimensions, as columns of the utterance table."""
 
 WITHIN = "within"
-"""The place of an utterance in a longer recording."""
+"""The place of an utterance that is part of a longer recording."""
+
+COLUMNS = (
+    *("dialog", "order", "speaker", "group", "gender", "scenario", "part"),
+    *("start", "end", "emotion", "text"),
+)
+"""The columns of the utterance table that are attributes of :class:`Utterance`."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +29,13 @@ class Source:
     Attributes
     ----------
     path
-        Below the corpus's root.
+        Relative to the root of the corpus.
     place
-        Of a video, where the speaker is: ``left``, ``right`` or ``whole``. Of a recording
-        :data:`WITHIN` where the utterance is a part of it, from its start to its end; empty where
-        the recording is of the utterance alone.
+        In a video, the place of the speaker: ``left``, ``right`` or ``whole``. In a recording,
+        :data:`WITHIN` if the utterance is only the part from start to end, empty if it is all of
+        it.
     sha256
-        Hash of the file's content; empty where it is not known.
+        Hash of the content of the file; empty if unknown.
     """
 
     path: str
@@ -38,34 +45,34 @@ class Source:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance; what a corpus does not have is empty.
+    """One utterance; attributes that the corpus does not have are empty.
 
-    The table of a modality has what its extractors read, and the rest is empty there.
+    Extractors get only the attributes in the table of their modality; the others are empty.
 
     Attributes
     ----------
     id, dialog
-        Its name, and that of the dialog it belongs to.
+        Its name, and the name of its dialog.
     start, end
-        Seconds in the recordings below.
+        Seconds in the recordings.
     text
-        Its transcript.
+        The transcript.
     audio, video
-        Where it is heard and seen; None where the corpus lacks it.
+        The recording and the video; None if missing.
     order
-        Its place in the dialog; any ascending numbers.
+        Position in the dialog; any ascending numbers.
     speaker, group
-        Who speaks, and what a fold leaves out together, such as a session of IEMOCAP.
+        The speaker, and the group that a fold leaves out together, such as a session of IEMOCAP.
     gender
         ``F`` or ``M``.
     emotion
-        The corpus's own code; empty for none.
+        Code of the corpus; empty for none.
     part
-        Its part of the corpus's official split: ``train``, ``development`` or ``test``.
+        Part of the official split: ``train``, ``development`` or ``test``.
     scenario
-        Its part of the corpus's own division, such as ``improvised``.
+        Scenario of the corpus, such as ``improvised``.
     votes
-        How many raters chose each code.
+        Number of raters who chose each code.
     dimensions
         Ratings by name, one of :data:`DIMENSIONS`.
     """
@@ -89,40 +96,25 @@ class Utterance:
 
 
 def from_table(rows: pd.DataFrame) -> list[Utterance]:
-    """The utterances of a table with one row per utterance, in its order.
+    """The utterances of a table with one row per utterance, in the order of the rows.
 
-    Needs the columns ``utterance`` and ``dialog``. The others are read where they are there: those
-    named as attributes of :class:`Utterance`, its dimensions, and ``audio_place``,
-    ``audio_sha256``, ``place`` and ``video_sha256`` of its sources.
+    The columns are those of the utterance table or of a modality
+    (:data:`pipeline.corpus.table.TABLES`); ``utterance`` and ``dialog`` are required.
     """
-    result = []
-    for row in rows.to_dict("records"):
-        audio, video = row.get("audio", ""), row.get("video", "")
-        result.append(
-            Utterance(
-                id=row["utterance"],
-                dialog=row["dialog"],
-                order=row.get("order", 0),
-                speaker=row.get("speaker", ""),
-                group=row.get("group", ""),
-                gender=row.get("gender", ""),
-                start=row.get("start", 0.0),
-                end=row.get("end", 0.0),
-                text=row.get("text", ""),
-                emotion=row.get("emotion", ""),
-                audio=Source(audio, row.get("audio_place", ""), row.get("audio_sha256", ""))
-                if audio
-                else None,
-                video=Source(video, row.get("place", ""), row.get("video_sha256", ""))
-                if video
-                else None,
-                part=row.get("part", ""),
-                scenario=row.get("scenario", ""),
-                dimensions={
-                    name: row[name]
-                    for name in DIMENSIONS
-                    if not math.isnan(row.get(name, math.nan))
-                },
-            )
+    return [
+        Utterance(
+            id=row["utterance"],
+            audio=_source(row, "audio", "audio_place"),
+            video=_source(row, "video", "place"),
+            dimensions={
+                name: row[name] for name in DIMENSIONS if not math.isnan(row.get(name, math.nan))
+            },
+            **{name: row[name] for name in COLUMNS if name in row},
         )
-    return result
+        for row in rows.to_dict("records")
+    ]
+
+
+def _source(row: Mapping[Hashable, Any], name: str, place: str) -> Source | None:
+    path = row.get(name, "")
+    return Source(path, row.get(place, ""), row.get(f"{name}_sha256", "")) if path else None

@@ -1,1 +1,1 @@
-"""Evaluation: predictions, figures, attention, calibration and significance."""
+"""Evaluation: predictions, metrics, attention, calibration and significance."""

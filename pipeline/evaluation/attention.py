@@ -1,16 +1,17 @@
-"""Attention as data: where each hop looked, in every test utterance.
+"""The attention weights of each hop on every test utterance, and statistics of them.
 
 Layout of the file (an HDF5 file, schema version 1)::
 
     /utterances/id, emotion, predicted    N strings: the test utterances, sorted by id
-    /utterances/fold                      [N] the fold whose model looked
+    /utterances/fold                      [N] the fold whose model was used
     /hop-<n>/values                       [sum of T] float32: the weights of hop n, n from 1
     /hop-<n>/offsets                      [N + 1] int64, where utterances start and end in values
     /hop-<n> attributes                   target (the modality), streams (JSON, in reading order)
-    attributes                            schema_version, seed (of the models that looked)
+    attributes                            schema_version, seed (of the models)
 
-The weights of an utterance sum to one; an utterance that lacks the modality has none. With several
-seeds the models of the first one are asked. A model without hops leaves the utterances only.
+The weights of an utterance sum to one; an utterance without the modality has no weights. With
+several seeds, the models of the first seed are used. For a model without hops, the file contains
+only the utterances.
 """
 
 from __future__ import annotations
@@ -35,18 +36,11 @@ from pipeline.system.hdf5 import reading, write_strings, writing
 SCHEMA = 1
 
 
-def steps(classifier: Classifier, dataset: StoreDataset, target: str, index: int) -> int:
-    """Steps of a modality that the model sees of one utterance, over all its streams."""
-    return sum(
-        int(dataset.lengths[name][index]) for name in classifier.settings.streams.names(target)
-    )
-
-
 @torch.inference_mode()
 def of_utterance(
     classifier: Classifier, dataset: StoreDataset, index: int
 ) -> list[tuple[str, np.ndarray]]:
-    """For each hop its target and its weights [T] over the steps of one utterance."""
+    """Return for each hop its target and its weights [T] over the steps of one utterance."""
     return _of_batch(classifier, dataset, np.array([index]), torch.device("cpu"))[0]
 
 
@@ -56,15 +50,22 @@ def _of_batch(
     """As :func:`of_utterance`, for each of several utterances."""
     classifier.eval()
     _, weights = classifier(dataset.batch(indices).to(device), attention=True)
-    hops = [hop.float().cpu().numpy() for hop in weights]
-    targets = classifier.model.targets
-    return [
-        [
-            (target, hop[row, : steps(classifier, dataset, target, index)])
-            for target, hop in zip(targets, hops, strict=True)
-        ]
-        for row, index in enumerate(indices)
+    hops = [
+        (target, values.float().cpu().numpy(), _lengths(classifier, dataset, target, indices))
+        for target, values in zip(classifier.model.targets, weights, strict=True)
     ]
+    return [
+        [(target, values[row, : lengths[row]]) for target, values, lengths in hops]
+        for row in range(len(indices))
+    ]
+
+
+def _lengths(
+    classifier: Classifier, dataset: StoreDataset, target: str, indices: np.ndarray
+) -> np.ndarray:
+    """[n] numbers of steps of a modality, over all its streams."""
+    names = classifier.settings.streams.names(target)
+    return np.sum([dataset.lengths[name][indices] for name in names], axis=0)
 
 
 @torch.inference_mode()
@@ -82,17 +83,17 @@ def write(
     store
         The feature store.
     folder
-        What the stage `train` wrote.
+        The output of the stage `train`.
     predictions
-        Of all test parts, from :func:`pipeline.evaluation.prediction.test_folds`.
+        Those of all test parts, from :func:`pipeline.evaluation.prediction.test_folds`.
     output
-        An HDF5 file; appears only when it is whole.
+        An HDF5 file; appears only when it is complete.
     device
         Where to compute.
     """
     trained = prediction.models(folder)
     seed = trained[0].seed
-    # an utterance can be in the test parts of several folds of a list; the first one counts
+    # each utterance once, by the first fold that tests it
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.sort_values("utterance", ignore_index=True)
     places = rows["utterance"].map(store.row_of).to_numpy()
@@ -110,25 +111,24 @@ def write(
                 hops = _create(file, classifier, dataset, places)
             own = np.flatnonzero(rows["fold"] == model.fold)
             row_of = dict(zip(places[own].tolist(), own.tolist(), strict=True))
-            for chosen in dataset.in_order(places[own], prediction.BATCH):
-                found = _of_batch(classifier, dataset, chosen, device)
-                for place, looked in zip(chosen.tolist(), found, strict=True):
-                    for (values, offsets), (_, weights) in zip(hops, looked, strict=True):
-                        start = offsets[row_of[place]]
+            for indices in dataset.in_order(places[own], prediction.BATCH):
+                utterances = _of_batch(classifier, dataset, indices, device)
+                for index, utterance in zip(indices.tolist(), utterances, strict=True):
+                    for (values, offsets), (_, weights) in zip(hops, utterance, strict=True):
+                        start = offsets[row_of[index]]
                         values[start : start + len(weights)] = weights
 
 
 def _create(
     file: h5py.File, classifier: Classifier, dataset: StoreDataset, places: np.ndarray
 ) -> list[tuple[h5py.Dataset, np.ndarray]]:
-    """Values to be filled and offsets of each hop."""
+    """Create the groups of the hops; returns the empty values and the offsets of each hop."""
     hops = []
     for number, target in enumerate(classifier.model.targets, start=1):
-        names = classifier.settings.streams.names(target)
-        lengths = np.sum([dataset.lengths[name][places] for name in names], axis=0)
+        lengths = _lengths(classifier, dataset, target, places)
         group = file.create_group(f"hop-{number}")
         group.attrs["target"] = target
-        group.attrs["streams"] = json.dumps(names)
+        group.attrs["streams"] = json.dumps(classifier.settings.streams.names(target))
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         group["offsets"] = offsets
         values = group.create_dataset("values", (int(offsets[-1]),), np.float32)
@@ -137,11 +137,11 @@ def _create(
 
 
 def statistics(path: Path) -> pd.DataFrame:
-    """How sharply and where each hop looks, over the corpus and by emotion.
+    """Mean entropy and position of the attention of each hop, in total and by emotion.
 
     Columns: hop; target; emotion (a class, or ``all``); utterances, those of two steps or more;
-    ``entropy``, the mean of H(a) / log T, from 0 (one step) to 1 (all alike); ``position``, the
-    mean of sum_i a_i (i + 0.5) / T, the centre of attention from 0 (start) to 1 (end).
+    ``entropy``, the mean of H(a) / log T, from 0 (one step) to 1 (uniform); ``position``, the mean
+    of sum_i a_i (i + 0.5) / T, the centre of attention from 0 (start) to 1 (end).
     """
     rows = []
     for hop, target, emotions, weights in _hops(path):
@@ -159,7 +159,9 @@ def statistics(path: Path) -> pd.DataFrame:
         for emotion, group in _groups(figures):
             rows.append(
                 {
-                    **{"hop": hop, "target": target, "emotion": emotion},
+                    "hop": hop,
+                    "target": target,
+                    "emotion": emotion,
                     "utterances": len(group),
                     "entropy": group["entropy"].mean(),
                     "position": group["position"].mean(),
@@ -170,10 +172,10 @@ def statistics(path: Path) -> pd.DataFrame:
 
 
 def profile(path: Path, bins: int = 10) -> pd.DataFrame:
-    """The share of each hop's attention in each part of the utterance, from start to end.
+    """The attention of each hop over the relative time of the utterance, as a histogram.
 
     Columns: hop; target; emotion (a class, or ``all``); bin, from 0; weight, the mean over the
-    utterances that have the modality. A step counts for the bins it lies in, by the overlap.
+    utterances that have the modality. The weight of a step is divided among the bins by overlap.
     """
     rows = []
     edges = np.linspace(0, 1, bins + 1)
@@ -181,24 +183,22 @@ def profile(path: Path, bins: int = 10) -> pd.DataFrame:
         shares = [np.diff(np.interp(edges, *_cumulative(a))) for a in weights if len(a)]
         present = [emotion for emotion, a in zip(emotions, weights, strict=True) if len(a)]
         figures = pd.DataFrame(shares).assign(emotion=present)
-        for emotion, group in _groups(figures):
-            for number in range(bins):
-                rows.append(
-                    {
-                        **{"hop": hop, "target": target, "emotion": emotion},
-                        **{"bin": number, "weight": group[number].mean()},
-                    }
-                )
+        rows += [
+            (hop, target, emotion, number, group[number].mean())
+            for emotion, group in _groups(figures)
+            for number in range(bins)
+        ]
     return pd.DataFrame(rows, columns=["hop", "target", "emotion", "bin", "weight"])
 
 
 def _cumulative(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Relative times from 0 to 1 and the share of attention before each."""
+    """Relative times from 0 to 1, and the cumulative attention at each."""
     times = np.arange(len(weights) + 1) / len(weights)
     return times, np.concatenate([[0], np.cumsum(weights, dtype=np.float64)])
 
 
 def _groups(figures: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """All rows, then the rows of each emotion."""
     if figures.empty:
         return []
     by_emotion = [(str(name), group) for name, group in figures.groupby("emotion")]

@@ -1,4 +1,4 @@
-"""How far confidences can be believed: the reliability of predictions."""
+"""Calibration: how well the confidence of predictions matches their accuracy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pandas as pd
 
 
 def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """How often predictions of a confidence are right: a row a bin of equal width.
+    """The accuracy of predictions by confidence: one row per bin of equal width.
 
-    Confidence is the probability of the predicted class (Guo et al., ICML 2017). Columns: lower and
-    upper edge, the upper one belonging to the bin; utterances; their mean confidence; their
-    accuracy, a share. The last two are empty for a bin without utterances.
+    Confidence is the probability of the predicted class (Guo et al., ICML 2017). Columns: lower
+    edge, exclusive, and upper edge, inclusive; number of utterances; their mean confidence; their
+    accuracy, from 0 to 1. The last two are NaN for a bin without utterances.
     """
     confidence = predictions.filter(regex="^p_").max(axis=1).to_numpy()
     right = (predictions["true"] == predictions["predicted"]).to_numpy()
-    edges = np.linspace(0, 1, bins + 1).round(6)  # as the probabilities, so that ties are exact
+    edges = np.linspace(0, 1, bins + 1).round(6)  # rounded like the probabilities
     places = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -33,6 +33,6 @@ def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:
-    """Mean distance of confidence and accuracy over the bins, weighted by utterances (ECE)."""
+    """Mean difference of confidence and accuracy over the bins, weighted by utterances (ECE)."""
     distance = (table["confidence"] - table["accuracy"]).abs().fillna(0.0)
     return float((distance * table["utterances"]).sum() / table["utterances"].sum())

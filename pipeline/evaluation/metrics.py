@@ -1,18 +1,18 @@
-"""The figures of predictions, of folds, groups, classes and scenarios.
+"""The metrics of predictions, by fold, group, class and scenario.
 
-Definitions, the same wherever a figure is named:
+Definitions, used everywhere:
 
 ========================  ==========================================================================
-weighted_accuracy         WA: share of utterances classified rightly
-unweighted_accuracy       UA: mean of the recalls of the classes that occur
-precision_weighted        mean of the classes' precisions, weighted by their number of utterances
-precision_macro           plain mean of the classes' precisions
-f1_weighted, f1_macro     the same two means of the classes' F1
+weighted_accuracy         WA: share of utterances classified correctly
+unweighted_accuracy       UA: mean recall of the classes that occur
+precision_weighted        mean precision of the classes, weighted by their number of utterances
+precision_macro           unweighted mean precision of the classes
+f1_weighted, f1_macro     the same two means of F1
 ========================  ==========================================================================
 
-A class that is never predicted has precision and F1 of 0. Macro means run over the classes that
-occur in truth or prediction, as in scikit-learn. The early AMH papers called the two precisions
-accuracy.
+A class that is never predicted has precision and F1 of 0. Macro means are over the classes that
+occur in truth or prediction, as in scikit-learn. The first versions of the AMH papers called the
+two precisions accuracy.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from sklearn.metrics import (
 )
 
 METRICS = {
-    "weighted_accuracy": "share of utterances classified rightly (WA)",
-    "unweighted_accuracy": "mean of the classes' recalls (UA)",
-    "precision_weighted": "mean of the classes' precisions, weighted by utterances",
-    "precision_macro": "plain mean of the classes' precisions",
-    "f1_weighted": "mean of the classes' F1, weighted by utterances",
-    "f1_macro": "plain mean of the classes' F1",
+    "weighted_accuracy": "share of utterances classified correctly (WA)",
+    "unweighted_accuracy": "mean recall of the classes (UA)",
+    "precision_weighted": "mean precision of the classes, weighted by utterances",
+    "precision_macro": "unweighted mean precision of the classes",
+    "f1_weighted": "mean F1 of the classes, weighted by utterances",
+    "f1_macro": "unweighted mean F1 of the classes",
 }
 
 
 def weighted_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Share of utterances classified rightly; two [n] arrays of classes."""
+    """Share of utterances classified correctly; two [n] arrays of classes."""
     return float(accuracy_score(truth, predicted))
 
 
@@ -81,7 +81,7 @@ def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.
     Parameters
     ----------
     predictions
-        Of all folds' test parts.
+        Those of the test parts of all folds.
     table
         The utterance table.
     column
@@ -94,26 +94,25 @@ def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.
 def by_scenario(
     predictions: pd.DataFrame, scenarios: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """The summary of the test parts of each scenario apart, over the folds that test some of it.
+    """The summary of each scenario, over the folds that test utterances of it.
 
     Parameters
     ----------
     predictions
-        Of all folds' test parts.
+        Those of the test parts of all folds.
     scenarios
-        That of each utterance; empty for none.
+        The scenario of each utterance; empty for none.
 
     Returns
     -------
     dict
-        By scenario, sorted; empty where fewer than two are tested, since there is nothing to tell
-        apart.
+        By scenario, sorted; empty if there are fewer than two.
     """
-    found = predictions["utterance"].map(scenarios)
-    names = sorted(set(found.dropna()) - {""})
+    tested = predictions["utterance"].map(scenarios)
+    names = sorted(set(tested.dropna()) - {""})
     if len(names) < 2:
         return {}
-    return {name: summary(by_fold(predictions[found == name])) for name in names}
+    return {name: summary(by_fold(predictions[tested == name])) for name in names}
 
 
 def _by(predictions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -126,12 +125,12 @@ def _by(predictions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def summary(folds: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Each figure's mean and deviations, from a row a fold and seed.
+    """Mean and standard deviations of each metric, from one row per fold and seed.
 
-    ``deviation`` is the sample standard deviation over folds, of their means over seeds; with
-    several seeds ``deviation_seeds`` is that over seeds, of their means over folds.
+    ``deviation`` is the sample standard deviation over folds of the means over seeds; with several
+    seeds, ``deviation_seeds`` is that over seeds of the means over folds.
     """
-    found = {}
+    result = {}
     for name in METRICS:
         figure = {
             "mean": round(float(folds[name].mean()), 6),
@@ -139,8 +138,8 @@ def summary(folds: pd.DataFrame) -> dict[str, dict[str, float]]:
         }
         if folds["seed"].nunique() > 1:
             figure["deviation_seeds"] = _deviation(folds.groupby("seed")[name].mean())
-        found[name] = figure
-    return found
+        result[name] = figure
+    return result
 
 
 def _deviation(values: pd.Series) -> float:
@@ -148,15 +147,14 @@ def _deviation(values: pd.Series) -> float:
 
 
 def by_class(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Utterances, recall and precision of each class over all folds' test parts."""
-    matrix = confusion(predictions, classes)
-    with np.errstate(invalid="ignore"):
-        recall = np.diag(matrix) / matrix.sum(axis=1)
-        precision = np.nan_to_num(np.diag(matrix) / matrix.sum(axis=0))
+    """Number of utterances, recall and precision of each class over the test parts of all folds."""
+    pair, options = (predictions["true"], predictions["predicted"]), {"labels": list(classes)}
+    recall = recall_score(*pair, **options, average=None, zero_division=np.nan)
+    precision = precision_score(*pair, **options, average=None, zero_division=0)
     return pd.DataFrame(
         {
             "class": list(classes),
-            "utterances": matrix.sum(axis=1),
+            "utterances": confusion(predictions, classes).sum(axis=1),
             "recall": recall.round(6),
             "precision": precision.round(6),
         }

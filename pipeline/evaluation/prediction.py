@@ -20,12 +20,12 @@ from pipeline.store.batches import StoreDataset
 from pipeline.system.filesystem import unreadable
 from pipeline.system.values import differences
 
-BATCH = 32  # utterances classified at a time; no result depends on it
+BATCH = 32  # utterances; does not affect results
 
 TRAINED_WITH = {"labels", "split", "model", "train"}
-"""The groups of parameters that decide, with the store, what the models are."""
+"""The groups of parameters that, with the store, decide the result of training."""
 
-_SHOWN = 3  # differences named in a message
+_SHOWN = 3  # differences in a message
 
 
 @torch.inference_mode()
@@ -38,18 +38,18 @@ def predict(
     *,
     without: Sequence[str] = (),
 ) -> np.ndarray:
-    """[n, classes] float64 probabilities of the utterances at `indices`, in their order.
+    """[n, classes] float64 probabilities of the utterances at `indices`, in this order.
 
-    `without` names streams that are taken away from every utterance.
+    The streams `without` are removed from every utterance.
     """
     classifier.eval()
-    found: dict[int, np.ndarray] = {}
+    row_of: dict[int, np.ndarray] = {}
     for chosen in dataset.in_order(indices, batch_size):
         batch = dataset.batch(chosen).to(device).without(without)
         logits = classifier(batch)
-        rows = logits.cpu().double().softmax(dim=1).numpy()  # a GPU may have no float64
-        found.update(zip(chosen.tolist(), rows, strict=True))
-    return np.array([found[index] for index in indices.tolist()])
+        rows = logits.cpu().double().softmax(dim=1).numpy()  # MPS has no float64
+        row_of.update(zip(chosen.tolist(), rows, strict=True))
+    return np.array([row_of[index] for index in indices.tolist()])
 
 
 def predictions_table(
@@ -76,9 +76,9 @@ def predictions_table(
 
 
 def hardest(predictions: pd.DataFrame, number: int) -> list[str]:
-    """The utterances whose true class got the least probability, the mean over seeds; worst first.
+    """The ids of the utterances with the lowest probability of the true class, lowest first.
 
-    Ties go by id.
+    Probabilities are means over seeds; ties are sorted by id.
     """
     probabilities = predictions.filter(regex="^p_")
     places = probabilities.columns.get_indexer(pd.Index("p_" + predictions["true"]))
@@ -96,7 +96,7 @@ class Trained(NamedTuple):
 
 
 def fold_and_seed(name: str) -> tuple[int, int | None]:
-    """What a run named ``fold-K-seed-S`` is of; ``fold-K`` where there is one seed only."""
+    """Parse the name of a run, ``fold-K-seed-S``, or ``fold-K`` if there is only one seed."""
     fold, _, seed = name.removeprefix("fold-").partition("-seed-")
     return int(fold), int(seed) if seed else None
 
@@ -109,52 +109,51 @@ def models(folder: Path) -> list[Trained]:
     InputError
         If there are none.
     """
-    found = []
+    trained = []
     for path in folder.glob("fold-*.safetensors"):
         fold, seed = fold_and_seed(path.stem)
-        if seed is None:  # the only one
+        if seed is None:  # there is only one
             parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
             (seed,) = parameters["train"]["seeds"]
-        found.append(Trained(fold, seed, path))
-    if not found:
-        raise InputError(f"{folder}: holds no fold-*.safetensors; run `dvc repro train`")
-    return sorted(found)
+        trained.append(Trained(fold, seed, path))
+    if not trained:
+        raise InputError(f"{folder}: contains no fold-*.safetensors; run `dvc repro train`")
+    return sorted(trained)
 
 
 def check_parameters(folder: Path, settings: params.Params) -> None:
-    """Refuse models that were trained with other parameters than the present ones.
+    """Check that the models were trained with the current parameters.
 
     Parameters
     ----------
     folder
-        What the stage `train` wrote; ``parameters.json`` is read.
+        The output of the stage `train`; ``parameters.json`` is read.
     settings
         All parameters.
 
     Raises
     ------
     InputError
-        If the models are of others, with the first that differ, or nothing says of which.
+        If parameters differ, with the first differences, or ``parameters.json`` cannot be read.
     """
     path = folder / "parameters.json"
-    remedy = "`dvc repro train` trains models with the present ones"
+    remedy = "`dvc repro train` trains models with the current ones"
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))
         former = {group: recorded[group] for group in TRAINED_WITH}
     except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path}: does not say with which parameters the models were trained ({error!r}); "
-            f"{remedy}"
+            f"{path}: does not contain the parameters of the models ({error!r}); {remedy}"
         ) from error
     except OSError as error:
         raise InputError(unreadable(path, error)) from error
-    found = differences(former, settings.model_dump(mode="json", include=TRAINED_WITH))
-    if found:
-        named = "; ".join(f"{key} was {old}, is {new}" for key, old, new in found[:_SHOWN])
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    changed = differences(former, settings.model_dump(mode="json", include=TRAINED_WITH))
+    if changed:
+        named = "; ".join(f"{key} was {old}, is {new}" for key, old, new in changed[:_SHOWN])
+        more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise InputError(
             f"{folder}: the models were trained with other parameters: {named}{more}; {remedy}, or "
-            "put the former ones back"
+            "restore the former ones"
         )
 
 
@@ -168,17 +167,17 @@ def test_folds(
     store
         The feature store that the models were trained on.
     folder
-        What the stage `train` wrote: the models and ``folds.csv``.
+        The output of the stage `train`: the models and ``folds.csv``.
     device
         Where to compute.
     without
-        A modality that is taken away from every test utterance.
+        A modality that is removed from every test utterance.
 
     Raises
     ------
     InputError
-        If there is no model, one that cannot be read, or one whose probabilities of an utterance
-        are not finite.
+        If there is no model, a model cannot be read, or its probabilities of an utterance are not
+        finite.
     """
     assignments = pd.read_csv(folder / "folds.csv", keep_default_na=False)
     tables = []
@@ -189,14 +188,15 @@ def test_folds(
         rows = assignments[(assignments["fold"] == fold) & (assignments["part"] == "test")]
         truth = np.array([classifier.classes.index(name) for name in rows["emotion"]])
         indices = np.array([store.row_of[utterance] for utterance in rows["utterance"]])
-        taken = classifier.settings.streams.names(without) if without else []
-        probabilities = predict(classifier, dataset, indices, BATCH, device, without=taken)
+        removed = classifier.settings.streams.names(without) if without else []
+        probabilities = predict(classifier, dataset, indices, BATCH, device, without=removed)
         names = rows["utterance"].tolist()
         if not (finite := np.isfinite(probabilities).all(axis=1)).all():
             raise InputError(
                 f"{path}: its probabilities of {names[int(np.argmin(finite))]}"
-                f"{f' without {without}' if without else ''} are not finite; train it again with "
-                "`dvc repro --force --single-item train`, with a lower train.learning_rate"
+                f"{f' without {without}' if without else ''} are not finite; lower "
+                "train.learning_rate and train it again with `dvc repro --force --single-item "
+                "train`"
             )
         tables.append(
             predictions_table(names, truth, probabilities, classifier.classes, fold=fold, seed=seed)
@@ -207,7 +207,7 @@ def test_folds(
 def missing(
     store: FeatureStore, folder: Path, device: torch.device
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """The summary of the test parts with each modality taken away, ``without_audio`` and so on.
+    """The summary of the test parts with each modality removed: ``without_audio`` and so on.
 
     Empty for a model of one modality. Parameters are those of :func:`test_folds`.
     """

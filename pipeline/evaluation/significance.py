@@ -1,10 +1,10 @@
-"""Is one classifier better than another? Paired tests over the utterances both were tested on.
+"""Paired significance tests of two classifiers, over the utterances that both were tested on.
 
-The figures compared are means of groups' means: weighted accuracy is the mean over all utterances,
-one group; unweighted accuracy the mean over the classes of their recalls, one group per class.
+The metrics are means of group means: for weighted accuracy, all utterances are one group; for
+unweighted accuracy, each class is a group and its mean is the recall.
 
-Utterances are taken as independent. Those of a speaker or a dialog are not quite, so true
-uncertainty is larger than what is found here.
+Utterances are assumed to be independent. Those of one speaker or dialog are not entirely, so the
+true uncertainty is larger than estimated here.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _BATCH = 500  # resamples in memory at a time
 
 
 class Difference(NamedTuple):
-    """How much a figure differs, and how sure that is.
+    """The difference of a metric between two classifiers.
 
     Attributes
     ----------
     value
         The difference.
     low, high
-        Its 95 % interval.
+        Its 95 % confidence interval.
     p
-        Probability of a difference as large, either way, if neither is better.
+        Two-sided p-value under the null hypothesis that neither is better.
     """
 
     value: float
@@ -45,22 +45,22 @@ def paired(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
-    """Test the mean over the groups of the mean difference within each.
+    """Test the mean over groups of the mean difference within each group.
 
-    p is that of SciPy's two-sided permutation test: if neither classifier is better, each
-    utterance's difference is as likely with its sign changed. The interval is that of SciPy's
-    percentile bootstrap, which draws each group's utterances anew and keeps its size.
+    The p-value is that of SciPy's two-sided permutation test: under the null hypothesis, the sign
+    of each difference is random. The interval is that of SciPy's percentile bootstrap, which
+    resamples the utterances of each group.
 
     Parameters
     ----------
     differences
-        [n] one classifier's correctness of each utterance minus the other's, from -1 to 1.
+        [n] correctness of one classifier on each utterance minus that of the other, from -1 to 1.
     groups
         [n] group of each utterance; any values.
     resamples
-        Changes of signs, and bootstrap samples; fewer changes where there are no more.
+        Number of permutations and of bootstrap samples; fewer permutations if there are no more.
     seed
-        Of both.
+        Seed of both.
 
     Raises
     ------
@@ -69,18 +69,18 @@ def paired(
     """
     if len(differences) == 0 or len(differences) != len(groups):
         raise ValueError(
-            f"as many groups as differences are needed, and one at least; there are {len(groups)} "
-            f"and {len(differences)}"
+            f"differences and groups must have the same length of at least 1, not "
+            f"{len(differences)} and {len(groups)}"
         )
     names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     shares = differences / (len(names) * sizes[group])
     options = {"n_resamples": resamples, "batch": _BATCH, "rng": np.random.default_rng(seed)}
     p = 1.0
-    unequal = shares[shares != 0]  # of none the sign changes nothing
-    if len(unequal) > 1:  # and that of one alone changes no size
+    unequal = shares[shares != 0]  # the sign of a zero has no effect
+    if len(unequal) > 1:  # with a single one, p is 1
         test = stats.permutation_test((unequal,), np.sum, permutation_type="samples", **options)
         p = float(test.pvalue)
-    # SciPy asks for two values at least; of one it is given two that are the same
+    # SciPy needs at least two values, so a single one is repeated
     samples = [np.resize(differences[group == k], max(size, 2)) for k, size in enumerate(sizes)]
     drawn = stats.bootstrap(samples, _mean_of_means, method="percentile", **options)
     low, high = drawn.confidence_interval
@@ -92,14 +92,14 @@ def _mean_of_means(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust the p of several tests so that the chance of any false one stays below a level.
+    """Adjust the p-values of several tests to control the family-wise error rate.
 
-    Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979: in rising order the k-th of
-    n is multiplied by n - k + 1, and none is below the one before.
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979: in ascending order, the
+    k-th of n values is multiplied by n - k + 1, and none is less than the one before.
     """
     order = np.argsort(p, kind="stable")
     factors = np.arange(len(p), 0, -1)
-    rising = np.maximum.accumulate(np.asarray(p, dtype=float)[order] * factors)
+    ascending = np.maximum.accumulate(np.asarray(p, dtype=float)[order] * factors)
     adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(rising, 1.0)
+    adjusted[order] = np.minimum(ascending, 1.0)
     return adjusted.tolist()

@@ -13,69 +13,69 @@ from pipeline.export import arrays, means, mmsa
 from pipeline.export.common import STEPS, ExportError, divide
 from pipeline.store import FeatureStore
 
+DEFAULTS = {"arrays": arrays.STREAMS, "mmsa": mmsa.STREAMS}
+"""The streams that each format exports by default."""
+
 
 def _pairs(text: Sequence[str], option: str, known: Mapping[str, Any]) -> dict[str, str]:
-    """Read kind=value pairs."""
-    given = {}
+    """Parse kind=value pairs."""
+    pairs = {}
     for pair in text:
         kind, equals, value = pair.partition("=")
         if kind not in known or not equals or not value:
             raise ExportError(f"{option} {pair}: write one of {', '.join(known)}, =, and a value")
-        given[kind] = value
-    return given
+        pairs[kind] = value
+    return pairs
 
 
 def _steps(text: Sequence[str]) -> dict[str, int]:
-    given = _pairs(text, "--steps", STEPS)
-    for kind, value in given.items():
+    pairs = _pairs(text, "--steps", STEPS)
+    for kind, value in pairs.items():
         if not (value.isascii() and value.isdigit() and int(value)):
             raise ExportError(f"--steps {kind}={value}: must be a whole number above 0")
-    return STEPS | {kind: int(value) for kind, value in given.items()}
+    return STEPS | {kind: int(value) for kind, value in pairs.items()}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.export", description="A feature store in formats of other code."
+        prog="python -m pipeline.export",
+        description="Export a feature store to the formats of other code.",
     )
     commands = parser.add_subparsers(dest="format", required=True)
-    for name, output, text, defaults in (
-        (
-            "arrays",
-            "FOLDER",
-            "padded NumPy arrays, as the code of the AMH paper loads",
-            arrays.STREAMS,
-        ),
-        ("mmsa", "FILE", "the pickle that MMSA loads", mmsa.STREAMS),
+    for name, output, text in (
+        ("arrays", "FOLDER", "padded NumPy arrays, as the code of the AMH paper loads them"),
+        ("mmsa", "FILE", "the pickle that MMSA loads"),
+        ("means", "FILE", "a CSV file with the mean of each stream, one row per utterance"),
     ):
         command = commands.add_parser(name, help=text, description=f"Write {text}.")
         command.add_argument("store", metavar="STORE", type=Path)
         command.add_argument("output", metavar=output, type=Path, help="must not exist")
-        command.add_argument("--fold", type=int, help="whose parts to write (default: the first)")
-        shown = " ".join(f"{kind}={stream}" for kind, stream in defaults.items())
+        if name == "means":
+            command.add_argument("--streams", nargs="+", metavar="STREAM", help="(default: all)")
+            continue
         command.add_argument(
-            "--streams", nargs="+", default=[], metavar="KIND=STREAM", help=f"(default: {shown})"
+            "--fold", type=int, help="fold whose parts are written (default: the first)"
         )
-        shown = " ".join(f"{kind}={number}" for kind, number in STEPS.items())
-        command.add_argument(
-            "--steps", nargs="+", default=[], metavar="KIND=NUMBER", help=f"(default: {shown})"
-        )
+        for option, value, defaults in (
+            ("--streams", "STREAM", DEFAULTS[name]),
+            ("--steps", "NUMBER", STEPS),
+        ):
+            pairs = " ".join(f"{kind}={default}" for kind, default in defaults.items())
+            command.add_argument(
+                option, nargs="+", default=[], metavar=f"KIND={value}", help=f"(default: {pairs})"
+            )
         command.add_argument(
             "--standardise",
             action=argparse.BooleanOptionalAction,
             default=True,
-            help="each value by mean and deviation of the fold's training part (default: yes)",
+            help="by mean and standard deviation of the training part of the fold (default: yes)",
         )
         command.add_argument(
             "--params",
             type=Path,
             default=Path("params.yaml"),
-            help="file whose labels and split are used (default: params.yaml)",
+            help="file with the parameters labels and split (default: params.yaml)",
         )
-    text = "a CSV file with the mean of each stream, one row per utterance"
-    command = commands.add_parser("means", help=text, description=f"Write {text}.")
-    command.add_argument("store", metavar="STORE", type=Path)
-    command.add_argument("output", metavar="FILE", type=Path, help="must not exist")
-    command.add_argument("--streams", nargs="+", metavar="STREAM", help="(default: all)")
     return parser
 
 
@@ -84,11 +84,10 @@ def _run(options: argparse.Namespace) -> None:
         if options.format == "means":
             means.write(store, options.output, options.streams)
             return
-        defaults = arrays.STREAMS if options.format == "arrays" else mmsa.STREAMS
+        defaults = DEFAULTS[options.format]
         streams = defaults | _pairs(options.streams, "--streams", defaults)
-        streams = {kind: name for kind, name in streams.items() if name != "none"}
         chosen: Any = {
-            "streams": streams,
+            "streams": {kind: name for kind, name in streams.items() if name != "none"},
             "steps": _steps(options.steps),
             "standardise": options.standardise,
         }

@@ -1,11 +1,10 @@
-"""What the export formats share: the parts of a fold, padded arrays on disk, whole outputs."""
+"""Shared by the export formats: the parts of a fold, padded arrays on disk, complete outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,50 +16,49 @@ from pipeline.system.filesystem import replacing
 from pipeline.training import splits
 
 STEPS = {"audio": 750, "text": 128, "video": 32}
-"""The steps that each modality is padded or cut to by default: those of the AMH paper's code."""
+"""The default length of each modality, to which it is padded or truncated: that of the AMH code."""
 
 
 class ExportError(InputError):
-    """What cannot be exported as asked; the message names the option or file and the remedy."""
+    """An export is not possible; the message names the option or file and the remedy."""
 
 
 def divide(
     store: FeatureStore, settings: params.Params, lists: Path, fold: int | None
 ) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
-    """Classes of all utterances and rows of the parts of one fold.
+    """Return the classes of all utterances, and the rows of the parts of one fold.
 
     Parameters
     ----------
     store
         The store.
     settings
-        Its groups `labels` and `split` are used.
+        The groups `labels` and `split` are used.
     lists
         The folder of fixed lists of protocol `file`.
     fold
-        A fold's number; None: the first.
+        The number of the fold; None for the first.
 
     Returns
     -------
     tuple
-        [N] class indices (-1: none), the classes' names, and the rows of ``train``,
+        [N] class indices (-1: none), the names of the classes, and the rows of ``train``,
         ``development`` and ``test`` in the store.
 
     Raises
     ------
     ExportError
-        If there is no fold of that number.
+        If there is no fold with this number.
     """
     table = store.utterances
     scheme = labels.scheme(settings.labels.scheme, store.description, settings.labels.scenarios)
     classes = scheme.of(table)
-    word = store.description.group
-    divided = splits.folds(table, classes, settings.split, lists, word)
-    folds = {found.number: found for found in divided}
+    divided = splits.folds(table, classes, settings.split, lists, store.description.group)
+    folds = {each.number: each for each in divided}
     number = min(folds) if fold is None else fold
     if number not in folds:
-        known = ", ".join(map(str, sorted(folds)))
-        raise ExportError(f"--fold {number}: there is no such fold; there are {known}")
+        numbers = ", ".join(map(str, sorted(folds)))
+        raise ExportError(f"--fold {number}: there is no such fold; there are {numbers}")
     parts = {
         part: np.flatnonzero(table["utterance"].isin(getattr(folds[number], part)))
         for part in splits.PARTS
@@ -69,12 +67,12 @@ def divide(
 
 
 def of_kind(store: FeatureStore, kind: str, name: str) -> Stream:
-    """The stream, which must have steps, or one row per utterance for prosody."""
+    """Open a stream, which must be a sequence, or for prosody have one row per utterance."""
     stream = store.stream(name)
     if stream.is_sequence == (kind == "prosody"):
-        has = "steps" if stream.is_sequence else "one row per utterance"
+        shape = "steps" if stream.is_sequence else "one row per utterance"
         raise ExportError(
-            f"--streams {kind}={name}: {name} has {has}; name another stream, or {kind}=none"
+            f"--streams {kind}={name}: {name} has {shape}; name another stream, or {kind}=none"
         )
     return stream
 
@@ -82,7 +80,7 @@ def of_kind(store: FeatureStore, kind: str, name: str) -> Stream:
 def measured(
     streams: Mapping[str, Stream], train: np.ndarray, steps: Mapping[str, int]
 ) -> dict[str, Statistics]:
-    """By kind the statistics of each stream over the exported steps of the rows `train`."""
+    """Return the statistics of each stream over the exported steps of the rows `train`, by kind."""
     return {
         kind: stream.statistics(
             train, np.minimum(stream.lengths, steps[kind]) if kind in steps else None
@@ -91,70 +89,53 @@ def measured(
     }
 
 
-def write_padded(
+def write_array(
     stream: Stream,
     rows: np.ndarray,
-    steps: int,
     path: Path,
     progress: str,
     *,
+    steps: int | None,
     vectors: bool = False,
     statistics: Statistics | None = None,
-) -> np.ndarray:
-    """Write [N, steps, D] or [N, steps] and return the [N] lengths after the cut.
+) -> None:
+    """Write a .npy file with the features of the utterances at `rows`.
 
-    With `vectors` token ids become theirs; with `statistics` values are standardised. Padding is
-    zero in any case.
+    The shape is [N, steps, D], for token ids [N, steps], or, without `steps`, [N, P] for
+    utterance-level features. Sequences are padded with zeros, and missing utterance-level features
+    are zeros. With `vectors`, token ids are replaced by their vectors; with `statistics`, features
+    are standardised.
     """
     is_ids = stream.has_tokens and not vectors
-    shape = (steps,) if is_ids else (steps, stream.width)
+    shape = (steps,) if steps else ()
+    shape = shape if is_ids else (*shape, stream.width)
     dtype = np.dtype(np.int32 if is_ids else np.float32)
+    # Rows are appended, so that a full disk is an error. With a memory map, it would be a signal
+    # that ends the process.
     with path.open("wb") as file:
-        write_header(file, (len(rows), *shape), dtype)
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": (len(rows), *shape),
+        }
+        np.lib.format.write_array_header_1_0(file, header)
         for row in tqdm(rows, progress, unit="utt"):
-            found = (stream[row] if is_ids else stream.numbers(row))[:steps]
+            values = (stream[row] if is_ids else stream.numbers(row))[:steps]
             if statistics is not None:
-                found = statistics.standardise(found)
+                values = statistics.standardise(values)
             padded = np.zeros(shape, dtype)
-            padded[: len(found)] = found
-            file.write(padded.data)
-    return np.minimum(stream.lengths[rows], steps)
-
-
-def write_rows(
-    stream: Stream, rows: np.ndarray, path: Path, progress: str, statistics: Statistics | None
-) -> None:
-    """Write [N, P] of an utterance-level stream; with `statistics` values are standardised.
-
-    An utterance without values gets zeros.
-    """
-    with path.open("wb") as file:
-        write_header(file, (len(rows), stream.width), np.dtype(np.float32))
-        for row in tqdm(rows, progress, unit="utt"):
-            found = stream[row]
-            if statistics is not None:
-                found = statistics.standardise(found)
-            file.write(np.nan_to_num(found.astype(np.float32)).data)
-
-
-def write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Begin a .npy file; rows that follow are appended, so that a full disk is an error.
-
-    A memory map of a file that does not fit on the disk would end the process by a signal.
-    """
-    descr = np.lib.format.dtype_to_descr(dtype)
-    content = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, content)
+            padded[: len(values)] = values
+            file.write((padded if steps else np.nan_to_num(padded)).data)
 
 
 @contextmanager
-def whole(output: Path) -> Iterator[Path]:
-    """A path to write a file or folder to, which is `output` once it is whole.
+def new_output(output: Path) -> Iterator[Path]:
+    """Give a path to write a file or folder to; it becomes `output` when it is complete.
 
     Raises
     ------
     ExportError
-        If there is something already, or the system does not let write it.
+        If `output` exists or cannot be written.
     """
     try:
         if output.exists():
@@ -162,4 +143,4 @@ def whole(output: Path) -> Iterator[Path]:
         with replacing(output) as partial:
             yield partial
     except OSError as error:
-        raise ExportError(f"{output}: is not written: {error.strerror or error}") from error
+        raise ExportError(f"{output}: cannot be written: {error.strerror or error}") from error

@@ -1,1 +1,1 @@
-"""Emotion classifiers over sequences of several modalities; :mod:`pipeline.registry` names them."""
+"""Emotion classifiers over sequences of several modalities; listed in :mod:`pipeline.registry`."""

@@ -1,12 +1,12 @@
-"""A whole classifier: what a store holds goes in, logits come out.
+"""The complete classifier: from the features of a store to logits.
 
-A model proper, such as :class:`~pipeline.models.amh.AMH`, takes float sequences by modality. Before
-it stands an input layer a stream: values are standardised with statistics of the training part,
-token ids are looked up. Both are part of the model, so that a saved one needs nothing beside it.
+A model such as :class:`~pipeline.models.amh.AMH` takes float sequences by modality. The classifier
+puts one input layer per stream in front of it: values are standardised with the mean and standard
+deviation of the training part, token ids are embedded. A saved classifier contains both.
 
-Several streams of one modality, such as GloVe and BERT, each pass a linear layer to one width and
-follow each other in time: the model reads one, then the other, and its attention can look at steps
-of both. So words and word pieces need no alignment.
+If a modality has several streams, such as GloVe and BERT, a linear layer maps each to a common size
+and the sequences are concatenated in time. The model's attention covers the steps of all of them,
+so words and word pieces need no alignment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.system.values import differences
 
 
 class Standardise(nn.Module):
-    """(x - mean) / deviation, each value on its own."""
+    """(x - mean) / standard deviation, for each feature."""
 
     mean: Tensor
     deviation: Tensor
@@ -43,35 +43,35 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(width))
 
     def forward(self, values: Tensor) -> Tensor:
-        """[..., D] to the same."""
-        return (values - self.mean).div_(self.deviation)  # the widest sequences are large
+        """Standardise [..., D]."""
+        return (values - self.mean).div_(self.deviation)  # in place: video sequences are large
 
 
 class Classifier(nn.Module):
-    """Input layers and the model that `settings` name.
+    """The input layers and the model that `settings` name.
 
     Parameters
     ----------
     settings
         The parameters `model`.
     widths
-        Values per step of each stream, and values per utterance of a joined one.
+        Number of features of each stream, per step or per utterance.
     vocabularies
-        Size of the vocabulary of those streams that hold token ids.
+        Vocabulary size of each stream of token ids.
     classes
-        The classes' names, in the order of the logits.
+        The names of the classes, in the order of the logits.
     max_steps
-        Where its sequences are cut; kept so that a saved model is fed as it was trained.
+        Length at which sequences are truncated; saved with the model.
 
     Attributes
     ----------
     identities
-        Of each stream that it was trained on, :attr:`pipeline.store.Stream.identity`.
+        :attr:`pipeline.store.Stream.identity` of each stream that it was trained on.
 
     Raises
     ------
     InputError
-        If ``model.options`` has a keyword that the model does not take, or a value that it refuses.
+        If ``model.options`` has an unknown key or a value that the model refuses.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Classifier(nn.Module):
 
     @property
     def parameter_counts(self) -> dict[str, int]:
-        """How many parameters it has: those that are ``trained``, and ``all``."""
+        """Number of ``trained`` parameters, and of ``all``."""
         sizes = [(value.numel(), value.requires_grad) for value in self.parameters()]
         return {
             "trained": sum(size for size, trained in sizes if trained),
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
         }
 
     def forward(self, batch: Batch, attention: bool = False) -> Any:
-        """Logits [B, classes] of a batch; with `attention` also each hop's weights [B, T]."""
+        """Return logits [B, classes]; with `attention` also each hop's weights [B, T]."""
         sequences, lengths = {}, {}
         for modality in self.settings.modalities:
             names = self.settings.streams.names(modality)
@@ -129,36 +129,36 @@ class Classifier(nn.Module):
                 sequences[modality], lengths[modality] = steps[0], counts[0]
             else:
                 mixed = [self.mixing[name](x) for name, x in zip(names, steps, strict=True)]
-                sequences[modality], lengths[modality] = one_after_another(mixed, counts)
+                sequences[modality], lengths[modality] = concatenate_steps(mixed, counts)
         joined = {}
         if self.settings.prosody is not None:
             values = self.inputs[self.settings.prosody](batch.joined[self.settings.prosody])
-            # an utterance without them gets the mean of the training part
+            # where they are missing, the mean of the training part
             joined["audio"] = values.nan_to_num(0.0)
         return self.model(sequences, lengths, joined, attention=attention)
 
     def dataset(self, store: FeatureStore) -> StoreDataset:
-        """What this model reads of a store.
+        """Open the streams of a store that this model reads.
 
         Raises
         ------
         StoreError
-            If a stream there is not the one that the model was trained on; says how they differ.
+            If a stream has another identity than the one that the model was trained on.
         """
-        found = of_model(store, self.settings, self.max_steps)
-        for name, identity in found.identities.items():
+        dataset = of_model(store, self.settings, self.max_steps)
+        for name, identity in dataset.identities.items():
             differing = differences(self.identities.get(name, {}), identity)
             if differing:
-                lines = [f"{key}: {own} / {its}" for key, own, its in differing]
+                lines = [f"{key}: {trained} / {here}" for key, trained, here in differing]
                 raise StoreError(
                     f"{store.path}: its stream {name} is not the one that the model was trained "
-                    f"on: {'; '.join(lines)}; train on this store, or use the model's own"
+                    f"on: {'; '.join(lines)}; train on this store, or use the store of the model"
                 )
-        return found
+        return dataset
 
     def save(self, path: Path) -> None:
-        """Write weights and all that is needed to build the model again; same model, same bytes."""
-        # one metadata entry: safetensors keeps several in no fixed order
+        """Write weights and configuration to one file; the same model gives the same bytes."""
+        # a single metadata entry, since safetensors writes several in no fixed order
         config = {
             "model": self.settings.model_dump(),
             "classes": self.classes,
@@ -172,17 +172,16 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
-        """A model that :meth:`save` wrote, on the CPU, ready to classify.
+        """Load a model that :meth:`save` wrote, on the CPU and in evaluation mode.
 
         Raises
         ------
         InputError
-            If the file cannot be read, is no such model, or is one of another version.
+            If the file cannot be read, or is not a model of this version.
         """
         try:
-            path.open(
-                "rb"
-            ).close()  # safetensors calls a file that is there but closed to us missing
+            # safetensors reports a file without read permission as missing; open() does not
+            path.open("rb").close()
             with safe_open(path, "pt") as file:
                 config = json.loads(file.metadata()["config"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -199,7 +198,7 @@ class Classifier(nn.Module):
             raise InputError(unreadable(path, error)) from error
         except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"{path}: is no model that this version can read ({error}); train it again with "
+                f"{path}: not a model that this version can read ({error}); train it again with "
                 "`dvc repro --force --single-item train`"
             ) from error
         return classifier.eval()
@@ -208,7 +207,7 @@ class Classifier(nn.Module):
 def _model(
     settings: params.Model, inputs: dict[str, int], joined: dict[str, int], classes: int
 ) -> Hopping:
-    """The model proper, with the settings that it takes."""
+    """Build the registered model with the settings that it takes."""
     registered = MODELS[settings.name]
     model = registered.load()
     hops = {"hops": settings.hops, "share_hops": settings.share_hops} if registered.hops else {}
@@ -227,8 +226,10 @@ def _model(
     ]
     for name in settings.options:
         if name not in own:
-            known = f"it takes {', '.join(own)}" if own else "it takes none"
-            raise InputError(f"model.options.{name}: no option of {settings.name}; {known}")
+            allowed = ", ".join(own) or "none"
+            raise InputError(
+                f"model.options.{name}: unknown option; options of {settings.name}: {allowed}"
+            )
     hidden = settings.hidden.model_dump()
     try:
         return model(inputs, hidden, classes, **common, **settings.options)
@@ -236,13 +237,13 @@ def _model(
         raise InputError(f"model: {settings.name} cannot be built: {error}") from error
 
 
-def one_after_another(sequences: list[Tensor], lengths: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Join sequences in time, the valid steps of each right after those of the one before.
+def concatenate_steps(sequences: list[Tensor], lengths: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Concatenate sequences in time, without padding between them.
 
     Parameters
     ----------
     sequences
-        Each [B, T, D], with T of its own.
+        Each [B, T, D]; T may differ.
     lengths
         Each [B] int64.
 
@@ -251,11 +252,11 @@ def one_after_another(sequences: list[Tensor], lengths: list[Tensor]) -> tuple[T
     joined
         [B, sum of T, D], padded with zeros at the end.
     lengths
-        [B] int64, their sum.
+        [B] int64, the sum of the lengths.
     """
     total = sum(sequence.shape[1] for sequence in sequences)
     first = sequences[0]
-    # one place more, where padding goes and is then cut off
+    # one extra step takes the padding and is cut off at the end
     joined = first.new_zeros(len(first), total + 1, first.shape[2])
     before = torch.zeros_like(lengths[0])
     for sequence, n in zip(sequences, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""What the models share: recurrent encoders of the modalities and attention over valid steps."""
+"""Parts that all models share: recurrent encoders and attention over the valid steps."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-ORDER = ("audio", "text", "video")  # of summaries, in a context and before the classifier
+ORDER = ("audio", "text", "video")  # in which the modalities' summaries are concatenated
 
 
 def valid_steps(lengths: Tensor, steps: int) -> Tensor:
-    """[B] lengths to a [B, steps] mask that is true on valid steps."""
+    """Turn [B] lengths into a [B, steps] mask, true on valid steps."""
     return torch.arange(steps, device=lengths.device) < lengths[:, None]
 
 
 def reverse(sequence: Tensor, lengths: Tensor) -> Tensor:
-    """[B, T, D] with the valid steps of each sequence in reverse order; padding stays in place."""
+    """Reverse the valid steps of each sequence of [B, T, D]; padding stays at the end."""
     places = torch.arange(sequence.shape[1], device=sequence.device).expand(len(lengths), -1)
     mirrored = torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
     return sequence.gather(1, mirrored[:, :, None].expand_as(sequence))
 
 
 class Encoder(nn.Module):
-    """GRU layers over one modality, with dropout on their inputs.
+    """A GRU over one modality, with dropout on its inputs.
 
-    Sequences are padded, not packed: on a CPU the backward pass through packed sequences grows
-    with the square of the length, and padding at the end changes nothing before it in a one-way
-    GRU. A two-way one reads each sequence reversed within its own length.
+    Sequences are padded, not packed: on a CPU, the time of the backward pass through packed
+    sequences grows with the square of their length. In a unidirectional GRU, padding at the end
+    does not change the states before it. A bidirectional GRU reads each sequence reversed within
+    its own length.
 
     Parameters
     ----------
     inputs, hidden
-        Values per step, and GRU states of one direction.
+        Size of the inputs, and of the state in one direction.
     dropout
-        Share of the inputs dropped in training.
+        Dropout probability of the inputs.
     layers
-        GRU layers.
+        Number of GRU layers.
     bidirectional
-        Whether a second GRU in each layer reads backwards; doubles the states.
+        Whether each layer also reads backwards, which doubles the size of the outputs.
 
     Attributes
     ----------
     gru
-        An `nn.GRU` with all weights.
+        The `nn.GRU` that holds the weights.
     width
-        Values of a step of the outputs: the states of all directions.
+        Size of the outputs: the states of all directions.
     """
 
     def __init__(
@@ -77,38 +78,35 @@ class Encoder(nn.Module):
         Returns
         -------
         steps
-            [B, T, width]; those past the length are to be masked.
+            [B, T, width]; those at padding are not meaningful.
         last
-            [B, width], the state at the last valid step, of a backward GRU at the first; zeros
-            where the length is 0.
+            [B, width], the state after the last step read: the last valid one, or in the backward
+            direction the first. Zeros where the length is 0.
         """
-        steps, last = self._read(self.dropout(sequence), lengths)
+        steps = self.dropout(sequence)
+        if self.gru.bidirectional:
+            for layer in range(self.gru.num_layers):
+                forwards = self._direction(steps, f"l{layer}")
+                backwards = self._direction(reverse(steps, lengths), f"l{layer}_reverse")
+                steps = torch.cat([forwards, reverse(backwards, lengths)], dim=2)
+            last = torch.cat([_at_last(forwards, lengths), _at_last(backwards, lengths)], dim=1)
+        else:
+            steps, _ = self.gru(steps)
+            last = _at_last(steps, lengths)
         return steps, last * (lengths > 0)[:, None]
 
-    def _read(self, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The states [B, T, H] of the top layer, and the last ones [B, H]."""
-        if not self.gru.bidirectional:
-            steps, _ = self.gru(sequence)
-            return steps, _at_last(steps, lengths)
-        for layer in range(self.gru.num_layers):
-            forwards = self._one_way(sequence, f"l{layer}")
-            backwards = self._one_way(reverse(sequence, lengths), f"l{layer}_reverse")
-            sequence = torch.cat([forwards, reverse(backwards, lengths)], dim=2)
-        # read backwards, the last step is the first one: either GRU has then seen all of it
-        return sequence, torch.cat([_at_last(forwards, lengths), _at_last(backwards, lengths)], 1)
-
-    def _one_way(self, sequence: Tensor, suffix: str) -> Tensor:
-        """[B, T, D] to the states [B, T, H] of one direction of one layer of the GRU."""
+    def _direction(self, sequence: Tensor, suffix: str) -> Tensor:
+        """Run one direction of one layer of the GRU on [B, T, D]; returns states [B, T, H]."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights = [getattr(self.gru, f"{name}_{suffix}") for name in names]
         start = sequence.new_zeros(1, len(sequence), self.gru.hidden_size)
-        # input, state, weights, with biases, layers, dropout, training, two-way, batch first
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first
         steps, _ = torch.gru(sequence, start, weights, True, 1, 0.0, self.training, False, True)
         return steps
 
 
 def _at_last(steps: Tensor, lengths: Tensor) -> Tensor:
-    """[B, H], the values at the last valid step, at step 0 where there is none."""
+    """Take the last valid step of [B, T, H], or step 0 if there is none: [B, H]."""
     index = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, steps.shape[2])
     return steps.gather(1, index).squeeze(1)
 
@@ -130,10 +128,10 @@ def attend(query: Tensor, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     summary
         [B, H], the weighted sum of the steps; zeros where no step is valid.
     weights
-        [B, T], a softmax over the valid steps of their products with the query.
+        [B, T], the softmax over the valid steps of their dot products with the query.
     """
     scores = torch.einsum("bh,bth->bt", query, steps)
-    # the least finite number, not -inf: a row without valid steps must not become NaN
+    # the lowest finite number, not -inf: a row without valid steps would become NaN
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=1) * mask
     return torch.einsum("bt,bth->bh", weights, steps), weights
@@ -147,39 +145,39 @@ class Hop(nn.Module):
         self.projection = nn.Linear(context, target)
 
     def forward(self, context: Tensor, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, C] context, [B, T, H] steps, [B, T] mask to [B, H] summary, [B, T] weights."""
+        """Attend over steps [B, T, H] with context [B, C]: summary [B, H], weights [B, T]."""
         return attend(self.projection(context), steps, mask)
 
 
 class Hopping(nn.Module):
-    """One encoder per modality, hops between them, and a linear layer on their newest summaries.
+    """Base of the models: an encoder per modality, hops, and a linear layer on the summaries.
 
-    What the models have in common; each says in :meth:`route` which modality a hop attends over
-    and whose summaries are its context. A modality's first summary is its last state. Values of
-    the whole utterance, such as prosody, can be joined to a modality: they follow each of its
-    summaries, which equals joining them to each state, since a softmax ignores what all share.
+    A model defines in :meth:`route` which modality each hop attends over and whose summaries are
+    its context. The first summary of a modality is the last state of its encoder. Features of the
+    whole utterance, such as prosody, can be concatenated to each summary of a modality. This equals
+    concatenating them to every state, since a softmax does not change when all scores shift alike.
 
     Parameters
     ----------
     inputs, hidden
-        Values per step and GRU states, by modality; the modalities are the keys of `inputs`.
+        Input size and GRU state size by modality; the keys of `inputs` are the modalities.
     classes
-        Emotion classes.
+        Number of classes.
     hops
         Number of hops.
     dropout
-        Share of the inputs dropped in training, by modality; none by default.
+        Dropout probability of the inputs by modality; 0 by default.
     layers, bidirectional
-        Of the GRUs, see :class:`Encoder`.
+        See :class:`Encoder`.
     joined
-        Values of the utterance joined to the summaries, by modality; none by default.
+        Number of concatenated utterance-level features by modality; none by default.
     share_hops
-        Whether hops on the same target share their projection.
+        Whether hops with the same target share their projection.
 
     Raises
     ------
     ValueError
-        For an unknown modality, or none at all.
+        If a modality is unknown or there is none.
     """
 
     def __init__(
@@ -226,7 +224,7 @@ class Hopping(nn.Module):
         self.classifier = nn.Linear(sum(widths.values()), classes)
 
     def route(self, hops: int) -> list[tuple[str, list[str]]]:
-        """The target of each hop, and the modalities whose summaries are its context."""
+        """Return for each hop its target and the modalities whose summaries are its context."""
         raise NotImplementedError
 
     def forward(
@@ -241,41 +239,41 @@ class Hopping(nn.Module):
         Parameters
         ----------
         sequences
-            [B, T, D] float by modality; token ids already looked up.
+            [B, T, D] float by modality; token ids are already embedded.
         lengths
             [B] int64 by modality; 0 where an utterance lacks the modality.
         joined
-            [B, P] by modality, of a model that was made for them.
+            [B, P] utterance-level features, for the modalities of the parameter `joined`.
         attention
-            Whether to return each hop's weights too.
+            Whether to also return the attention weights.
 
         Returns
         -------
         logits
             [B, classes].
         weights
-            Only with `attention`: for each hop [B, T] of its target, zero on padding.
+            Only with `attention`: [B, T] for each hop, over the steps of its target; 0 on padding.
         """
         joined = {
             name: values * (lengths[name] > 0)[:, None] for name, values in (joined or {}).items()
         }
 
-        def summary(name: str, found: Tensor) -> Tensor:
-            return torch.cat([found, joined[name]], dim=1) if name in joined else found
+        def with_joined(name: str, summary: Tensor) -> Tensor:
+            return torch.cat([summary, joined[name]], dim=1) if name in joined else summary
 
         steps: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
         summaries: dict[str, Tensor] = {}
         for name in self.modalities:
             steps[name], last = self.encoders[name](sequences[name], lengths[name])
-            summaries[name] = summary(name, last)
+            summaries[name] = with_joined(name, last)
             masks[name] = valid_steps(lengths[name], sequences[name].shape[1])
 
         weights = []
         for target, names, hop in zip(self.targets, self.contexts, self.hops, strict=True):
             context = torch.cat([summaries[name] for name in names], dim=1)
-            found, hop_weights = hop(context, steps[target], masks[target])
-            summaries[target] = summary(target, found)
+            summary, hop_weights = hop(context, steps[target], masks[target])
+            summaries[target] = with_joined(target, summary)
             weights.append(hop_weights)
 
         logits = self.classifier(torch.cat([summaries[name] for name in self.modalities], dim=1))

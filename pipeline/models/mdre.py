@@ -1,7 +1,7 @@
 """Multimodal Dual Recurrent Encoder (Yoon, Byun and Jung, SLT 2018).
 
-Each modality is encoded by a GRU on its own; a linear layer on the concatenated last states gives
-the logits. The source's audio encoder joins prosody to its last state (``model.prosody``).
+A GRU encodes each modality; a linear layer on the concatenated last states gives the logits. The
+paper also concatenates prosodic features to the last state of the audio (``model.prosody``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pipeline.models.encoders import Hopping
 
 
 class MDRE(Hopping):
-    """Recurrent encoders without attention, for any set of modalities.
+    """Recurrent encoders without attention, for one to three modalities.
 
-    The source has audio and text; video, a third one or a single one are encoded alike. Parameters
-    are those of :class:`~pipeline.models.encoders.Hopping` but for the hops, of which it has none.
+    The paper has audio and text. Parameters are those of
+    :class:`~pipeline.models.encoders.Hopping` except `hops`.
     """
 
     def __init__(
@@ -25,5 +25,5 @@ class MDRE(Hopping):
         super().__init__(inputs, hidden, classes, 0, **options)
 
     def route(self, hops: int) -> list[tuple[str, list[str]]]:
-        """No hop."""
+        """No hops."""
         return []

@@ -1,11 +1,11 @@
 """Multi-Hop Attention between two modalities (Yoon, Byun, Dey and Jung, ICASSP 2019).
 
-The last state of the audio is the context of a first hop over the words; what it found is the
-context of a second hop over the audio, and so on. A linear layer on both newest summaries gives
-the logits.
+The last state of the audio is the context of the first hop, which attends over the words. The
+result is the context of the second hop, which attends over the audio, and so on. A linear layer on
+the final summaries of both modalities gives the logits.
 
-The source scores a step by its plain product with the context, which needs states of one size;
-here a hop projects its context to the target's size first, as AMH does, so that sizes may differ.
+The paper scores a step by its dot product with the context, so both must have the same size. Here,
+as in AMH, a hop first projects its context to the size of the target, so the sizes may differ.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.models.encoders import Hopping
 class MHA(Hopping):
     """MHA-N for N hops; parameters are those of :class:`~pipeline.models.encoders.Hopping`.
 
-    The source has audio and text. Other pairs are read alike: the first hop attends over the later
-    of the two in the order audio, text, video.
+    The paper has audio and text. For any pair, the first hop attends over the one that comes later
+    in the order audio, text, video.
 
     Raises
     ------
     ValueError
-        For an unknown modality, other than two of them, or fewer than one hop.
+        If a modality is unknown, there are not two, or `hops` is less than 1.
     """
 
     def route(self, hops: int) -> list[tuple[str, list[str]]]:
-        """The two in turn, each with the other's summary as its context."""
+        """Both modalities in turn, each with the other as its context."""
         if len(self.modalities) != 2:
             raise ValueError(f"MHA is defined for two modalities, not {len(self.modalities)}")
         if hops < 1:

@@ -1,8 +1,7 @@
-"""Checkpoints of training: what a killed run needs to go on and end with the same result.
+"""Checkpoints of training: a killed run resumes from its last one and ends with the same result.
 
-The last one, of a finished run, is its result, which later runs take over. They are kept results
-(:mod:`pipeline.system.kept`): a checkpoint of another key, or one that the disk has damaged, is
-ignored.
+The checkpoint of a finished run is its result, which later runs reuse. Checkpoints are kept results
+(:mod:`pipeline.system.kept`): one with another key, or damaged on disk, is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ import torch
 
 from pipeline.system.kept import Kept
 
-# what decides a result; how a store is read does not, since checksums of its values are in the key
+# The code that decides the result. Code that reads the store is not in it, since the key contains
+# checksums of the data.
 _CODE = (
     "models/*.py",
     "store/batches.py",
@@ -38,11 +38,11 @@ class Checkpoint:
     Attributes
     ----------
     kept
-        The folder where it is.
+        The folder of the checkpoints.
     name
-        That of the run.
+        Name of the run.
     key
-        Digest of all that decides the result.
+        :func:`digest` of everything that decides the result.
     """
 
     kept: Kept
@@ -50,12 +50,12 @@ class Checkpoint:
     key: str
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was kept by `state`: tensors and plain values in dicts and lists.
+        """Replace the checkpoint by `state`: tensors and plain values in dicts and lists.
 
         Raises
         ------
         FullDiskError
-            If there is no room for it; what was kept before stays.
+            If the disk is full; the former checkpoint stays.
         """
         content = io.BytesIO()
         torch.save(state, content)
@@ -63,17 +63,18 @@ class Checkpoint:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it holds the result of a run that went to its end."""
+        """Whether it is the result of a finished run."""
         state = self.load()
         return state is not None and bool(state["progress"]["finished"])
 
     def load(self) -> dict[str, Any] | None:
-        """What was kept; None where there is nothing, or something damaged or of another key.
+        """Load the state; None if there is none, or it is damaged or has another key.
 
         Raises
         ------
         InputError
-            If the system does not let read it, since what it holds is not to be trained again.
+            If the file cannot be read. It is then not ignored, since its model would be trained
+            again.
         """
         content = self.kept.load(self.name, self.key)
         if content is None:
@@ -82,10 +83,10 @@ class Checkpoint:
 
 
 def digest(values: Any, arrays: Iterable[bytes] = ()) -> str:
-    """A key of plain values, of bytes, and of the code and library that train."""
-    found = hashlib.sha256(json.dumps([values, torch.__version__], sort_keys=True).encode())
+    """Hash plain values, bytes, the training code and the version of PyTorch."""
+    result = hashlib.sha256(json.dumps([values, torch.__version__], sort_keys=True).encode())
     package = Path(__file__).parents[1]
     code = [path.read_bytes() for pattern in _CODE for path in sorted(package.glob(pattern))]
     for content in (*arrays, *code):
-        found.update(len(content).to_bytes(8, "little") + content)
-    return found.hexdigest()
+        result.update(len(content).to_bytes(8, "little") + content)
+    return result.hexdigest()

@@ -1,7 +1,7 @@
-"""The training loop of one fold: balance, learning rate, mixed precision, early stopping.
+"""The training loop of one model: class balance, learning rate, mixed precision, early stopping.
 
-It can be stopped at any moment and go on from its last checkpoint, which it writes after each
-validation, with the same result as if it had never stopped.
+It writes a checkpoint after each validation. A run that was killed resumes from its last checkpoint
+and ends with the same result as one that was not.
 """
 
 from __future__ import annotations
@@ -24,31 +24,30 @@ from pipeline.store.batches import Batch, StoreDataset
 from pipeline.system import compute
 from pipeline.training.checkpoints import Checkpoint
 
-Weights = dict[str, Tensor]
-
 
 class DivergedError(InputError):
-    """Training whose loss or parameters are not finite; names step, learning rate and remedy."""
+    """The loss or a parameter is not finite; the message names step, learning rate and remedy."""
 
 
 @dataclass
 class Progress:
-    """How far training has come, at a validation.
+    """The state of training after a validation.
 
     Attributes
     ----------
-    step
-        Batches trained on.
     order
-        State of the source of the batches' order, at the start of the present epoch.
+        State of the random generator at the start of the epoch, before it draws the order of the
+        batches.
+    step
+        Number of batches trained on.
     waited
         Validations since the best one.
     halvings
-        Times the learning rate was halved.
+        How often the learning rate was halved.
     best
         Weighted accuracy and negative loss of the best validation.
     best_weights
-        The weights it was reached with, on the CPU.
+        The weights of the best validation, on the CPU.
     rows
         The figures of each validation.
     finished
@@ -60,7 +59,7 @@ class Progress:
     waited: int = 0
     halvings: int = 0
     best: tuple[float, float] = (-1.0, 0.0)
-    best_weights: Weights = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
 
@@ -79,42 +78,42 @@ def fit(
     log: Callable[[dict[str, float]], None],
     checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Train until the development part no longer gets better; restore the best weights.
+    """Train with early stopping on the development part, then restore the best weights.
 
-    Better is a higher weighted accuracy on the development part, or the same with less loss. That
-    part is looked at every `settings.validate_every` epochs, to the nearest batch, and at the end.
+    The best weights are those with the highest weighted accuracy on the development part; among
+    equals, those with the lowest loss. Validation takes place every `settings.validate_every`
+    epochs, rounded to a batch, and at the end.
 
     Parameters
     ----------
     classifier
         Trained in place; ends on the CPU with its best weights.
     dataset
-        The store's utterances.
+        The features of all utterances of the store.
     train, development
-        Indices into the store.
+        Indices of utterances in the store.
     truth
-        [N] class of each utterance of the store, -1 for none; the development part is measured
-        against it.
+        [N] class of each utterance of the store, -1 for none; used for validation.
     targets
-        What is trained towards: `truth`, or [N, classes] float32 shares of the classes.
+        Training targets: `truth`, or [N, classes] float32 class probabilities.
     settings
         Parameters `train`.
     device
         Where to compute.
     random
-        Source of the batches' order.
+        Generator for the order of the batches.
     log
-        Called after each validation, and for those of a checkpoint, with its figures: ``epoch``,
-        the epochs trained so far; the mean training loss since the last one and the learning rate;
-        loss and accuracies of the development part.
+        Called after each validation, also for those of a loaded checkpoint, with the figures: the
+        number of epochs trained, ``epoch``; the mean training loss since the last validation and
+        the learning rate; the loss and the accuracies on the development part.
     checkpoint
-        Written after each validation; training goes on from one that is there.
+        Written after each validation; if it exists, training resumes from it.
 
     Raises
     ------
     DivergedError
-        At the first training loss that is not finite, or at a validation where the development
-        loss or a parameter is not. Nothing of it is logged or kept as a checkpoint.
+        If a training loss is not finite, or at a validation the development loss or a parameter.
+        That validation is neither logged nor saved as a checkpoint.
     """
     run = Run(classifier, settings, device, random)
     if checkpoint is not None and (state := checkpoint.load()) is not None:
@@ -122,24 +121,24 @@ def fit(
         for row in run.progress.rows:
             log(row)
     progress = run.progress
-    an_epoch = math.ceil(len(train) / settings.batch_size)
-    last = settings.epochs * an_epoch
+    epoch_steps = math.ceil(len(train) / settings.batch_size)
+    total_steps = settings.epochs * epoch_steps
     weights = np.ones(len(classifier.classes))
     if settings.balance == "weights":
         weights = class_weights(truth[train])
     batches: Iterator[tuple[np.ndarray, Batch]] | None = None
     loss_sum, seen = 0.0, 0
     while not progress.finished:
-        if progress.step % an_epoch == 0 or batches is None:
+        if progress.step % epoch_steps == 0 or batches is None:
             progress.order = random.bit_generator.state
             drawn = train
             if settings.balance == "sampling":
                 drawn = balanced(train, truth[train], random)
             order = list(dataset.shuffled(drawn, settings.batch_size, random))
-            left = order[progress.step % an_epoch :]
+            left = order[progress.step % epoch_steps :]
             batches = compute.ahead((indices, dataset.batch(indices)) for indices in left)
         indices, batch = next(batches)
-        rate = learning_rate(settings, progress.step / last, progress.halvings)
+        rate = learning_rate(settings, progress.step / total_steps, progress.halvings)
         loss = run.learn(
             batch,
             torch.from_numpy(targets[indices]),
@@ -151,26 +150,26 @@ def fit(
         progress.step += 1
         if not math.isfinite(loss):
             raise _diverged(f"the training loss is {loss}", progress.step, rate)
-        due = round((len(progress.rows) + 1) * settings.validate_every * an_epoch)
-        if progress.step < min(due, last):
+        due = round((len(progress.rows) + 1) * settings.validate_every * epoch_steps)
+        if progress.step < min(due, total_steps):
             continue
 
         probabilities = predict(classifier, dataset, development, settings.batch_size, device)
         figures = {
-            "epoch": progress.step / an_epoch,
+            "epoch": progress.step / epoch_steps,
             "train/loss": loss_sum / seen,
             "train/learning_rate": rate,
             **_development(probabilities, truth[development]),
         }
         if not math.isfinite(loss := figures["development/loss"]):
             raise _diverged(f"the development loss is {loss}", progress.step, rate)
-        if name := run.not_finite():  # those of a rare word may be in no loss since
+        if name := run.not_finite():  # such as the vector of a word in no batch since its update
             raise _diverged(f"{name} is not finite", progress.step, rate)
         log(figures)
         loss_sum, seen = 0.0, 0
-        run.judge(figures)
-        progress.finished = progress.waited == settings.patience or progress.step == last
-        if progress.step % an_epoch == 0:  # the next epoch's order is drawn from here
+        run.record(figures)
+        progress.finished = progress.waited == settings.patience or progress.step == total_steps
+        if progress.step % epoch_steps == 0:  # a resumed run starts with the next epoch
             progress.order = random.bit_generator.state
         if checkpoint is not None:
             checkpoint.save(run.state())
@@ -178,7 +177,7 @@ def fit(
 
 
 class Run:
-    """A classifier with all that changes while it is trained."""
+    """A classifier in training, with its optimiser, gradient scaler and progress."""
 
     def __init__(
         self,
@@ -187,13 +186,13 @@ class Run:
         device: torch.device,
         random: np.random.Generator,
     ) -> None:
-        # cuBLAS needs it to repeat itself
+        # required by cuBLAS for deterministic results
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         self.classifier = classifier.to(device)
         self.settings = settings
         self.device = device
-        # the device's own random numbers; the CPU's are torch's
+        # random numbers of the device, in addition to those of the CPU
         self.device_random = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
         self.random = random
         self.progress = Progress(order=random.bit_generator.state)
@@ -205,7 +204,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
 
     def learn(self, batch: Batch, targets: Tensor, weights: Tensor, rate: float) -> float:
-        """One step towards [B] or [B, classes] targets with [B] weights; the mean loss."""
+        """Take one step on [B] or [B, classes] targets with [B] weights; returns the mean loss."""
         self.classifier.train()
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
             logits = self.classifier(batch.to(self.device))
@@ -215,7 +214,7 @@ class Run:
         loss = (losses * weights.to(self.device)).mean()
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimiser)  # gradients are clipped at their true size
+        self.scaler.unscale_(self.optimiser)  # before clipping
         for parameter in self.trained:
             nn.utils.clip_grad_norm_(parameter, self.settings.clip_norm)
         for group in self.optimiser.param_groups:
@@ -225,27 +224,26 @@ class Run:
         return loss.item()
 
     def not_finite(self) -> str | None:
-        """The name of a parameter that is not finite; None if all are."""
-        for name, value in self.classifier.named_parameters():
-            if not torch.isfinite(value).all():
-                return name
-        return None
+        """Return the name of a parameter that is not finite, or None."""
+        parameters = self.classifier.named_parameters()
+        return next((name for name, value in parameters if not value.isfinite().all()), None)
 
-    def judge(self, figures: dict[str, float]) -> None:
-        """Keep the weights if they are the best so far; halve the rate on a plateau."""
+    def record(self, figures: dict[str, float]) -> None:
+        """Add a validation; keep the weights if they are the best, else count towards a plateau."""
         progress = self.progress
         progress.rows.append(figures)
         score = (figures["development/weighted_accuracy"], -figures["development/loss"])
         if score > progress.best:
             progress.best, progress.waited = score, 0
-            progress.best_weights = _copied(self.classifier)
+            weights = self.classifier.state_dict()
+            progress.best_weights = {k: v.detach().cpu().clone() for k, v in weights.items()}
             return
         progress.waited += 1
         if progress.waited % max(1, self.settings.patience // 3) == 0:
             progress.halvings += 1
 
     def state(self) -> dict[str, Any]:
-        """All that :meth:`restore` needs; of a finished run its result alone."""
+        """Return what :meth:`restore` needs; of a finished run only the result."""
         if self.progress.finished:
             return {"progress": vars(self.progress)}
         return {
@@ -258,7 +256,7 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         self.progress = Progress(**state["progress"])
         if self.progress.finished:
             return
@@ -272,9 +270,10 @@ class Run:
 
 
 def class_weights(classes: np.ndarray) -> np.ndarray:
-    """N / (C n_c) for each class c of [n] training utterances; their mean over those is 1.
+    """Weight N / (C n_c) of each class c, from the classes of [N] training utterances.
 
-    A class that does not occur has no weight; C counts those that do.
+    C is the number of classes that occur; the others have weight 0. The mean weight of the
+    utterances is 1.
     """
     counts = np.bincount(classes)
     occurring = np.count_nonzero(counts)
@@ -282,22 +281,22 @@ def class_weights(classes: np.ndarray) -> np.ndarray:
 
 
 def balanced(indices: np.ndarray, classes: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """As many utterances as `indices` has, drawn with replacement, each class equally likely."""
+    """Resample `indices` with replacement to the same number, with each class equally likely."""
     weights = class_weights(classes)[classes]
     return random.choice(indices, len(indices), p=weights / weights.sum())
 
 
 def learning_rate(settings: params.Train, done: float, halvings: int) -> float:
-    """The rate of a step, by ``train.schedule``.
+    """The learning rate of a step, according to ``train.schedule``.
 
     Parameters
     ----------
     settings
         Parameters `train`.
     done
-        Share of all steps that are done, from 0 to 1.
+        Fraction of all steps that are done, from 0 to 1.
     halvings
-        Times the development part stopped getting better for a third of the patience.
+        How often a third of ``train.patience`` passed without improvement.
     """
     if settings.schedule == "cosine":
         return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
@@ -306,20 +305,16 @@ def learning_rate(settings: params.Train, done: float, halvings: int) -> float:
     return settings.learning_rate
 
 
-def _diverged(what: str, step: int, rate: float) -> DivergedError:
-    """The error of a step, counted from 1."""
+def _diverged(problem: str, step: int, rate: float) -> DivergedError:
     return DivergedError(
-        f"{what} at step {step} (learning rate {rate:g}), so training has diverged; lower "
-        "train.learning_rate, or at the first steps look for extreme values in the streams"
+        f"{problem} at step {step} (learning rate {rate:g}), so training has diverged; lower "
+        "train.learning_rate, or, if it is one of the first steps, check the streams for extreme "
+        "values"
     )
 
 
-def _copied(classifier: Classifier) -> Weights:
-    return {name: value.detach().cpu().clone() for name, value in classifier.state_dict().items()}
-
-
 def _development(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Loss and accuracies of [n, classes] probabilities against [n] true classes."""
+    """Loss and accuracies of [n, classes] probabilities, given [n] true classes."""
     predicted = probabilities.argmax(axis=1)
     chosen = probabilities[np.arange(len(truth)), truth]
     return {

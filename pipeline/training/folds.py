@@ -1,12 +1,12 @@
-"""Training of the folds: one model per fold and seed, in a pool of processes of one thread each.
+"""Training: one model per fold and seed, in a pool of processes with one thread each.
 
-One thread, so that a model is the same on a machine of any number of cores; cores are used by
-training folds side by side.
+With one thread, a model does not depend on the number of cores; the cores are used by training
+several models at once.
 
-A finished model is kept beside the outputs of the stage, with a key of all that decides it: the
-parameters, the code, and of the store the streams that it reads, of the utterances that it was
-trained and developed on. A run that starts again takes over every model whose key is the same. So a
-stream more, or a recording mended in the test part of a fold, trains nothing.
+Each finished model is kept outside the outputs of the stage, under a key of everything that decides
+it: parameters, code, and the features and labels of its training and development parts. A later run
+reuses every model whose key is the same, so adding a stream or repairing a recording in the test
+part of a fold trains no model again.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ from pipeline.training.fitting import DivergedError, fit
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that trains one model.
+    """Everything that is needed to train one model.
 
     Attributes
     ----------
     store
         The feature store.
     fold
-        Its utterances for training, development and testing, by id; the last are not touched.
+        Ids of the utterances for training, development and testing; the last are not used.
     seed
         One of ``train.seeds``.
     truth
         [N] class of each utterance of the store, -1 for none.
     targets
-        What is trained towards: `truth`, or [N, classes] float32 shares of the raters' votes.
+        Training targets: `truth`, or [N, classes] float32 shares of the raters' votes.
     classes
-        The classes' names.
+        Names of the classes.
     model, train
         Parameters.
     parameters
-        How many parameters the model has: those that are ``trained``, and ``all``.
+        Number of ``trained`` parameters of the model, and of ``all``.
     weights, curves
-        Where the model (a file) and its learning curves (a folder, DVCLive's) are written.
+        Outputs: the file of the model and the folder of its learning curves (DVCLive).
     checkpoint
-        What a killed run leaves behind.
+        Checkpoint of this model; of a finished run, its result.
     device
-        A torch device's name.
+        Name of a torch device.
     """
 
     store: Path
@@ -95,12 +95,12 @@ def plan(
     checkpoints: Path,
     device: str,
 ) -> list[Job]:
-    """Divide a store into folds; a job for each fold and seed.
+    """Split the utterances of a store into folds; returns one job per fold and seed.
 
     Writes ``folds.csv`` (utterance, fold, part, emotion: the class) and ``parameters.json`` into
     `models`, so that evaluation and report need neither the split nor the parameter file. Models
-    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``. Those that
-    are there are deleted with their curves, so that no folder holds those of two parameter sets.
+    are named ``fold-K.safetensors``, with several seeds ``fold-K-seed-S.safetensors``. Existing
+    models and curves are deleted, so that the folders never mix two sets of parameters.
 
     Parameters
     ----------
@@ -111,19 +111,18 @@ def plan(
     lists
         The folder of fixed splits.
     models, curves
-        Where models and learning curves go.
+        Folders for the models and the learning curves.
     checkpoints
         Folder of checkpoints and finished models, see :mod:`pipeline.training.checkpoints`.
     device
-        A torch device's name.
+        Name of a torch device.
 
     Raises
     ------
     SplitError, LabelError, StoreError
-        If the store's utterances cannot be divided or labelled, or its streams not be read, as the
-        parameters ask.
+        If the parameters do not fit the utterances, labels or streams of the store.
     InputError
-        If the model does not take one of ``model.options``.
+        If the corpus lacks a modality of the model, or the model refuses ``model.options``.
     """
     with FeatureStore(store) as opened:
         table, word = opened.utterances, opened.description.group
@@ -146,7 +145,7 @@ def plan(
         identities, checksums = dataset.identities, dataset.checksums
     folds = splits.folds(table, classes, settings.split, lists, word)
 
-    for former in models.glob("fold-*.safetensors"):  # of a killed run, perhaps of more seeds
+    for former in models.glob("fold-*.safetensors"):  # of a killed run
         former.unlink()
     for former in curves.glob("fold-*"):
         shutil.rmtree(former)
@@ -200,17 +199,17 @@ def plan(
 
 
 def _shares_of_votes(store: FeatureStore, scheme: labels.Scheme, classes: np.ndarray) -> np.ndarray:
-    """[N, classes] float32 from the store's votes."""
+    """Shares of the classes among the raters' votes, [N, classes] float32."""
     if not store.categories:
         raise StoreError(
-            f"{store.path}: its corpus has no votes, which train.targets votes needs; set "
-            "train.targets to majority"
+            f"{store.path}: train.targets votes needs raters' votes, which this corpus does not "
+            "have; set train.targets to majority"
         )
     return scheme.distribution(store.votes, store.categories, classes)
 
 
 def describe(jobs: list[Job]) -> str:
-    """Say what is trained, its size, on how many utterances, and how many are in no fold."""
+    """Describe what is trained: model and size, folds, seeds, utterances used and not used."""
     folds = {job.fold.number: job.fold for job in jobs}
     used = {
         name for fold in folds.values() for part in splits.PARTS for name in getattr(fold, part)
@@ -229,8 +228,8 @@ def describe(jobs: list[Job]) -> str:
 def train_folds(jobs: list[Job], parallel: int) -> None:
     """Train all models, `parallel` at a time, in a pool of processes; each has a progress bar.
 
-    Models that were finished before are taken over; a run that was killed goes on from its
-    checkpoints. Those that no job has are deleted when all is done.
+    Finished models are reused, others resume from their checkpoints. At the end, checkpoints that
+    belong to no job are deleted.
 
     Raises
     ------
@@ -241,7 +240,7 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
     left = []
     for job in jobs:
         if job.checkpoint.is_finished:
-            train_fold(job)  # takes over what is there
+            train_fold(job)  # only writes the outputs
         else:
             left.append(job)
     if left:
@@ -258,7 +257,7 @@ def _train(jobs: list[Job], parallel: int) -> None:
     )
     try:
         left = iter(jobs)
-        # no more at a time than there are processes, since what the pool has queued it also runs
+        # submit one job per process at a time: after an error, the pool would still run its queue
         running = {pool.submit(train_fold, job) for job in islice(left, parallel)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -267,26 +266,27 @@ def _train(jobs: list[Job], parallel: int) -> None:
             running |= {pool.submit(train_fold, job) for job in islice(left, len(done))}
     except InputError as error:
         if running:
-            tqdm.write(f"{error}\nThe models in training are finished before this run ends.")
+            tqdm.write(f"{error}\nThis run ends when the models in training are finished.")
         raise
     finally:
         pool.shutdown()
 
 
 def _start(lock: object) -> None:
-    """Prepare a worker process."""
+    """Initialise a worker process."""
     start_worker()
     tqdm.set_lock(lock)
     torch.set_num_threads(1)
 
 
 def train_fold(job: Job) -> None:
-    """Train one model and write it and its curves.
+    """Train one model; write it and its learning curves.
 
     Raises
     ------
     DivergedError
-        If a loss or a parameter is not finite; names the fold, and the seed of several.
+        If a loss or a parameter is not finite; the message names the fold, and the seed if there
+        are several.
     """
     name = job.curves.name.replace("-", " ")
     with FeatureStore(job.store) as store:
@@ -294,7 +294,7 @@ def train_fold(job: Job) -> None:
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
         development = np.array([store.row_of[utterance] for utterance in job.fold.development])
 
-        # different seeds per fold, and for the weights and the order of the batches
+        # independent seeds for each fold, for the weights and for the order of the batches
         initial, order = np.random.SeedSequence([job.seed, job.fold.number]).generate_state(2)
         torch.manual_seed(int(initial))
         classifier = build(dataset, job.model, job.train.max_steps, job.classes, train)
@@ -340,7 +340,10 @@ def build(
     classes: list[str],
     train: np.ndarray,
 ) -> Classifier:
-    """A fresh classifier whose input layers know the training part's statistics and vectors."""
+    """Make an untrained classifier; its input layers get statistics and word vectors.
+
+    Means and standard deviations are those of the utterances at the indices `train`.
+    """
     classifier = Classifier(settings, dataset.widths, dataset.vocabularies, classes, max_steps)
     classifier.identities = dataset.identities
     for name, layer in classifier.inputs.items():  # by stream

@@ -1,1 +1,1 @@
-"""The IEMOCAP release: its folders, ids, codes, raters, totals and alignments."""
+"""Reader of IEMOCAP."""

@@ -1,6 +1,6 @@
-"""Word alignments: the ``.wdseg`` files of the release, made with CMU Sphinx's aligner.
+"""Word alignments: the ``.wdseg`` files of the release, made with the aligner of CMU Sphinx.
 
-A file is of one utterance, with times in frames of 10 ms from its start, the last one included::
+There is one file per utterance. Its times are frames of 10 ms; the end frame is included::
 
         SFrm  EFrm    SegAScr Word
            0    12     -32011 <s>
@@ -9,8 +9,8 @@ A file is of one utterance, with times in frames of 10 ms from its start, the la
           61    75     -40311 </s>
      Total score:     -292165
 
-They lie in ``SessionN/sentences/ForcedAlignment/<dialog>/<utterance>.wdseg``. Copies without them
-are whole for the pipeline: no stage reads them.
+The files are ``SessionN/sentences/ForcedAlignment/<dialog>/<utterance>.wdseg``. No stage reads
+them, so a copy without them is complete for the pipeline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.corpus.findings import Item
-from pipeline.corpus.iemocap.disk import SESSIONS, Copy
+from pipeline.corpus.iemocap.disk import SESSIONS, Release
 from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.table import CorpusError
 from pipeline.corpus.textfile import decode
@@ -32,14 +32,14 @@ COLUMNS = ("utterance", "word", "start", "end")
 """The columns of the table of words."""
 
 _FRAMES_PER_SECOND = 100
-_DECIMALS = 4  # of the release's times
+_DECIMALS = 4  # as in the times of the label files
 _HEADER = ["SFrm", "EFrm", "SegAScr", "Word"]
 _ROW = re.compile(r"([0-9]{1,7})\s+([0-9]{1,7})\s+-?[0-9]{1,15}\s+(\S+)")
 _PRONUNCIATION = re.compile(r"(?<=.)\([0-9]+\)$")
 
 
 class AlignmentError(CorpusError):
-    """A malformed file; the message names file and line."""
+    """The file is malformed; the message names file and line."""
 
     def __init__(self, path: Path, line: int, fault: str) -> None:
         super().__init__(f"{path}:{line}: {fault}")
@@ -49,15 +49,15 @@ class AlignmentError(CorpusError):
 
 @dataclass(frozen=True)
 class Word:
-    """A word and its place in the utterance.
+    """A word and its times.
 
     Attributes
     ----------
     text
-        As the aligner has it, in capitals, without the number of a pronunciation: ``ME`` of
-        ``ME(2)``. Silence and noises are words too: ``<s>``, ``<sil>``, ``++LAUGHTER++``.
+        In capitals, without the number of the pronunciation: ``ME`` for ``ME(2)``. Silence and
+        noises are words too: ``<s>``, ``<sil>``, ``++LAUGHTER++``.
     start, end
-        Seconds from the utterance's start, multiples of 10 ms.
+        Seconds from the start of the utterance, multiples of 10 ms.
     """
 
     text: str
@@ -71,7 +71,7 @@ def read(path: str | Path) -> list[Word]:
     Raises
     ------
     AlignmentError
-        If it lacks the header or its end, or a line is malformed.
+        If the header or the last line is missing, or a line is malformed.
     OSError
         If it cannot be read.
     """
@@ -92,50 +92,51 @@ def read(path: str | Path) -> list[Word]:
         if final < first:
             raise AlignmentError(path, number, f"the word ends at frame {final}, before {first}")
         text = _PRONUNCIATION.sub("", match[3])
-        # the last frame is the word's own, so the word ends where the next frame begins
+        # the end frame is part of the word
         words.append(Word(text, first / _FRAMES_PER_SECOND, (final + 1) / _FRAMES_PER_SECOND))
     return words
 
 
 def read_copy(root: Path, utterances: pd.DataFrame) -> tuple[pd.DataFrame, list[Item]]:
-    """Read the alignments of a copy's utterances.
+    """Read the alignments of the utterances of a copy.
 
     Parameters
     ----------
     root
         The copy.
     utterances
-        Its utterance table; alignments of others are left out, since their place is not known.
+        Its utterance table. Alignments of other utterances are skipped, since the times of those
+        in the dialog are not known.
 
     Returns
     -------
     tuple
-        The table of `COLUMNS`, in the order of `utterances`, with times in seconds in the dialog;
-        and what is missing, damaged or left out.
+        A table with `COLUMNS`, in the order of `utterances`, with times in seconds in the dialog;
+        and the findings.
     """
-    copy = Copy(root)
+    release = Release(root)
     files: dict[str, str] = {}
     present = set(utterances["group"])
     for session in (number for number in SESSIONS if str(number) in present):
-        for folder in copy.dialogs(session, FOLDER).values():
-            files |= copy.files(folder, ".wdseg")
+        for folder in release.dialogs(session, FOLDER).values():
+            files |= release.files(folder, ".wdseg")
     rows: list[tuple[str, str, float, float]] = []
     for name, offset in zip(utterances["utterance"], utterances["start"], strict=True):
         path = files.pop(name, "")
         if not path:
-            copy.add(Reason.NO_ALIGNMENT, name)
+            release.add(Reason.NO_ALIGNMENT, name)
             continue
         try:
             words = read(root / path)
         except AlignmentError as error:
-            copy.add(Reason.BAD_ALIGNMENT, path, error.line, error.fault)
+            release.add(Reason.BAD_ALIGNMENT, path, error.line, error.fault)
         except OSError as error:
-            copy.add(Reason.UNREADABLE, path, detail=error.strerror or "")
+            release.add(Reason.UNREADABLE, path, detail=error.strerror or "")
         else:
             rows += [
                 (name, w.text, round(offset + w.start, _DECIMALS), round(offset + w.end, _DECIMALS))
                 for w in words
             ]
     for path in files.values():
-        copy.add(Reason.ALIGNMENT_NO_LABEL, path)
-    return pd.DataFrame(rows, columns=list(COLUMNS)), copy.items
+        release.add(Reason.ALIGNMENT_NO_LABEL, path)
+    return pd.DataFrame(rows, columns=list(COLUMNS)), release.items

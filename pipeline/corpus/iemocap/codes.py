@@ -1,4 +1,4 @@
-"""The release's emotion codes, the raters' words for them, and what papers make of them."""
+"""The emotion codes of the release, and the label schemes of papers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ EMOTIONS = {
     "oth": "other",
     "xxx": "no majority among the raters",
 }
-"""The release's majority labels: code and meaning."""
+"""The majority labels of the release: code and meaning."""
 
 DESCRIPTION = Description(
     title="IEMOCAP",
     emotions=EMOTIONS,
     schemes={
-        # the classes of the AMH paper, in its order
+        # the classes of the AMH paper, in the order of the paper
         "seven": {code: code for code in ("ang", "exc", "hap", "sad", "fru", "sur", "neu")},
         "six": {code: code for code in ("ang", "exc", "fru", "hap", "neu", "sad")},
         # happiness and excitement merged: the usual four-class setting

@@ -1,6 +1,6 @@
 """Ids and line formats of the release, as pure functions of strings.
 
-Each ``*_line`` function returns None for a line that is not of its form; none raises.
+Each ``*_line`` function returns None if the line does not match; no function raises an error.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ _TRANSCRIPT = re.compile(r"(Ses[^\s:\[\]]+)\s*(?:\[[^\]]*\])?\s*:(.*)")
 _VOTE = re.compile(r"([CA])-([EFM][0-9]+):\s*([^()]*?)\s*(?:\((.*)\))?\s*")
 _SCORES = re.compile(rf"val{_SCORE};\s*act{_SCORE};\s*dom{_SCORE};?")
 
+OPPOSITE = {"left": "right", "right": "left"}
+
 
 @dataclass(frozen=True, order=True)
 class Dialog:
-    """What a dialog's id says.
+    """The parts of the id of a dialog.
 
     Attributes
     ----------
@@ -36,15 +38,15 @@ class Dialog:
     session
         1 to 5.
     marked
-        Which actor wore the motion-capture markers: ``F`` or ``M``.
+        The actor who wore the motion-capture markers: ``F`` or ``M``.
     scenario
         ``improvised`` or ``scripted``.
     script
-        The number of the script, or of the improvisation, as in the id: ``01``.
+        The number of the script or of the improvisation, as in the id: ``01``.
     part
-        The part of a script: ``1`` in ``script01_1b``; empty where the id has none.
+        The part of a script: ``1`` in ``script01_1b``; empty if the id has none.
     take
-        The take: ``b`` in ``script01_1b``, ``a`` in ``impro05a``; empty where the id has none.
+        The take: ``b`` in ``script01_1b``, ``a`` in ``impro05a``; empty if the id has none.
     """
 
     name: str
@@ -66,25 +68,30 @@ def dialog(name: str) -> Dialog | None:
     return Dialog(name, int(session), marked, scenario, script, part, take + part_take)
 
 
+def place(dialog: Dialog, speaker: str, marked_actor: str) -> str:
+    """The half of the video with the speaker; `marked_actor` is that of the actor with markers."""
+    return marked_actor if speaker == dialog.marked else OPPOSITE[marked_actor]
+
+
 def is_turn(name: str, dialog: Dialog) -> bool:
-    """Whether an id such as ``Ses01F_impro01_M012`` is of an utterance of this dialog."""
+    """Whether an id such as ``Ses01F_impro01_M012`` is an utterance of this dialog."""
     prefix = f"{dialog.name}_"
     return name.startswith(prefix) and _TURN.fullmatch(name, len(prefix)) is not None
 
 
 def speaker(utterance: str) -> str:
-    """Who speaks an utterance, ``F`` or ``M``: the letter of the last part of its id."""
+    """The speaker of an utterance, ``F`` or ``M``: the letter of the last part of its id."""
     return utterance.rpartition("_")[2][0]
 
 
 def is_unnumbered(name: str) -> bool:
-    """Whether an id is one like ``Ses01F_impro01_MXX0``: a turn without label and wav."""
+    """Whether an id is like ``Ses01F_impro01_MXX0``: a turn without label and wav."""
     return _UNNUMBERED_ID.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label line: times in seconds, majority emotion, mean attributes (1 to 5)."""
+    """A label line: times in seconds, majority emotion, mean ratings (1 to 5)."""
 
     utterance: str
     start: float
@@ -111,15 +118,15 @@ class Vote:
     Attributes
     ----------
     rater
-        ``E1`` ... for the outside raters, ``F1`` and ``M1`` for the actors themselves.
+        ``E1`` ... for the external evaluators, ``F1`` and ``M1`` for the actors themselves.
     kind
         ``categorical`` or ``attribute``.
     votes
         The words of a categorical line, joined by ``;``; empty in an attribute line.
     valence, activation, dominance
-        The scores of an attribute line, NaN where one is not given.
+        The scores of an attribute line; NaN if missing.
     comment
-        What the rater wrote in the brackets.
+        The rater's comment in brackets.
     """
 
     rater: str
@@ -149,9 +156,9 @@ def vote_line(line: str) -> Vote | None:
 
 
 def transcript_line(line: str) -> tuple[str, str] | None:
-    """Read ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.`` to (id, text).
+    """Read ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.`` as (id, text).
 
-    The times are the label's to tell, so a line whose times are damaged still gives its text.
+    The times are ignored, since those of the label line are used.
     """
     match = _TRANSCRIPT.fullmatch(line.strip())
     return (match[1], match[2].strip()) if match else None

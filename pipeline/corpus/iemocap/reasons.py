@@ -1,4 +1,4 @@
-"""Why something of a copy of the release is in the report, and what became of it."""
+"""The reasons of findings in a copy of the release."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipeline.corpus import findings
 
 
 class Reason(findings.Reason):
-    """Text and outcome: skipped, or kept as far as it goes."""
+    """Text and outcome of each reason."""
 
     NO_SESSION = "session missing", "skipped"
     NO_FOLDER = "folder missing", "skipped"

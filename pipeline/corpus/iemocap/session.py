@@ -1,13 +1,13 @@
-"""One session of a copy of the release: its folders put together, utterance by utterance."""
+"""One session of a copy of the release: the files of its folders matched by utterance."""
 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pipeline.corpus.iemocap import formats, seats, votes
+from pipeline.corpus.iemocap import formats, votes
 from pipeline.corpus.iemocap.codes import EMOTIONS
-from pipeline.corpus.iemocap.disk import AUDIO, LABELS, TRANSCRIPTS, VIDEO, Copy
+from pipeline.corpus.iemocap.disk import AUDIO, LABELS, TRANSCRIPTS, VIDEO, Release
 from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.utterance import DIMENSIONS, Source, Utterance
 
@@ -21,132 +21,129 @@ class _Labelled(NamedTuple):
 
 
 def read_session(
-    copy: Copy, session: int, marked_actor: str
+    release: Release, session: int, marked_actor: str
 ) -> list[tuple[Utterance, list[formats.Vote]]]:
     """Read ``SessionN`` of a copy.
 
     Parameters
     ----------
-    copy
-        The copy; it keeps account of all that is missing, skipped or odd.
+    release
+        The copy; records the findings.
     session
         1 to 5.
     marked_actor
-        The side of the video, ``left`` or ``right``, where the actor with the markers sits.
+        The side of the video, ``left`` or ``right``, on which the actor with the markers sits.
 
     Returns
     -------
     list
-        The utterances, and every rater's line of each.
+        Each utterance with the raters' lines.
     """
-    labels = copy.dialogs(session, LABELS, ".txt")
-    transcripts = copy.dialogs(session, TRANSCRIPTS, ".txt")
-    videos = copy.dialogs(session, VIDEO, ".avi")
-    folders = copy.dialogs(session, AUDIO)
-    recordings = _Recordings(copy, folders)
-    if not (labels or transcripts or videos or recordings):
-        copy.add(Reason.NO_SESSION, f"Session{session}", detail="no dialog in its folders")
+    labels = release.dialogs(session, LABELS, ".txt")
+    transcripts = release.dialogs(session, TRANSCRIPTS, ".txt")
+    videos = release.dialogs(session, VIDEO, ".avi")
+    folders = release.dialogs(session, AUDIO)
+    recordings, moved = _recordings(release, folders)
+    if not (labels or transcripts or videos or recordings or moved):
+        release.add(Reason.NO_SESSION, f"Session{session}", detail="no dialog in its folders")
     for dialog in sorted(videos.keys() - labels.keys()):
-        copy.add(Reason.VIDEO_NO_LABEL, videos[dialog])
+        release.add(Reason.VIDEO_NO_LABEL, videos[dialog])
     for dialog in sorted(labels.keys() | transcripts.keys() | videos.keys() | folders.keys()):
         for folder, files in ((LABELS, labels), (TRANSCRIPTS, transcripts)):
             if dialog not in files:
-                copy.miss(f"Session{session}/{folder}/{dialog.name}.txt")
+                release.miss(f"Session{session}/{folder}/{dialog.name}.txt")
     rows = []
     for dialog in sorted(labels.keys() | transcripts.keys()):
-        labelled, seen = _read_labels(copy, dialog, labels.get(dialog))
-        texts = _read_transcript(copy, dialog, transcripts.get(dialog), seen)
+        labelled, seen = _read_labels(release, dialog, labels.get(dialog))
+        texts = _read_transcript(release, dialog, transcripts.get(dialog), seen)
         video = videos.get(dialog, "")
         if labelled and not video:
             expected = f"Session{session}/{VIDEO}/{dialog.name}.avi"
-            copy.miss(expected, Reason.NO_VIDEO, f"{len(labelled)} utterances")
-        earlier = sorted((label.start, label.utterance) for _, label, _ in labelled)
-        order = {name: number for number, (_, name) in enumerate(earlier)}
-        for line, label, given in labelled:
-            name = label.utterance
-            for word in votes.unknown(given):
-                copy.add(Reason.UNKNOWN_VOTE, labels[dialog], line, f"{name}: {word}")
+            release.miss(expected, Reason.NO_VIDEO, f"{len(labelled)} utterances")
+        by_start = sorted((label.start, label.utterance) for _, label, _ in labelled)
+        order = {name: number for number, (_, name) in enumerate(by_start)}
+        for line, label, lines in labelled:
+            name, speaker = label.utterance, formats.speaker(label.utterance)
+            for word in votes.unknown(lines):
+                release.add(Reason.UNKNOWN_VOTE, labels[dialog], line, f"{name}: {word}")
             if name not in texts:
-                copy.add(Reason.NO_TEXT, labels[dialog], line, name)
-            audio = recordings.take(name)
+                release.add(Reason.NO_TEXT, labels[dialog], line, name)
+            audio = recordings.pop(name, "")
+            if not audio and name in moved:
+                audio = moved.pop(name)
+                release.add(Reason.WAV_MOVED, audio)
             if not audio:
                 expected = f"Session{session}/{AUDIO}/{dialog.name}/{name}.wav"
-                copy.miss(expected, Reason.NO_AUDIO)
-            seat = seats.place(dialog, formats.speaker(name), marked_actor)
-            utterance = _utterance(
-                label,
-                dialog=dialog,
+                release.miss(expected, Reason.NO_AUDIO)
+            utterance = Utterance(
+                id=name,
+                dialog=dialog.name,
                 order=order[name],
+                speaker=f"Ses{dialog.session:02d}{speaker}",
+                group=str(dialog.session),
+                gender=speaker,
+                start=label.start,
+                end=label.end,
                 text=texts.get(name, ""),
+                emotion=label.emotion,
                 audio=Source(audio) if audio else None,
-                video=Source(video, seat) if video else None,
-                votes=votes.count(given),
+                video=Source(video, formats.place(dialog, speaker, marked_actor))
+                if video
+                else None,
+                scenario=dialog.scenario,
+                votes=votes.count(lines),
+                dimensions={name: getattr(label, name) for name in DIMENSIONS},
             )
-            rows.append((utterance, given))
-        recordings.drop(seen)
-    recordings.report_rest()
+            rows.append((utterance, lines))
+        for name in seen:  # without those whose label was skipped, for a recorded reason
+            recordings.pop(name, None)
+    for path in recordings.values():
+        release.add(Reason.WAV_NO_LABEL, path)
+    for path in moved.values():
+        release.add(Reason.WAV_OTHER_DIALOG, path)
     return rows
 
 
-def _utterance(label: formats.Label, *, dialog: formats.Dialog, **found: Any) -> Utterance:
-    """Put together what the ids of an utterance say, and what was `found` of it."""
-    speaker = formats.speaker(label.utterance)
-    return Utterance(
-        id=label.utterance,
-        dialog=dialog.name,
-        speaker=f"Ses{dialog.session:02d}{speaker}",
-        group=str(dialog.session),
-        gender=speaker,
-        start=label.start,
-        end=label.end,
-        emotion=label.emotion,
-        scenario=dialog.scenario,
-        dimensions={name: getattr(label, name) for name in DIMENSIONS},
-        **found,
-    )
-
-
 def _read_labels(
-    copy: Copy, dialog: formats.Dialog, file: str | None
+    release: Release, dialog: formats.Dialog, file: str | None
 ) -> tuple[list[_Labelled], set[str]]:
-    """Return the utterances of a label file, and all ids in it, skipped ones included."""
+    """Return the utterances of a label file, and all its ids, including skipped ones."""
     labelled: list[_Labelled] = []
     seen: set[str] = set()
-    given: list[formats.Vote] = []  # of the label line above; of a skipped one they go nowhere
-    for number, line in copy.lines(file) if file else []:
+    lines: list[formats.Vote] = []  # of the last label line, also if that was skipped
+    for number, line in release.lines(file) if file else []:
         if line.startswith("%"):
             continue
         if line.startswith(("C-", "A-")):
             vote = formats.vote_line(line)
             if vote:
-                given.append(vote)
+                lines.append(vote)
             else:
-                copy.add(Reason.BAD_VOTE, str(file), number, line)
+                release.add(Reason.BAD_VOTE, str(file), number, line)
             continue
-        given = []
+        lines = []
         label = formats.label_line(line)
         fault = _label_fault(dialog, label, line, seen)
         if label:
             seen.add(label.utterance)
         if fault:
-            copy.add(fault[0], str(file), number, fault[1])
+            release.add(fault[0], str(file), number, fault[1])
         elif label:
-            labelled.append(_Labelled(number, label, given))
+            labelled.append(_Labelled(number, label, lines))
     return labelled, seen
 
 
 def _label_fault(
     dialog: formats.Dialog, label: formats.Label | None, line: str, seen: set[str]
 ) -> tuple[Reason, str] | None:
-    """Return why a label line is skipped, with a detail; None for a good one."""
+    """Return the reason to skip a label line, with a detail; None if it is valid."""
     if not label:
         return Reason.BAD_LABEL, line
     fault = _id_fault(dialog, label.utterance, seen)
     if fault:
         return fault, label.utterance
     if label.emotion not in EMOTIONS:
-        known = ", ".join(EMOTIONS)
-        detail = f"{label.utterance}: {label.emotion[:20]!r} is none of {known}"
+        detail = f"{label.utterance}: {label.emotion[:20]!r} is none of {', '.join(EMOTIONS)}"
         return Reason.UNKNOWN_EMOTION, detail
     if label.start >= label.end:
         return Reason.BAD_TIMES, f"{label.utterance}: {label.start} to {label.end}"
@@ -154,7 +151,7 @@ def _label_fault(
 
 
 def _id_fault(dialog: formats.Dialog, name: str, seen: Container[str]) -> Reason | None:
-    """Return why an id in a file of `dialog` is none to use; None for a good one."""
+    """Return the reason to skip an id in a file of `dialog`; None if it is valid."""
     if formats.is_unnumbered(name):
         return Reason.UNNUMBERED
     if not formats.is_turn(name, dialog):
@@ -163,58 +160,34 @@ def _id_fault(dialog: formats.Dialog, name: str, seen: Container[str]) -> Reason
 
 
 def _read_transcript(
-    copy: Copy, dialog: formats.Dialog, file: str | None, labelled: set[str]
+    release: Release, dialog: formats.Dialog, file: str | None, labelled: set[str]
 ) -> dict[str, str]:
-    """Return the texts of a transcript by utterance; lines without a label are skipped."""
+    """Return the texts of a transcript by utterance; those without a label are skipped."""
     texts: dict[str, str] = {}
-    for number, line in copy.lines(file) if file else []:
+    for number, line in release.lines(file) if file else []:
         read = formats.transcript_line(line)
         fault = _id_fault(dialog, read[0], texts) if read else Reason.NO_ID
         if not fault and read and read[0] not in labelled:
             fault = Reason.NO_LABEL
         if fault:
-            copy.add(fault, str(file), number, line)
+            release.add(fault, str(file), number, line)
         elif read:
             texts[read[0]] = read[1]
     return texts
 
 
-class _Recordings:
-    """The wav files of a session; an utterance's own folder comes before any other.
+def _recordings(
+    release: Release, folders: dict[formats.Dialog, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the wav files of a session by utterance: in the folder of its dialog, and elsewhere.
 
-    A file in the folder of another dialog, such as another take, is the utterance that its name
-    says: ids are unique in the release.
+    Ids are unique in the release, so a file in the folder of another dialog, such as another take,
+    is used if there is no other.
     """
-
-    def __init__(self, copy: Copy, folders: dict[formats.Dialog, str]) -> None:
-        self._copy = copy
-        self._own: dict[str, str] = {}
-        self._moved: dict[str, str] = {}
-        for dialog, folder in folders.items():
-            for name, path in copy.files(folder, ".wav").items():
-                own = formats.is_turn(name, dialog) or formats.is_unnumbered(name)
-                (self._own if own else self._moved).setdefault(name, path)
-
-    def __len__(self) -> int:
-        return len(self._own) + len(self._moved)
-
-    def take(self, utterance: str) -> str:
-        """Return the path of an utterance's recording; empty if there is none."""
-        if utterance in self._own:
-            return self._own.pop(utterance)
-        path = self._moved.pop(utterance, "")
-        if path:
-            self._copy.add(Reason.WAV_MOVED, path)
-        return path
-
-    def drop(self, utterances: set[str]) -> None:
-        """Pass over utterances whose labels were skipped, for reasons that are recorded."""
-        for utterance in utterances:
-            self._own.pop(utterance, None)
-
-    def report_rest(self) -> None:
-        """Record every file that was not taken."""
-        for path in self._own.values():
-            self._copy.add(Reason.WAV_NO_LABEL, path)
-        for path in self._moved.values():
-            self._copy.add(Reason.WAV_OTHER_DIALOG, path)
+    own: dict[str, str] = {}
+    moved: dict[str, str] = {}
+    for dialog, folder in folders.items():
+        for name, path in release.files(folder, ".wav").items():
+            is_own = formats.is_turn(name, dialog) or formats.is_unnumbered(name)
+            (own if is_own else moved).setdefault(name, path)
+    return own, moved

@@ -1,4 +1,4 @@
-"""The known totals of the full release of IEMOCAP, and which sessions a copy lacks."""
+"""The known totals of the full release of IEMOCAP, and the comparison of a copy with them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _ALL = "all"
 
 
 def compare(utterances: pd.DataFrame) -> list[Total]:
-    """Count the utterance table of a copy; each count comes with that of the full release.
+    """Count the utterances of a copy by session, beside the counts of the full release.
 
-    Labelled utterances without a text occur in complete copies, so these have no known total.
+    The number of transcripts has no known total: complete copies lack the text of some utterances.
     """
     dialogs = DIALOGS_BY_SESSION | {_ALL: DIALOGS}
     lines = BY_SESSION | {_ALL: UTTERANCES}
@@ -54,11 +54,11 @@ def compare(utterances: pd.DataFrame) -> list[Total]:
             known = BY_EMOTION[code] if session == _ALL else None
             counts.append((f"  labelled {code}", int((rows["emotion"] == code).sum()), known))
         column = session if session == _ALL else f"Session{session}"
-        totals += [Total(what, column, found, known) for what, found, known in counts]
+        totals += [Total(row, column, found, known) for row, found, known in counts]
     return totals
 
 
 def missing_sessions(totals: list[Total]) -> str:
-    """Return which sessions have not one utterance; empty if each has some."""
-    empty = [total.column for total in totals if total.what == _UTTERANCES and not total.found]
+    """Name the sessions without an utterance; empty if there are none."""
+    empty = [total.column for total in totals if total.row == _UTTERANCES and not total.found]
     return f"missing: {', '.join(empty)}" if empty else ""

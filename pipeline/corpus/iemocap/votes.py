@@ -1,12 +1,11 @@
-"""The evaluators' votes as numbers: how many of them chose each of the release's categories.
+"""The evaluators' votes: how many evaluators chose each category of the release.
 
-Only the outside evaluators (``E1`` ...) count. The actors' reports on themselves (``F1``, ``M1``)
-are another kind of judgement, and the release's majority labels leave them out as well.
+Only the external evaluators (``E1`` ...) are counted. The self-reports of the actors (``F1``,
+``M1``) are a different kind of judgement, and the majority labels of the release ignore them too.
 
-Each categorical line of an evaluator weighs one. An evaluator may choose several categories; each
-then gets an equal part, so that nobody counts for more by being undecided. A word that is none of
-the release's counts as other, which is where its form has evaluators write words of their own;
-:func:`unknown` says which those are.
+Each categorical line of an evaluator has weight 1. If it names several categories, the weight is
+divided equally among them. A word that is not a category of the release counts as other, as on the
+evaluation form, where evaluators write their own words under other; :func:`unknown` lists them.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ WORDS = {
     "disgust": "dis",
     "other": "oth",
 }
-"""The evaluators' words, in small letters, and the release's code of each."""
+"""The evaluators' words in lower case, and the code of each."""
 
 CODES = tuple(dict.fromkeys(WORDS.values()))
-"""The codes that can be voted for."""
+"""The codes with votes."""
 
 
 def count(lines: Iterable[Vote]) -> dict[str, float]:
-    """Return how many evaluators chose each of `CODES`, from the raters' lines of an utterance.
+    """Count the evaluators' votes for each of `CODES`, from the raters' lines of an utterance.
 
-    Codes that nobody chose are left out.
+    Codes without a vote are left out.
     """
     counts: dict[str, float] = {}
     for words in _of_evaluators(lines):
@@ -48,13 +47,13 @@ def count(lines: Iterable[Vote]) -> dict[str, float]:
 
 
 def unknown(lines: Iterable[Vote]) -> list[str]:
-    """Return the evaluators' words that are none of the release's, as often as they are there."""
+    """Return the evaluators' words that are not categories of the release, with repetitions."""
     words = [word for line in _of_evaluators(lines) for word in line]
     return [word for word in words if word.casefold() not in WORDS]
 
 
 def _of_evaluators(lines: Iterable[Vote]) -> Iterator[list[str]]:
-    """The words of each categorical line of an evaluator; lines without one are left out."""
+    """The words of each categorical line of an evaluator; lines without words are left out."""
     for line in lines:
         if line.kind == "categorical" and line.rater.startswith("E") and line.votes:
             yield line.votes.split(";")
