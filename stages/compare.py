@@ -1,4 +1,4 @@
-"""Stages `row@<key>` of comparison/dvc.yaml: test predictions of one model of the comparison."""
+"""Stage `row@<key>` of comparison/dvc.yaml: train and test one model of the comparison."""
 
 import argparse
 from pathlib import Path

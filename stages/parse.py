@@ -1,4 +1,4 @@
-"""Stage `parse`: labels, transcripts and media files of a corpus to one utterance table."""
+"""Stage `parse`: one utterance table from the labels, transcripts and media files of a corpus."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from pipeline.corpus import media, parsing
 from stages import run
 
 INTERIM = Path("data/interim")
-MEMORY = INTERIM / "kept/media.json"
+HASHES = INTERIM / "kept/media.json"
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     settings = params.load()
     root = Path(settings.corpus.root)
     parsed = parsing.parse(settings.corpus.reader, root)
-    hashes = media.hashes(root, parsed.media, MEMORY)
+    hashes = media.hashes(root, parsed.media, HASHES)
     parsing.write(parsed, hashes, INTERIM / settings.corpus.name)
     print(parsed.summary)
 

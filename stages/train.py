@@ -1,4 +1,4 @@
-"""Stage `train`: one model per fold and seed, with the folds and parameters it was made of."""
+"""Stage `train`: train one model per fold and seed; save them with folds and parameters."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stage `weights`: find or download the pretrained weights, and record which they are."""
+"""Stage `weights`: find or download the pretrained weights and record their hashes."""
 
 from pathlib import Path
 
