@@ -1,4 +1,4 @@
-"""Release trees in the corpus's own layout and formats: a tiny one, and one of full size."""
+"""Trees in the layout and formats of the IEMOCAP release: a tiny one, and one of full size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RATE = 16_000
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance as the label file and the transcript have it."""
+    """One utterance of a label file and a transcript."""
 
     name: str
     start: float
@@ -44,18 +44,18 @@ class Utterance:
 
     @property
     def label(self) -> str:
-        """Its label line."""
+        """The line of the label file."""
         times = f"[{self.start:.4f} - {self.end:.4f}]"
         return f"{times}\t{self.name}\t{self.emotion}\t[2.5000, 3.0000, 3.3333]"
 
     @property
     def transcript(self) -> str:
-        """Its transcript line."""
+        """The line of the transcript."""
         return f"{self.name} [{self.start:08.4f}-{self.end:08.4f}]: {self.text}"
 
 
 def session(dialog: str) -> str:
-    """Return the session's folder of a dialog."""
+    """Return the name of a dialog's session folder."""
     return f"Session{dialog[4]}"
 
 
@@ -81,7 +81,7 @@ def wav_file(root: Path, utterance: str) -> Path:
 
 
 def turns(dialog: str, count: int = 4) -> list[Utterance]:
-    """Return utterances of alternating speakers; emotions run through the release's codes."""
+    """Return utterances of alternating speakers, with the release's emotion codes in turn."""
     codes = islice(cycle(EMOTIONS), count)
     return [
         Utterance(f"{dialog}_{'FM'[i % 2]}{i // 2:03d}", 1.25 + 2 * i, 2.7501 + 2 * i, code)
@@ -101,7 +101,7 @@ def transcript_text(utterances: Iterable[Utterance]) -> str:
 
 
 def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None:
-    """Write all files of a dialog: tones for the recordings, a placeholder for the video."""
+    """Write all files of a dialog: tones as recordings, a placeholder as video."""
     utterances = list(utterances)
     files = {
         labels_file(root, dialog): label_text(utterances).encode(),
@@ -127,16 +127,16 @@ def make(root: Path, sessions: Iterable[int] = range(1, 6), count: int = 4) -> P
     return root
 
 
-# --- what a test says of a copy -------------------------------------------------------------------
+# --- reading a tree ------------------------------------------------------------------------------
 
 
 def parse(root: Path, marked_actor: Literal["left", "right"] = "left") -> Parsed:
-    """Read a copy."""
+    """Parse a tree."""
     return parsing.parse(Iemocap(marked_actor=marked_actor), root)
 
 
 def write(parsed: Parsed, folder: Path) -> None:
-    """Write its tables, without hashes of media."""
+    """Write the tables of the stage `parse`, without hashes of media."""
     parsing.write(parsed, {}, folder)
 
 
@@ -146,23 +146,23 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def found(root: Path, reason: Reason) -> list[tuple[str, int | None, str]]:
-    """Return place and detail of the items with a reason."""
+    """Return file, line and detail of all reported items with a reason."""
     items = parse(root).items
     return [(item.file, item.line, item.detail) for item in items if item.reason is reason]
 
 
 def rows(root: Path) -> pd.DataFrame:
-    """Return a copy's utterance table, indexed by id."""
+    """Return the utterance table of a tree, indexed by id."""
     return parse(root).utterances.set_index("utterance")
 
 
 def relative(path: Path, root: Path) -> str:
-    """Return a path as the tables and the report have it."""
+    """Return a path in the form that tables and report use."""
     return path.relative_to(root).as_posix()
 
 
 def append(path: Path, *lines: str) -> int:
-    """Add lines to a file; return the number of the first of them."""
+    """Append lines to a file; return the line number of the first."""
     content = path.read_text()
     path.write_text(content + "".join(f"{line}\n" for line in lines))
     return content.count("\n") + 1
@@ -175,7 +175,7 @@ _PLAYED = (
     *("script01_1", "script01_2", "script01_3", "script02_1", "script02_2"),
     *("script03_1", "script03_2"),
 )
-_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # beyond 28 per session
+_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # if more than 28 dialogs
 _RATED = {
     **{"ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness"},
     **{"fru": "Frustration", "fea": "Fear", "sur": "Surprise", "neu": "Neutral state"},
@@ -193,10 +193,11 @@ def full_dialogs(session: int) -> list[str]:
 
 
 def make_full(root: Path) -> Path:
-    """Write a tree with the release's known totals, seeded; return `root`.
+    """Write a tree with the known totals of the release, always the same; return `root`.
 
-    151 dialogs and 10,039 utterances, each session and emotion with its own count; text files with
-    seven raters' lines an utterance; lengths of 0.5 to 34 s, 4.5 s on average. Media are empty.
+    It has 151 dialogs and 10,039 utterances, with the release's counts by session and emotion,
+    seven lines of raters per utterance, and durations of 0.5 to 34 s (mean 4.5 s). Media files are
+    empty.
     """
     rng = np.random.default_rng(0)
     codes = [code for code, count in totals.BY_EMOTION.items() for _ in range(count)]
@@ -215,7 +216,7 @@ def make_full(root: Path) -> Path:
 
 def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list[Utterance]:
     lengths = np.clip(rng.lognormal(1.2, 0.77, len(codes)), 0.5, 34)
-    gaps = rng.uniform(-0.3, 0.8, len(codes))  # below 0 both speak
+    gaps = rng.uniform(-0.3, 0.8, len(codes))  # negative: speakers overlap
     starts = 6 + np.cumsum(lengths + gaps) - lengths
     scores = rng.integers(1, 6, (len(codes), 9))
     turns = []
