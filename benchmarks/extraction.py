@@ -113,7 +113,7 @@ def stream_of(streams: Mapping[str, Any], kind: type[Kind]) -> tuple[str, Kind]:
 def race(
     tasks: Mapping[str, Callable[[], Result]], repeat: int
 ) -> tuple[dict[str, float], dict[str, Result]]:
-    """Run the tasks in turn `repeat` times; return the least seconds and the last result of each."""
+    """Run the tasks in turn `repeat` times; return least seconds and last result of each."""
     seconds = dict.fromkeys(tasks, math.inf)
     last = {}
     for _ in range(repeat):
