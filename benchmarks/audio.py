@@ -24,7 +24,6 @@ from pipeline.system import compute
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     command("audio", __doc__, measure, dialogs=200, arguments=arguments)
 
 

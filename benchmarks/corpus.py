@@ -25,7 +25,6 @@ OTHER_FILES = 30_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
     parser.add_argument("--repeat", type=int, default=3, help="runs with nothing to do")
     parser.add_argument(

@@ -20,7 +20,6 @@ from benchmarks.extraction import race
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.full_release", description=__doc__)
     parser.add_argument("--root", type=Path, help="an existing tree, such as a real copy")
     parser.add_argument("--repeat", type=int, default=3, help="runs, of which the fastest counts")

@@ -61,7 +61,6 @@ Rows = list[dict[str, str | float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument(
         "--growth", type=int, nargs="+", default=GROWTH, help="default: 1 4 16; at most 28"

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import soundfile
 
+from embedded.textfiles import HEADER
 from pipeline.corpus import parsing
 from pipeline.corpus.__main__ import main
 from pipeline.corpus.iemocap import totals
 from pipeline.corpus.iemocap.codes import EMOTIONS
 from pipeline.corpus.iemocap.reader import Iemocap
-from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.parsing import Parsed
 
-HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 VOTES = (
     "C-E2:\tNeutral;\t()",
     "C-E3:\tNeutral; Sadness;\t(tired)",
@@ -44,38 +42,31 @@ class Utterance:
 
     @property
     def label(self) -> str:
-        """The line of the label file."""
         times = f"[{self.start:.4f} - {self.end:.4f}]"
         return f"{times}\t{self.name}\t{self.emotion}\t[2.5000, 3.0000, 3.3333]"
 
     @property
     def transcript(self) -> str:
-        """The line of the transcript."""
         return f"{self.name} [{self.start:08.4f}-{self.end:08.4f}]: {self.text}"
 
 
 def session(dialog: str) -> str:
-    """Return the name of a dialog's session folder."""
     return f"Session{dialog[4]}"
 
 
 def labels_file(root: Path, dialog: str) -> Path:
-    """Return the path of a dialog's labels."""
     return root / session(dialog) / "dialog/EmoEvaluation" / f"{dialog}.txt"
 
 
 def transcript_file(root: Path, dialog: str) -> Path:
-    """Return the path of a dialog's transcript."""
     return root / session(dialog) / "dialog/transcriptions" / f"{dialog}.txt"
 
 
 def video_file(root: Path, dialog: str) -> Path:
-    """Return the path of a dialog's video."""
     return root / session(dialog) / "dialog/avi/DivX" / f"{dialog}.avi"
 
 
 def wav_file(root: Path, utterance: str) -> Path:
-    """Return the path of an utterance's recording."""
     dialog = utterance.rpartition("_")[0]
     return root / session(dialog) / "sentences/wav" / dialog / f"{utterance}.wav"
 
@@ -90,23 +81,26 @@ def turns(dialog: str, count: int = 4) -> list[Utterance]:
 
 
 def label_text(utterances: Iterable[Utterance]) -> str:
-    """Return the content of a label file."""
     blocks = ["\n".join([u.label, *u.votes, ""]) for u in utterances]
     return "\n".join([HEADER, "", *blocks]) + "\n"
 
 
 def transcript_text(utterances: Iterable[Utterance]) -> str:
-    """Return the content of a transcript."""
     return "".join(f"{u.transcript}\n" for u in utterances)
 
 
-def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None:
-    """Write all files of a dialog: tones as recordings, a placeholder as video."""
+def add_dialog(
+    root: Path, dialog: str, utterances: Iterable[Utterance], *, media: bool = True
+) -> None:
+    """Write all files of a dialog: tones as recordings, a placeholder as video.
+
+    Without `media`, recordings and video are empty files.
+    """
     utterances = list(utterances)
     files = {
         labels_file(root, dialog): label_text(utterances).encode(),
         transcript_file(root, dialog): transcript_text(utterances).encode(),
-        video_file(root, dialog): b"placeholder",
+        video_file(root, dialog): b"placeholder" if media else b"",
     }
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +108,9 @@ def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None
     for number, utterance in enumerate(utterances):
         path = wav_file(root, utterance.name)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not media:
+            path.touch()
+            continue
         time = np.arange(round((utterance.end - utterance.start) * RATE)) / RATE
         tone = 0.1 * np.sin(2 * np.pi * (200 + 20 * number) * time)
         soundfile.write(path, tone, RATE, subtype="PCM_16")
@@ -127,11 +124,7 @@ def make(root: Path, sessions: Iterable[int] = range(1, 6), count: int = 4) -> P
     return root
 
 
-# --- reading a tree ------------------------------------------------------------------------------
-
-
 def parse(root: Path, marked_actor: Literal["left", "right"] = "left") -> Parsed:
-    """Parse a tree."""
     return parsing.parse(Iemocap(marked_actor=marked_actor), root)
 
 
@@ -143,29 +136,6 @@ def write(parsed: Parsed, folder: Path) -> None:
 def command(arguments: Sequence[str]) -> int:
     """Run ``python -m pipeline.corpus``."""
     return main(arguments)
-
-
-def found(root: Path, reason: Reason) -> list[tuple[str, int | None, str]]:
-    """Return file, line and detail of all reported items with a reason."""
-    items = parse(root).items
-    return [(item.file, item.line, item.detail) for item in items if item.reason is reason]
-
-
-def rows(root: Path) -> pd.DataFrame:
-    """Return the utterance table of a tree, indexed by id."""
-    return parse(root).utterances.set_index("utterance")
-
-
-def relative(path: Path, root: Path) -> str:
-    """Return a path in the form that tables and report use."""
-    return path.relative_to(root).as_posix()
-
-
-def append(path: Path, *lines: str) -> int:
-    """Append lines to a file; return the line number of the first."""
-    content = path.read_text()
-    path.write_text(content + "".join(f"{line}\n" for line in lines))
-    return content.count("\n") + 1
 
 
 # --- full size -----------------------------------------------------------------------------------
@@ -186,7 +156,6 @@ _WORDS_A_SECOND = 2.7
 
 
 def full_dialogs(session: int) -> list[str]:
-    """Return the dialogs of a session of the full-size tree."""
     names = [f"{actor}_{played}" for actor in "FM" for played in _PLAYED]
     names += _TAKES[: totals.DIALOGS_BY_SESSION[str(session)] - len(names)]
     return sorted(f"Ses0{session}{name}" for name in names)
@@ -210,7 +179,7 @@ def make_full(root: Path) -> Path:
         ]
         for dialog, count in zip(dialogs, counts, strict=True):
             turns = _full_turns(dialog, list(islice(shuffled, count)), rng)
-            _write_full_dialog(root, dialog, turns)
+            add_dialog(root, dialog, turns, media=False)
     return root
 
 
@@ -236,16 +205,3 @@ def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list
         text = " ".join(islice(cycle(_WORDS), i, i + count))
         turns.append(Utterance(name, starts[i], starts[i] + lengths[i], code, text, votes))
     return turns
-
-
-def _write_full_dialog(root: Path, dialog: str, turns: list[Utterance]) -> None:
-    for path, content in (
-        (labels_file(root, dialog), label_text(turns)),
-        (transcript_file(root, dialog), transcript_text(turns)),
-        (video_file(root, dialog), ""),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    wav_file(root, turns[0].name).parent.mkdir(parents=True)
-    for turn in turns:
-        wav_file(root, turn.name).touch()

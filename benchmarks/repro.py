@@ -34,7 +34,6 @@ exit $status
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.repro", description=__doc__)
     parser.add_argument("--repeat", type=int, default=5, help="runs of short tasks (%(default)s)")
     parser.add_argument("--small", action="store_true", help="few dialogs and epochs")

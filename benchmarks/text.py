@@ -27,7 +27,6 @@ from pipeline.system import compute
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     command("text", __doc__, measure, dialogs=100, joined=4, arguments=arguments)
 
 

@@ -48,7 +48,6 @@ from pipeline.training.fitting import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--utterances", type=int, default=6000, help="of the epoch (%(default)s)")
     parser.add_argument("--batches", type=int, default=12, help="timed batches (%(default)s)")

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     command("visual", __doc__, measure, dialogs=20, repeat=1, arguments=arguments)
 
 

@@ -12,7 +12,6 @@ FOLDER = Path("data/raw/embedded")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     embedded.make(
         settings.embedded,

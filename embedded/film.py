@@ -58,8 +58,8 @@ def shoot(
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, FRAMES_PER_SECOND, size)
     if not writer.isOpened():
         raise OSError(
-            f"{path}: OpenCV cannot write an XVID video; check that the folder is writable and that "
-            "opencv-python-headless is the build from PyPI, which includes FFmpeg"
+            f"{path}: OpenCV cannot write an XVID video; is the folder writable, and is "
+            "opencv-python-headless the build from PyPI, which includes FFmpeg?"
         )
     sides: tuple[Speaker, Speaker] = ("F", "M") if dialog.marked == "F" else ("M", "F")
     actors = {s: face.ACTORS[f"Ses{dialog.session:02d}{s}"] for s in sides}

@@ -53,7 +53,6 @@ class Recording:
 
 
 def record(dialog: Dialog, rng: np.random.Generator) -> Recording:
-    """Synthesise a dialog."""
     spoken = []
     for turn in dialog.turns:
         actor = voice.VOICES[f"Ses{dialog.session:02d}{turn.speaker}"]

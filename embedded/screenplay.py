@@ -117,7 +117,6 @@ class Dialog:
 
     @property
     def session(self) -> int:
-        """The session's number."""
         return int(self.name[4])
 
     @property

@@ -249,7 +249,6 @@ def _draw(rows: Sequence[_Row], overview: np.ndarray, title: Sequence[str]) -> n
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: ``python -m pipeline.preview DIALOG``."""
     options = _options(arguments)
     try:
         view, root, tables = _settings(options)

@@ -1,4 +1,7 @@
-"""One short file per stage of dvc.yaml: read parameters, call the pipeline, write outputs."""
+"""One short file per stage of dvc.yaml: read parameters, call the pipeline, write outputs.
+
+Each ``main`` runs its stage in the current directory, the root of the repository.
+"""
 
 import shlex
 import sys

@@ -15,7 +15,6 @@ RESULTS = Path("data/comparison")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
     parser.add_argument("row", help=f"a key of {ROWS}")
     key = parser.parse_args().row

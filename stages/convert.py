@@ -22,7 +22,6 @@ INTERIM = Path("data/interim")
 
 
 def main() -> None:
-    """Convert the store in the repository's root."""
     parser = argparse.ArgumentParser(prog="python -m stages.convert", description=__doc__)
     parser.add_argument("old", type=Path, help="the HDF5 file of the store")
     old = parser.parse_args().old

@@ -15,7 +15,6 @@ RESULTS = Path("results")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     prediction.check_parameters(MODELS, settings)
     attention_file = RESULTS / "attention.h5"

@@ -11,7 +11,6 @@ HASHES = INTERIM / "kept/media.json"
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     root = Path(settings.corpus.root)
     parsed = parsing.parse(settings.corpus.reader, root)

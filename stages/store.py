@@ -13,7 +13,6 @@ INTERIM = Path("data/interim")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     name = settings.corpus.name
     folder, tables = Path("data/features", name), INTERIM / name

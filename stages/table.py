@@ -12,7 +12,6 @@ OUTPUT = Path("results")
 
 
 def main() -> None:
-    """Write the table in the repository's root."""
     settings = params.load()
     listed = rows.read(FOLDER / "rows.yaml")
     store = Path("data/features", settings.corpus.name)

@@ -7,7 +7,6 @@ from stages.extraction import extract
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     extract(
         "text",

@@ -14,7 +14,6 @@ CHECKPOINTS = Path("data/interim/kept/models")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     device = compute.device(settings.compute.device).type
     jobs = folds.plan(

@@ -7,7 +7,6 @@ from stages.extraction import extract
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     device = compute.device(settings.compute.device)
     # on the CPU one single-threaded process per core is fastest; a GPU serves one process
