@@ -167,8 +167,8 @@ def hops(table: Table) -> Figure:
     """WA and UA by the number of hops."""
     rows = table.rows.set_index("key").loc[list(table.hops.values())]
     places = np.array(list(table.hops))
-    drawn = Figure(figsize=(9.5, 2.8), layout="constrained")
-    for axes, name in zip(drawn.subplots(1, 2), TESTED, strict=True):
+    figure = Figure(figsize=(9.5, 2.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), TESTED, strict=True):
         axes.plot(places, rows[name], lw=1, color=_OURS)
         for (prefix, style), shift in zip(_POINTS.items(), (0, 0.12), strict=True):
             values = rows[prefix + name].astype(float).to_numpy()
@@ -187,6 +187,6 @@ def hops(table: Table) -> Figure:
         axes.set(title=f"{_SHORT[name]}, mean ± deviation over folds", xlabel="hops")
         axes.set_xticks(places)
         axes.grid(axis="y", lw=0.4)
-    handles, labels = drawn.axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return drawn
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure

@@ -62,9 +62,9 @@ def shade(position: int, count: int) -> float:
 
 def curves(lines: pd.DataFrame) -> Figure:
     """Loss and accuracy by epoch: one colour per fold, one line per seed."""
-    drawn = Figure(figsize=(10, 2.6), layout="constrained")
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
     lines = lines if "seed" in lines else lines.assign(seed=0)
-    for axes, (column, title) in zip(drawn.subplots(1, 3), _CURVES.items(), strict=True):
+    for axes, (column, title) in zip(figure.subplots(1, 3), _CURVES.items(), strict=True):
         for number, (fold, rows) in enumerate(lines.groupby("fold")):
             for first, (_, run) in enumerate(rows.groupby("seed")):
                 label = None if first else f"fold {fold}"
@@ -73,7 +73,7 @@ def curves(lines: pd.DataFrame) -> Figure:
         axes.set_ylim(bottom=0)
     axes.set_ylim(0, 1)
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return drawn
+    return figure
 
 
 def confusion(matrix: np.ndarray, classes: list[str]) -> Figure:
@@ -125,10 +125,12 @@ def comparison(rows: pd.DataFrame, labels: list[str] | None = None) -> Figure:
     `labels` name the rows; by default model and modalities do.
     """
     labels = labels or [f"{row.model} {row.modalities}" for row in rows.itertuples()]
-    drawn = Figure(figsize=(10, 1 + 0.26 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 1 + 0.26 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     for axes, name in zip(
-        drawn.subplots(1, 2, sharey=True), ("weighted_accuracy", "unweighted_accuracy"), strict=True
+        figure.subplots(1, 2, sharey=True),
+        ("weighted_accuracy", "unweighted_accuracy"),
+        strict=True,
     ):
         for prefix, shift, colour, label in (
             ("", -0.12, ACCENT, "ours"),
@@ -143,15 +145,15 @@ def comparison(rows: pd.DataFrame, labels: list[str] | None = None) -> Figure:
         axes.grid(axis="x", lw=0.4, color=QUIET)
         axes.set_axisbelow(True)
     axes.set_yticks(places, labels)
-    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
-    return drawn
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
+    return figure
 
 
 def attention(statistics: pd.DataFrame, profile: pd.DataFrame, classes: list[str]) -> Figure:
     """Attention: entropy and position by hop and emotion, and mean density over the utterance."""
     targets = statistics.drop_duplicates("hop").set_index("hop")["target"]
-    drawn = Figure(figsize=(10, 1.8 + 0.26 * len(targets)), layout="constrained")
-    left, middle, right = drawn.subplots(1, 3)
+    figure = Figure(figsize=(10, 1.8 + 0.26 * len(targets)), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     _heat(left, statistics, "entropy", classes, colours="Blues", limits=(0, 1.6))
     left.set_title("entropy (0: one step, 1: uniform)")
     _heat(middle, statistics, "position", classes, colours="PuOr", limits=(0, 1))
@@ -170,7 +172,7 @@ def attention(statistics: pd.DataFrame, profile: pd.DataFrame, classes: list[str
     right.set(title="density (1: uniform)", xlabel="start to end", xlim=(0, 1))
     right.set_ylim(bottom=0)
     right.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return drawn
+    return figure
 
 
 def _heat(
