@@ -23,10 +23,6 @@ from pipeline.features.smile import SHORTEST
 from pipeline.system import compute
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    command("audio", __doc__, measure, dialogs=200, arguments=arguments)
-
-
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     """Return the seconds of speech in `rows`, and the speed of both ways."""
     import soundfile
@@ -107,6 +103,8 @@ def functionals(contour: np.ndarray, *, zero_counts: bool) -> np.ndarray:
     slope = np.polyfit(counts * prosody.CONTOUR_STEP, values, 1)[0] if np.ptp(values) else 0.0
     return np.array([*moments, *np.percentile(values, [5, 50, 95]), slope])
 
+
+main = partial(command, "audio", __doc__, measure, dialogs=200)
 
 if __name__ == "__main__":
     main()

@@ -34,11 +34,11 @@ def command(
     modality: str,
     description: str | None,
     measure: Callable[[pd.DataFrame, Path, int], dict[str, float]],
+    arguments: Sequence[str] | None = None,
     *,
     dialogs: int,
     repeat: int = 3,
     joined: int = 1,
-    arguments: Sequence[str] | None,
 ) -> None:
     """Run the command line of a benchmark.
 
@@ -51,14 +51,14 @@ def command(
     measure
         Takes the rows of the table, the corpus's folder and the number of runs; returns the
         figures by name.
+    arguments
+        Command-line arguments; None for those of the process.
     dialogs
         Default number of dialogs.
     repeat
         Default number of runs.
     joined
         Number of dialogs to merge into one.
-    arguments
-        Command-line arguments; None for those of the process.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{modality}", description=description

@@ -9,7 +9,6 @@ on it. The hidden states of both are compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +23,6 @@ from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
 from pipeline.features.words import normalise
 from pipeline.system import compute
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    command("text", __doc__, measure, dialogs=100, joined=4, arguments=arguments)
 
 
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
@@ -69,6 +64,8 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         "times_one_by_one": round(seconds["one_by_one"] / seconds["extraction"], 2),
     }
 
+
+main = partial(command, "text", __doc__, measure, dialogs=100, joined=4)
 
 if __name__ == "__main__":
     main()

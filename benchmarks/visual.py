@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     import torch
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    command("visual", __doc__, measure, dialogs=20, repeat=1, arguments=arguments)
-
-
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     """Return the number of frames in `rows`, and the frames per second of all three ways."""
     import torch
@@ -123,6 +119,8 @@ def sought(rows: pd.DataFrame, context: Context, size: int) -> Iterator[np.ndarr
                     yield square(image, clip.side, size)
         capture.release()
 
+
+main = partial(command, "visual", __doc__, measure, dialogs=20, repeat=1)
 
 if __name__ == "__main__":
     main()

@@ -9,9 +9,7 @@ from pipeline.system import compute
 from stages import run
 
 ROWS = Path("comparison/rows.yaml")
-LISTS = Path("splits")
 PARTS = Path("data/interim/kept/comparison")
-RESULTS = Path("data/comparison")
 
 
 def main() -> None:
@@ -26,9 +24,9 @@ def main() -> None:
         key,
         settings,
         store=Path("data/features", settings.corpus.name),
-        lists=LISTS,
+        lists=Path("splits"),
         parts=PARTS / key,
-        output=RESULTS / key,
+        output=Path("data/comparison") / key,
         device=device,
         parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
     )

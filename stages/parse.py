@@ -7,14 +7,13 @@ from pipeline.corpus import media, parsing
 from stages import run
 
 INTERIM = Path("data/interim")
-HASHES = INTERIM / "kept/media.json"
 
 
 def main() -> None:
     settings = params.load()
     root = Path(settings.corpus.root)
     parsed = parsing.parse(settings.corpus.reader, root)
-    hashes = media.hashes(root, parsed.media, HASHES)
+    hashes = media.hashes(root, parsed.media, INTERIM / "kept/media.json")
     parsing.write(parsed, hashes, INTERIM / settings.corpus.name)
     print(parsed.summary)
 

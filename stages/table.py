@@ -7,7 +7,6 @@ from pipeline.comparison import rows, table, writing
 from stages import run
 
 FOLDER = Path("comparison")
-RESULTS = Path("data/comparison")
 OUTPUT = Path("results")
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     settings = params.load()
     listed = rows.read(FOLDER / "rows.yaml")
     store = Path("data/features", settings.corpus.name)
-    results = table.results(listed, settings, RESULTS, store)
+    results = table.results(listed, settings, Path("data/comparison"), store)
     published = table.published(FOLDER / "published.csv", listed)
     comparison = table.build(results, listed.reference, published)
     writing.write(comparison, OUTPUT)

@@ -7,11 +7,6 @@ from pipeline.system import compute
 from pipeline.training import folds
 from stages import run
 
-MODELS = Path("models")
-CURVES = Path("results/training")
-LISTS = Path("splits")
-CHECKPOINTS = Path("data/interim/kept/models")
-
 
 def main() -> None:
     settings = params.load()
@@ -19,10 +14,10 @@ def main() -> None:
     jobs = folds.plan(
         Path("data/features", settings.corpus.name),
         settings,
-        lists=LISTS,
-        models=MODELS,
-        curves=CURVES,
-        checkpoints=CHECKPOINTS,
+        lists=Path("splits"),
+        models=Path("models"),
+        curves=Path("results/training"),
+        checkpoints=Path("data/interim/kept/models"),
         device=device,
     )
     print(folds.describe(jobs))
