@@ -1,14 +1,14 @@
-# make repro   the whole pipeline: environment, corpus, features, training, report
-# make table   the comparison of models: results/comparison.md, and in the report
-# make environment   only the environment, for a machine without the corpus
+# make repro   run the whole pipeline: environment, corpus, features, training, report
+# make table   train the compared models: results/comparison.md, also in the report
+# make environment   create the environment only, for a machine without the corpus
 # make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
-# make recover  after a kill that hit DVC while it wrote a file of its own; no work is lost
-# make test    format, lint, types and tests
-# All make the environment they need in .venv, once.
+# make recover   after a kill that left a damaged file of DVC's own; no work is lost
+# make test    check format, lint and types, and run the tests
+# Each creates the environment that it needs in .venv, once.
 
 PYTHON ?= python3
 VENV := .venv
-# targets are relative: make takes a space in a path for the end of a name
+# targets are relative, since make splits names at spaces
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: repro environment table share recover test checkout clean help
@@ -28,7 +28,7 @@ table: $(VENV)/.repro
 	dvc repro
 
 share: $(VENV)/.repro
-	@test -n "$(REMOTE)" || { echo "Name a DVC remote: make share REMOTE=ssh://server/path"; exit 1; }
+	@test -n "$(REMOTE)" || { echo "Give a DVC remote: make share REMOTE=ssh://server/path"; exit 1; }
 	@case "$(REMOTE)" in ssh://*) extra=ssh ;; s3://*) extra=s3 ;; *) exit 0 ;; esac; \
 		pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$$extra]"
 	dvc remote add --default --force shared "$(REMOTE)"
@@ -53,7 +53,7 @@ checkout:
 
 $(VENV)/bin/pip: | checkout
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11"; exit 1; }
+		{ echo "Python 3.11 or newer is needed; choose it: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.repro: setup.cfg constraints.txt | $(VENV)/bin/pip

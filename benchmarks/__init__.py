@@ -1,1 +1,1 @@
-"""Measurements that the documentation cites; ``python -m benchmarks`` runs all of them."""
+"""The measurements cited in the documentation; ``python -m benchmarks`` runs all of them."""

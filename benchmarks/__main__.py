@@ -1,10 +1,10 @@
-"""All benchmarks, one after another, each in a process of its own.
+"""Run all benchmarks, one after another, each in its own process.
 
-``python -m benchmarks`` writes the rows of each to ``benchmarks/results.json``, and a page with all
-tables, the targets first, to ``benchmarks/results.md``. It takes about half an hour on two cores,
-which should have nothing else to do. Audio, visual and text read the embedded corpus that ``dvc
-repro parse`` makes. If a benchmark fails, the others still run; the command then names
-it and ends with status 1. A target that is not met is no failure.
+``python -m benchmarks`` writes all rows to ``benchmarks/results.json`` and a page with the targets
+and all tables to ``benchmarks/results.md``. It takes about half an hour on two otherwise idle
+cores. Run ``dvc repro parse`` first: audio, visual and text read the embedded corpus. If a
+benchmark fails, the others still run, and the command names it and exits with status 1. A missed
+target is not a failure.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ Run = Callable[[str, Sequence[str]], str]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
         nargs="+",
         choices=BENCHMARKS,
         metavar="NAME",
-        help=f"run these and keep the other results: {', '.join(BENCHMARKS)}",
+        help=f"run only these and keep the other results: {', '.join(BENCHMARKS)}",
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that all run")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="default: %(default)s")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, to check that all benchmarks run"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=FOLDER, help="folder of the results (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     facts = machine()
-    kept = {}
     try:
-        if options.only:
-            kept = results.read(options.output / "results.json", facts)
+        kept = results.read(options.output / "results.json", facts) if options.only else {}
     except FigureError as error:
         parser.error(str(error))
     names = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
-    failed = measure(names, kept, options.output, facts, quick=options.quick)
-    if failed:
+    if failed := measure(names, kept, options.output, facts, quick=options.quick):
         sys.exit(f"failed: {', '.join(failed)}")
 
 
@@ -71,24 +71,24 @@ def measure(
     Parameters
     ----------
     names
-        Of the benchmarks.
+        The benchmarks to run.
     kept
-        Results of earlier runs. Those of `names` are replaced; of one that fails none is left.
+        Results of earlier runs. Those of `names` are replaced, or dropped if the benchmark fails.
     folder
-        For ``results.json`` and ``results.md``.
+        Output folder of ``results.json`` and ``results.md``.
     facts
         From :func:`machine`.
     quick
-        Small sizes.
+        Whether to use small sizes.
     run
-        Takes name and options of a benchmark, returns what it printed, and raises
-        ``CalledProcessError`` if that failed; by default :func:`run_command`.
+        Runs a benchmark by name and options and returns its output; raises
+        ``CalledProcessError`` if it fails. By default :func:`run_command`.
     """
-    found, failed = dict(kept), []
+    measured, failed = dict(kept), []
     for number, name in enumerate(names, 1):
         print(f"[{number}/{len(names)}] {name}", file=sys.stderr, flush=True)
         options = BENCHMARKS[name].quick if quick else ()
-        found.pop(name, None)
+        measured.pop(name, None)
         try:
             rows = results.parse((run or run_command)(name, options))
             for target in BENCHMARKS[name].targets:
@@ -97,13 +97,13 @@ def measure(
             print(f"{name}: {error}", file=sys.stderr)
             failed.append(name)
         else:
-            found[name] = {"options": list(options), "rows": rows}
-        results.write(folder, facts, found)
+            measured[name] = {"options": list(options), "rows": rows}
+        results.write(folder, facts, measured)
     return failed
 
 
 def run_command(name: str, options: Sequence[str]) -> str:
-    """What a benchmark prints, run in a new process; its errors go where ours go."""
+    """Run a benchmark in a new process; return its standard output."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *options]
     done = subprocess.run(
         command,
@@ -116,7 +116,7 @@ def run_command(name: str, options: Sequence[str]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What explains figures: cores, processor, where models run, versions."""
+    """The machine: cores, processor, torch device, and versions of libraries."""
     import torch
 
     from pipeline import params
@@ -135,10 +135,10 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Name of the CPU as Linux tells it; elsewhere its architecture."""
+    """The CPU's model name on Linux; elsewhere its architecture."""
     path = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", path.read_text("utf-8")) if path.exists() else None
-    return found[1] if found else platform.machine()
+    name = re.search(r"model name\s*:\s*(.+)", path.read_text("utf-8")) if path.exists() else None
+    return name[1] if name else platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Seconds of speech a second of audio extraction, against a plain loop over the files.
+"""Speed of audio extraction against a plain loop, in seconds of speech per second.
 
-``python -m benchmarks.audio`` runs on an embedded corpus and prints JSON and a Markdown table. The
-extraction is the stage's own, on all cores, start and end of its processes included. The plain loop
-calls librosa for the MFCC and their differences, and openSMILE for the contours of prosody, for one
-file after the other. Both give the same values, which is checked.
+``python -m benchmarks.audio`` runs on an embedded corpus and prints JSON and a Markdown table. It
+times the extraction of the stage `audio` on all cores, including the start of its processes. The
+plain loop calls librosa (MFCC with deltas) and openSMILE (prosodic contours) on one file after the
+other. The values of both are compared.
 """
 
 from __future__ import annotations
@@ -23,31 +23,26 @@ from pipeline.features.smile import SHORTEST
 from pipeline.system import compute
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
-    command("audio", __doc__, measure, dialogs=200, arguments=arguments)
-
-
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
-    """Return the seconds of speech of `rows`, and how many of them each way reads a second."""
+    """Return the seconds of speech in `rows`, and the speed of both ways."""
     import soundfile
 
     settings = params.load().audio
-    frames, coefficients = stream_of(settings.streams, mfcc.Mfcc)
-    whole, functionals_of = stream_of(settings.streams, prosody.Prosody)
+    mfcc_name, mfcc_extractor = stream_of(settings.streams, mfcc.Mfcc)
+    prosody_name, prosody_extractor = stream_of(settings.streams, prosody.Prosody)
     context = Context(corpus / RELEASE, "cpu", settings)
-    streams = {frames: coefficients, whole: functionals_of}
-    # one per row, since a dialog may be there several times
+    streams = {mfcc_name: mfcc_extractor, prosody_name: prosody_extractor}
+    # one per row: a dialog may occur several times
     paths = [context.root / name for name in rows["audio"] if name]
     speech = sum(soundfile.info(path).duration for path in paths)
     cores = compute.processes(0)
     tasks = {
         "extraction": partial(extracted, "audio", streams, rows, context, workers=cores),
-        "plain": partial(plain, paths, settings.sampling_rate, coefficients),
+        "plain": partial(plain, paths, settings.sampling_rate, mfcc_extractor),
     }
     seconds, values = race(tasks, repeat)
-    for found, expected in zip(values["extraction"], values["plain"], strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for values_of_stream, expected in zip(values["extraction"], values["plain"], strict=True):
+        np.testing.assert_allclose(values_of_stream, expected, rtol=1e-4, atol=1e-4)
     return {
         "cores": cores,
         "speech_s": round(speech),
@@ -58,7 +53,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
 
 
 def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndarray]:
-    """MFCC with differences [sum of T, 3 * coefficients] and prosody [n, 35], file by file."""
+    """MFCC with deltas [sum of T, 3 * coefficients] and prosody [n, 35], file by file."""
     import librosa
     import opensmile
 
@@ -72,7 +67,7 @@ def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndar
         signal, _ = librosa.load(path, sr=rate)
         whole = librosa.util.fix_length(signal, size=max(len(signal), window))
         power = librosa.feature.melspectrogram(
-            y=np.pad(whole, (size - window) // 2),  # the window is in the middle of the transform
+            y=np.pad(whole, (size - window) // 2),  # centres the window in the FFT
             sr=rate,
             n_fft=size,
             win_length=window,
@@ -97,7 +92,7 @@ def plain(paths: Sequence[Path], rate: int, settings: mfcc.Mfcc) -> list[np.ndar
 
 
 def functionals(contour: np.ndarray, *, zero_counts: bool) -> np.ndarray:
-    """The values of a contour that :data:`pipeline.features.prosody.FUNCTIONALS` names."""
+    """The functionals of a contour, as in :data:`pipeline.features.prosody.FUNCTIONALS`."""
     from scipy.stats import skew
 
     counts = np.arange(len(contour)) if zero_counts else np.flatnonzero(contour)
@@ -108,6 +103,8 @@ def functionals(contour: np.ndarray, *, zero_counts: bool) -> np.ndarray:
     slope = np.polyfit(counts * prosody.CONTOUR_STEP, values, 1)[0] if np.ptp(values) else 0.0
     return np.array([*moments, *np.percentile(values, [5, 50, 95]), slope])
 
+
+main = partial(command, "audio", __doc__, measure, dialogs=200)
 
 if __name__ == "__main__":
     main()

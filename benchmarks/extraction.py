@@ -1,11 +1,10 @@
-"""What the benchmarks of extractions share: their command line, and racing two ways of the work."""
+"""The common part of the extraction benchmarks: command line, timing, and the extraction itself."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import io
-import json
 import math
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from benchmarks import results
 from pipeline import InputError
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
@@ -24,20 +24,21 @@ from pipeline.features.extractor import Context, Extractor
 from pipeline.system import compute
 from pipeline.system.hdf5 import reading
 
-RELEASE = "IEMOCAP_full_release"  # in the embedded corpus
+RELEASE = "IEMOCAP_full_release"  # folder in data/raw/embedded
 Task = Callable[[], list[np.ndarray]]
 Kind = TypeVar("Kind")
+Result = TypeVar("Result")
 
 
 def command(
     modality: str,
     description: str | None,
     measure: Callable[[pd.DataFrame, Path, int], dict[str, float]],
+    arguments: Sequence[str] | None = None,
     *,
     dialogs: int,
     repeat: int = 3,
     joined: int = 1,
-    arguments: Sequence[str] | None,
 ) -> None:
     """Run the command line of a benchmark.
 
@@ -46,60 +47,55 @@ def command(
     modality
         Name of the benchmark and of its table.
     description
-        What ``--help`` says.
+        Text of ``--help``.
     measure
-        Makes a row of figures of the table's rows, the corpus's folder and the number of runs.
-    dialogs
-        How many are taken by default.
-    repeat
-        Runs by default.
-    joined
-        How many of them count as one.
+        Takes the rows of the table, the corpus's folder and the number of runs; returns the
+        figures by name.
     arguments
-        Of the command line; None for the process's own.
+        Command-line arguments; None for those of the process.
+    dialogs
+        Default number of dialogs.
+    repeat
+        Default number of runs.
+    joined
+        Number of dialogs to merge into one.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{modality}", description=description
     )
-    folder, tables = Path("data/raw/embedded"), Path("data/interim/embedded")
-    parser.add_argument("--corpus", type=Path, default=folder, help=f"default: {folder}")
-    parser.add_argument("--interim", type=Path, default=tables, help=f"default: {tables}")
+    default = "default: %(default)s"
+    parser.add_argument("--corpus", type=Path, default=Path("data/raw/embedded"), help=default)
+    parser.add_argument("--interim", type=Path, default=Path("data/interim/embedded"), help=default)
     parser.add_argument(
         "--dialogs",
         type=int,
         default=dialogs,
-        help=f"how many are read; if there are fewer, some again; default: {dialogs}",
+        help=f"number of dialogs; they are repeated if the corpus has fewer; {default}",
     )
     parser.add_argument(
-        "--repeat",
-        type=int,
-        default=repeat,
-        help=f"runs; the fastest of each counts; default: {repeat}",
+        "--repeat", type=int, default=repeat, help=f"runs, of which the fastest counts; {default}"
     )
     options = parser.parse_args(arguments)
     compute.large_pages()  # as the stages do
     path = options.interim / f"{modality}.csv"
-    for needed in (options.corpus / RELEASE, path):
-        if not needed.exists():
-            parser.error(f"{needed} is missing; run `dvc repro parse`")
+    for required in (options.corpus / RELEASE, path):
+        if not required.exists():
+            parser.error(f"{required} is missing; run `dvc repro parse`")
     try:
-        result = measure(_rows(path, options.dialogs, joined), options.corpus, options.repeat)
+        results.show(measure(_rows(path, options.dialogs, joined), options.corpus, options.repeat))
     except InputError as error:
         parser.error(str(error))
-    print(json.dumps(result, indent=2))
-    print(f"\n| {' | '.join(result)} |\n|{'---:|' * len(result)}")
-    print(f"| {' | '.join(f'{value:,}' for value in result.values())} |")
 
 
 def _rows(path: Path, dialogs: int, joined: int = 1) -> pd.DataFrame:
-    """Rows of the first dialogs, which are numbered, since one may be there several times."""
-    known = [rows for _, rows in read_table(path).groupby("dialog", sort=False)]
-    chosen = [known[n % len(known)].assign(dialog=f"{n // joined:05d}") for n in range(dialogs)]
+    """Rows of the first dialogs, which get new ids, since a dialog may be repeated."""
+    each = [rows for _, rows in read_table(path).groupby("dialog", sort=False)]
+    chosen = [each[n % len(each)].assign(dialog=f"{n // joined:05d}") for n in range(dialogs)]
     return pd.concat(chosen, ignore_index=True)
 
 
 def stream_of(streams: Mapping[str, Any], kind: type[Kind]) -> tuple[str, Kind]:
-    """Name and extractor of the first stream in ``params.yaml`` that has an extractor of a kind.
+    """Name and extractor of the first stream in ``params.yaml`` whose extractor is of a class.
 
     Raises
     ------
@@ -109,21 +105,23 @@ def stream_of(streams: Mapping[str, Any], kind: type[Kind]) -> tuple[str, Kind]:
     for name, extractor in streams.items():
         if isinstance(extractor, kind):
             return name, extractor
-    raise InputError(f"params.yaml: no stream has the extractor {kind.__name__}, measured here")
+    raise InputError(
+        f"params.yaml: no stream has the extractor {kind.__name__}, which is measured here"
+    )
 
 
 def race(
-    tasks: Mapping[str, Task], repeat: int
-) -> tuple[dict[str, float], dict[str, list[np.ndarray]]]:
-    """Let tasks take turns; return the fastest seconds of each, and what it gave last."""
+    tasks: Mapping[str, Callable[[], Result]], repeat: int
+) -> tuple[dict[str, float], dict[str, Result]]:
+    """Run the tasks in turn `repeat` times; return least seconds and last result of each."""
     seconds = dict.fromkeys(tasks, math.inf)
-    results = {}
+    last = {}
     for _ in range(repeat):
         for name, task in tasks.items():
             start = time.perf_counter()
-            results[name] = task()
+            last[name] = task()
             seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds, results
+    return seconds, last
 
 
 def extracted(
@@ -133,7 +131,7 @@ def extracted(
     context: Context,
     workers: int = 1,
 ) -> list[np.ndarray]:
-    """Values of each stream that the real extraction writes, read back from its file."""
+    """Run the extraction of the stage; return the values of each stream, read from its file."""
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(name)
         extract(
@@ -145,8 +143,8 @@ def extracted(
             output=folder / "streams",
             workers=workers,
         )
-        found = []
+        values = []
         for stream in streams:
             with reading(folder / "streams" / f"{stream}.h5") as file:
-                found.append(file["values"][:])
-    return found
+                values.append(file["values"][:])
+    return values

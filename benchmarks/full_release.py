@@ -1,8 +1,8 @@
-"""Time to check and to parse a tree of the full release's size, on one core.
+"""Time to check and to parse a tree of the full release's size.
 
 ``python -m benchmarks.full_release`` makes the tree of ``benchmarks/release.py`` in a temporary
-folder, which is not timed, and prints JSON and a Markdown table. Media in it are empty: neither
-opens them.
+folder and prints JSON and a Markdown table. Both tasks run on one core and open no media, which are
+empty in that tree.
 """
 
 from __future__ import annotations
@@ -11,30 +11,26 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import release, results
+from benchmarks.extraction import race
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.full_release", description=__doc__)
-    parser.add_argument("--root", type=Path, help="a tree that exists, such as a real copy")
-    parser.add_argument("--repeat", type=int, default=3, help="runs; the fastest counts")
+    parser.add_argument("--root", type=Path, help="an existing tree, such as a real copy")
+    parser.add_argument("--repeat", type=int, default=3, help="runs, of which the fastest counts")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or release.make_full(Path(folder) / "IEMOCAP_full_release")
-        with _one_core():
-            result = measure(root, Path(folder) / "interim", options.repeat)
-    results.show(result)
+        results.show(measure(root, Path(folder) / "interim", options.repeat))
 
 
 def measure(root: Path, interim: Path, repeat: int) -> dict[str, float]:
-    """Return the sizes of the tree at `root` and the seconds that each task takes."""
+    """Return the number of dialogs and utterances at `root` and the seconds of each task."""
 
     def check() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -43,32 +39,10 @@ def measure(root: Path, interim: Path, repeat: int) -> dict[str, float]:
     def parse() -> None:
         release.write(release.parse(root), interim)
 
-    seconds = {"check_s": _fastest(check, repeat), "parse_s": _fastest(parse, repeat)}
+    seconds, _ = race({"check_s": check, "parse_s": parse}, repeat)
     report = json.loads((interim / "parse.json").read_text("utf-8"))
-    return {"dialogs": report["dialogs"], "utterances": report["utterances"], **seconds}
-
-
-def _fastest(task: Callable[[], None], repeat: int) -> float:
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        task()
-        times.append(time.perf_counter() - start)
-    return round(min(times), 2)
-
-
-@contextlib.contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep this process on one core where the system can (Linux), and let go of it after."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
+    sizes = {name: report[name] for name in ("dialogs", "utterances")}
+    return sizes | {name: round(taken, 2) for name, taken in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -3,24 +3,25 @@
 ``python -m benchmarks.memory`` works in a temporary folder and prints JSON and a Markdown table.
 
 ``embedded`` (which makes the corpus), ``weights``, ``audio``, ``text`` and ``visual`` are the real
-stages, run in a row on embedded corpora of one, four and sixteen dialogs a session: about 76, 316
-and 1,276 utterances. The smallest has more utterances and frames than a batch, and more dialogs
-than there are processes, which are two on any machine. All parameters are those of ``params.yaml``
-but the crop of frames, 112 pixels, which makes it four times as fast. ``parse`` is the real stage
-too, on a sixteenth, a fourth and all dialogs of a tree of the full release's size.
+stages, run one after another on embedded corpora of one, four and sixteen dialogs per session:
+about 76, 316 and 1,276 utterances. The smallest corpus fills a batch and has more dialogs than
+there are processes, which are always two. All parameters are those of ``params.yaml``, except a
+crop of 112 pixels, which makes ``visual`` four times as fast. ``parse`` is the real stage too, on a
+sixteenth, a fourth and all dialogs of a tree of the full release's size.
 
-The rest work on random numbers with IEMOCAP's lengths, 0.33 MB an utterance: ``store`` compares the
-streams with the utterance table and writes ``store.h5``; ``train`` divides it into folds, prepares
-a model on the whole training part of one, takes steps on its longest batches, and classifies the
-development part; ``evaluate`` classifies the fold's test part, also with each modality taken away,
-and writes the attention of all hops, without the report. With the 320 utterances of 1x, the test
-part is one batch of 32; fewer would grow until they fill it. With 630, 16x is IEMOCAP's size.
+The other stages run on random numbers with IEMOCAP's lengths, 0.33 MB per utterance. ``store``
+compares the streams with the utterance table and writes ``store.h5``. ``train`` builds the folds,
+prepares a model on the training part of one, takes steps on its longest batches and classifies the
+development part. ``evaluate`` classifies the test part, also with each modality removed, and writes
+the attention of all hops, without the report. With the 320 utterances of 1x, the test part is one
+batch of 32; with fewer, memory would grow until they fill a batch. ``--utterances 630`` makes 16x
+as large as IEMOCAP.
 
-Each task runs in a process of its own. With all processes that it starts, it is looked at every
-hundredth of a second. ``peak`` is the most resident memory of all of them together, code included.
-In that are pages of files, such as the store, which is mapped to memory: the system takes them back
-when it needs them. ``own`` is without them. The last column compares ``own`` with that of the
-smallest corpus; it varies by 0.02 from run to run. It takes about six minutes. Linux only.
+Each task runs in a process of its own. Its memory and that of its child processes is sampled every
+0.01 s. ``peak`` is the maximum of their resident memory, including code and mapped pages of files
+such as the store, which the system can reclaim. ``own`` excludes those. ``times 1x`` compares
+``own`` with the smallest corpus; it varies by 0.02 between runs. The benchmark takes about six
+minutes, on Linux only.
 """
 
 from __future__ import annotations
@@ -29,21 +30,18 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 import psutil
 
-from benchmarks import release, synthetic
+from benchmarks import release, results
 from benchmarks import store as store_benchmark
-from benchmarks.results import STAGES, table
 from pipeline import params
 from pipeline.store import FeatureStore
 from pipeline.store.describing import describe
@@ -51,26 +49,27 @@ from pipeline.system import compute
 
 GROWTH = (1, 4, 16)
 RECIPE = Path("recipes/iemocap.yaml")
-RECIPE_HELP = "parameters, of a model of the streams mfcc, glove and resnet (%(default)s)"
-REAL = ("embedded", "weights", "parse", "audio", "text", "visual")
-RANDOM = ("store", "train", "evaluate")
+RECIPE_HELP = "parameters of a model of the streams mfcc, glove and resnet (%(default)s)"
+REAL = ("embedded", "weights", "parse", "audio", "text", "visual")  # on recordings
+RANDOM = ("store", "train", "evaluate")  # on random numbers
 STORE, MODELS = "store", "models"
 ROOT = Path(__file__).parents[1]
-CORPUS = Path("data/raw/embedded")  # where the stage of embedded/dvc.yaml makes it
+CORPUS = Path("data/raw/embedded")  # output of embedded/dvc.yaml
 WORKERS, CROP = 2, 112
 
 Rows = list[dict[str, str | float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument(
         "--growth", type=int, nargs="+", default=GROWTH, help="default: 1 4 16; at most 28"
     )
-    parser.add_argument("--utterances", type=int, default=320, help="random, of 1x (%(default)s)")
+    parser.add_argument(
+        "--utterances", type=int, default=320, help="random utterances of 1x (%(default)s)"
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="utterances (%(default)s)")
-    parser.add_argument("--steps", type=int, default=3, help="of training (%(default)s)")
+    parser.add_argument("--steps", type=int, default=3, help="training steps (%(default)s)")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help=RECIPE_HELP)
     parser.add_argument("--folder", type=Path, help="for the corpora; default: temporary")
     parser.add_argument("--task", choices=["features", *RANDOM], help=argparse.SUPPRESS)
@@ -83,26 +82,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for part in (embedded, parsed, random):
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 rows += part(Path(folder), times, options)
-    rows.sort(key=lambda row: STAGES.index(str(row["stage"])))  # by size within a stage, as before
+    rows.sort(key=lambda row: results.STAGES.index(str(row["stage"])))  # stable: sizes stay sorted
     least = {row["stage"]: float(row["own MB"]) for row in reversed(rows)}
     for row in rows:
         row["times 1x"] = round(float(row["own MB"]) / least[row["stage"]], 2)
-    print(json.dumps(rows, indent=2))
-    print_table(rows)
+    results.show(rows)
 
 
 def embedded(folder: Path, times: int, options: argparse.Namespace) -> Rows:
-    """Return one row per stage up to the features, on an embedded corpus of `times` 5 dialogs."""
+    """Return one row per stage up to the features, on 5 * `times` embedded dialogs."""
     corpus = {"name": params.EMBEDDED, "root": str(CORPUS / "IEMOCAP_full_release")}
     _parameters(folder, corpus, dialogs=times)
     peaks = {stage: _stage(stage, folder, times) for stage in REAL}
-    del peaks["parse"]  # too small a corpus to see it grow
+    del peaks["parse"]  # measured on a larger corpus by `parsed`
     utterances = _utterances(folder)
     return [_row(stage, times, utterances, *peak) for stage, peak in peaks.items()]
 
 
 def parsed(folder: Path, times: int, options: argparse.Namespace) -> Rows:
-    """Return a row of ``parse``, on `times` a sixteenth of the full release's dialogs."""
+    """Return a row of ``parse``, on `times` sixteenths of the full release's dialogs."""
     root = release.make_full(folder / "IEMOCAP_full_release")
     _parameters(folder, {"name": params.EMBEDDED, "root": str(root)})
     dialogs = [dialog for session in range(1, 6) for dialog in release.full_dialogs(session)]
@@ -114,7 +112,7 @@ def parsed(folder: Path, times: int, options: argparse.Namespace) -> Rows:
 
 
 def random(folder: Path, times: int, options: argparse.Namespace) -> Rows:
-    """Return one row per stage from the store on, on random features."""
+    """Return one row per stage from ``store`` on, on random features."""
     utterances = times * options.utterances
     rows = []
     for task in ("features", *RANDOM):
@@ -149,11 +147,11 @@ def _parameters(folder: Path, corpus: Mapping[str, object], dialogs: int = 1) ->
         stream["crop"] = CROP
     raw["compute"]["workers"] = WORKERS
     (folder / "params.yaml").write_text(params.as_yaml(raw), encoding="utf-8")
-    (folder / "data/interim").mkdir(parents=True)  # as DVC makes it
+    (folder / "data/interim").mkdir(parents=True)  # DVC makes it otherwise
 
 
 def _remove(root: Path, dialog: str) -> None:
-    """Take a dialog out of a tree of the full release's size."""
+    """Delete a dialog from a tree of the full release's size."""
     for path in (release.labels_file, release.transcript_file, release.video_file):
         path(root, dialog).unlink()
     shutil.rmtree(release.wav_file(root, f"{dialog}_F000").parent)
@@ -170,72 +168,50 @@ def _stage(stage: str, folder: Path, times: int) -> tuple[int, int]:
 
 
 def _watched(module: Sequence[str], folder: Path, progress: str) -> tuple[int, int]:
-    """Run a module in `folder`; bytes of its peak, and of its peak without pages of files."""
+    """Run a module in `folder`; return its peak memory in bytes, with and without mapped files."""
     print(f"memory: {progress}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", *module]
     environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)}
     peak = own = 0
     with psutil.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment) as process:
         while process.poll() is None:
-            family = [process.pid]
-            with contextlib.suppress(psutil.NoSuchProcess):  # if it has ended since
-                family += [child.pid for child in process.children(recursive=True)]
-            resident = [_resident(pid) for pid in family]
-            peak = max(peak, sum(both for both, _ in resident))
-            own = max(own, sum(anonymous for _, anonymous in resident))
+            resident = shared = 0
+            with contextlib.suppress(psutil.NoSuchProcess):  # a process may end meanwhile
+                for each in (process, *process.children(recursive=True)):
+                    memory = each.memory_info()
+                    resident, shared = resident + memory.rss, shared + memory.shared
+            peak, own = max(peak, resident), max(own, resident - shared)
             time.sleep(0.01)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return peak, own
 
 
-def _resident(pid: int) -> tuple[int, int]:
-    """Bytes of a process in memory: all, and those that are no pages of files."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text("ascii")
-    except (FileNotFoundError, ProcessLookupError):  # it has ended since
-        return 0, 0
-    found = dict(re.findall(r"(VmRSS|RssAnon):\s+(\d+) kB", status))  # none of one that is ending
-    return 1024 * int(found.get("VmRSS", 0)), 1024 * int(found.get("RssAnon", 0))
-
-
 def _task(options: argparse.Namespace) -> None:
-    settings = load(options.recipe, options.batch_size)
-    tasks: Mapping[str, Callable[[], None]] = {
-        "features": lambda: make_streams(options.folder, options.utterances),
-        "store": lambda: make_table(options.folder, options.utterances),
-        "train": lambda: train(options.folder, settings, options.steps),
-        "evaluate": lambda: evaluate(options.folder),
-    }
-    tasks[options.task]()
+    """Run one task of :func:`random`."""
+    folder, table = options.folder, store_benchmark.make_utterances(options.utterances)
+    if options.task == "features":
+        store_benchmark.make_streams(folder / STORE, table)
+    elif options.task == "store":
+        store_benchmark.make_table(folder / STORE, table)
+        describe(folder / STORE)
+    elif options.task == "train":
+        train(folder, load(options.recipe, options.batch_size), options.steps)
+    else:
+        evaluate(folder)
 
 
 def load(recipe: Path, batch_size: int | None) -> params.Params:
-    """The parameters of a recipe, with another batch size if there is one."""
+    """The parameters of a recipe; `batch_size` replaces its own unless None."""
     settings = params.load(recipe)
-    if batch_size is None:
-        return settings
-    changed = settings.train.model_copy(update={"batch_size": batch_size})
-    return settings.model_copy(update={"train": changed})
-
-
-def make_streams(folder: Path, utterances: int) -> None:
-    """Write stream files of random numbers."""
-    store_benchmark.make_streams(folder / STORE, _table(utterances))
-
-
-def make_table(folder: Path, utterances: int) -> None:
-    """Make a store of them, as the stage does."""
-    store_benchmark.make_table(folder / STORE, _table(utterances))
-    describe(folder / STORE)
-
-
-def _table(utterances: int) -> pd.DataFrame:
-    return synthetic.table(-(-utterances // 5)).iloc[:utterances]
+    if batch_size is not None:
+        changed = settings.train.model_copy(update={"batch_size": batch_size})
+        settings = settings.model_copy(update={"train": changed})
+    return settings
 
 
 def train(folder: Path, settings: params.Params, steps: int) -> None:
-    """Plan all folds, train the model of the first for some steps, validate and save it."""
+    """Plan all folds, train the model of the first for `steps` steps, validate and save it."""
     import numpy as np
     import torch
 
@@ -244,7 +220,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     from pipeline.training import folds
     from pipeline.training.fitting import Run
 
-    compute.start_worker()  # as in a worker of the stage
+    compute.start_worker()  # as in the stage's worker processes
     torch.set_num_threads(1)
     device = torch.device("cpu")
     job = folds.plan(
@@ -272,7 +248,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
 
 
 def evaluate(folder: Path) -> None:
-    """Classify the test part of the trained fold and write attention, as the stage does."""
+    """Classify the test part of the trained fold and write the attention, as the stage does."""
     import torch
 
     from pipeline.evaluation import attention, prediction
@@ -282,11 +258,6 @@ def evaluate(folder: Path) -> None:
         predictions = prediction.test_folds(opened, models, device)
         prediction.missing(opened, models, device)
         attention.write(opened, models, predictions, folder / "attention.h5", device)
-
-
-def print_table(rows: Sequence[Mapping[str, str | float]]) -> None:
-    """Print rows of the same columns as a Markdown table."""
-    print(f"\n{table(rows)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Release trees in the corpus's own layout and formats: a tiny one, and one of full size."""
+"""Trees in the layout and formats of the IEMOCAP release: a tiny one, and one of full size."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import soundfile
 
+from embedded.textfiles import HEADER
 from pipeline.corpus import parsing
 from pipeline.corpus.__main__ import main
 from pipeline.corpus.iemocap import totals
 from pipeline.corpus.iemocap.codes import EMOTIONS
 from pipeline.corpus.iemocap.reader import Iemocap
-from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.parsing import Parsed
 
-HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 VOTES = (
     "C-E2:\tNeutral;\t()",
     "C-E3:\tNeutral; Sadness;\t(tired)",
@@ -33,7 +31,7 @@ RATE = 16_000
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance as the label file and the transcript have it."""
+    """One utterance of a label file and a transcript."""
 
     name: str
     start: float
@@ -44,44 +42,37 @@ class Utterance:
 
     @property
     def label(self) -> str:
-        """Its label line."""
         times = f"[{self.start:.4f} - {self.end:.4f}]"
         return f"{times}\t{self.name}\t{self.emotion}\t[2.5000, 3.0000, 3.3333]"
 
     @property
     def transcript(self) -> str:
-        """Its transcript line."""
         return f"{self.name} [{self.start:08.4f}-{self.end:08.4f}]: {self.text}"
 
 
 def session(dialog: str) -> str:
-    """Return the session's folder of a dialog."""
     return f"Session{dialog[4]}"
 
 
 def labels_file(root: Path, dialog: str) -> Path:
-    """Return the path of a dialog's labels."""
     return root / session(dialog) / "dialog/EmoEvaluation" / f"{dialog}.txt"
 
 
 def transcript_file(root: Path, dialog: str) -> Path:
-    """Return the path of a dialog's transcript."""
     return root / session(dialog) / "dialog/transcriptions" / f"{dialog}.txt"
 
 
 def video_file(root: Path, dialog: str) -> Path:
-    """Return the path of a dialog's video."""
     return root / session(dialog) / "dialog/avi/DivX" / f"{dialog}.avi"
 
 
 def wav_file(root: Path, utterance: str) -> Path:
-    """Return the path of an utterance's recording."""
     dialog = utterance.rpartition("_")[0]
     return root / session(dialog) / "sentences/wav" / dialog / f"{utterance}.wav"
 
 
 def turns(dialog: str, count: int = 4) -> list[Utterance]:
-    """Return utterances of alternating speakers; emotions run through the release's codes."""
+    """Return utterances of alternating speakers, with the release's emotion codes in turn."""
     codes = islice(cycle(EMOTIONS), count)
     return [
         Utterance(f"{dialog}_{'FM'[i % 2]}{i // 2:03d}", 1.25 + 2 * i, 2.7501 + 2 * i, code)
@@ -90,23 +81,26 @@ def turns(dialog: str, count: int = 4) -> list[Utterance]:
 
 
 def label_text(utterances: Iterable[Utterance]) -> str:
-    """Return the content of a label file."""
     blocks = ["\n".join([u.label, *u.votes, ""]) for u in utterances]
     return "\n".join([HEADER, "", *blocks]) + "\n"
 
 
 def transcript_text(utterances: Iterable[Utterance]) -> str:
-    """Return the content of a transcript."""
     return "".join(f"{u.transcript}\n" for u in utterances)
 
 
-def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None:
-    """Write all files of a dialog: tones for the recordings, a placeholder for the video."""
+def add_dialog(
+    root: Path, dialog: str, utterances: Iterable[Utterance], *, media: bool = True
+) -> None:
+    """Write all files of a dialog: tones as recordings, a placeholder as video.
+
+    Without `media`, recordings and video are empty files.
+    """
     utterances = list(utterances)
     files = {
         labels_file(root, dialog): label_text(utterances).encode(),
         transcript_file(root, dialog): transcript_text(utterances).encode(),
-        video_file(root, dialog): b"placeholder",
+        video_file(root, dialog): b"placeholder" if media else b"",
     }
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +108,9 @@ def add_dialog(root: Path, dialog: str, utterances: Iterable[Utterance]) -> None
     for number, utterance in enumerate(utterances):
         path = wav_file(root, utterance.name)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not media:
+            path.touch()
+            continue
         time = np.arange(round((utterance.end - utterance.start) * RATE)) / RATE
         tone = 0.1 * np.sin(2 * np.pi * (200 + 20 * number) * time)
         soundfile.write(path, tone, RATE, subtype="PCM_16")
@@ -127,45 +124,18 @@ def make(root: Path, sessions: Iterable[int] = range(1, 6), count: int = 4) -> P
     return root
 
 
-# --- what a test says of a copy -------------------------------------------------------------------
-
-
 def parse(root: Path, marked_actor: Literal["left", "right"] = "left") -> Parsed:
-    """Read a copy."""
     return parsing.parse(Iemocap(marked_actor=marked_actor), root)
 
 
 def write(parsed: Parsed, folder: Path) -> None:
-    """Write its tables, without hashes of media."""
+    """Write the tables of the stage `parse`, without hashes of media."""
     parsing.write(parsed, {}, folder)
 
 
 def command(arguments: Sequence[str]) -> int:
     """Run ``python -m pipeline.corpus``."""
     return main(arguments)
-
-
-def found(root: Path, reason: Reason) -> list[tuple[str, int | None, str]]:
-    """Return place and detail of the items with a reason."""
-    items = parse(root).items
-    return [(item.file, item.line, item.detail) for item in items if item.reason is reason]
-
-
-def rows(root: Path) -> pd.DataFrame:
-    """Return a copy's utterance table, indexed by id."""
-    return parse(root).utterances.set_index("utterance")
-
-
-def relative(path: Path, root: Path) -> str:
-    """Return a path as the tables and the report have it."""
-    return path.relative_to(root).as_posix()
-
-
-def append(path: Path, *lines: str) -> int:
-    """Add lines to a file; return the number of the first of them."""
-    content = path.read_text()
-    path.write_text(content + "".join(f"{line}\n" for line in lines))
-    return content.count("\n") + 1
 
 
 # --- full size -----------------------------------------------------------------------------------
@@ -175,7 +145,7 @@ _PLAYED = (
     *("script01_1", "script01_2", "script01_3", "script02_1", "script02_2"),
     *("script03_1", "script03_2"),
 )
-_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # beyond 28 per session
+_TAKES = ("M_impro08a", "M_impro08b", "F_script01_1b", "M_impro05b")  # if more than 28 dialogs
 _RATED = {
     **{"ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness"},
     **{"fru": "Frustration", "fea": "Fear", "sur": "Surprise", "neu": "Neutral state"},
@@ -186,17 +156,17 @@ _WORDS_A_SECOND = 2.7
 
 
 def full_dialogs(session: int) -> list[str]:
-    """Return the dialogs of a session of the full-size tree."""
     names = [f"{actor}_{played}" for actor in "FM" for played in _PLAYED]
     names += _TAKES[: totals.DIALOGS_BY_SESSION[str(session)] - len(names)]
     return sorted(f"Ses0{session}{name}" for name in names)
 
 
 def make_full(root: Path) -> Path:
-    """Write a tree with the release's known totals, seeded; return `root`.
+    """Write a tree with the known totals of the release, always the same; return `root`.
 
-    151 dialogs and 10,039 utterances, each session and emotion with its own count; text files with
-    seven raters' lines an utterance; lengths of 0.5 to 34 s, 4.5 s on average. Media are empty.
+    It has 151 dialogs and 10,039 utterances, with the release's counts by session and emotion,
+    seven lines of raters per utterance, and durations of 0.5 to 34 s (mean 4.5 s). Media files are
+    empty.
     """
     rng = np.random.default_rng(0)
     codes = [code for code, count in totals.BY_EMOTION.items() for _ in range(count)]
@@ -209,13 +179,13 @@ def make_full(root: Path) -> Path:
         ]
         for dialog, count in zip(dialogs, counts, strict=True):
             turns = _full_turns(dialog, list(islice(shuffled, count)), rng)
-            _write_full_dialog(root, dialog, turns)
+            add_dialog(root, dialog, turns, media=False)
     return root
 
 
 def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list[Utterance]:
     lengths = np.clip(rng.lognormal(1.2, 0.77, len(codes)), 0.5, 34)
-    gaps = rng.uniform(-0.3, 0.8, len(codes))  # below 0 both speak
+    gaps = rng.uniform(-0.3, 0.8, len(codes))  # negative: speakers overlap
     starts = 6 + np.cumsum(lengths + gaps) - lengths
     scores = rng.integers(1, 6, (len(codes), 9))
     turns = []
@@ -235,16 +205,3 @@ def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list
         text = " ".join(islice(cycle(_WORDS), i, i + count))
         turns.append(Utterance(name, starts[i], starts[i] + lengths[i], code, text, votes))
     return turns
-
-
-def _write_full_dialog(root: Path, dialog: str, turns: list[Utterance]) -> None:
-    for path, content in (
-        (labels_file(root, dialog), label_text(turns)),
-        (transcript_file(root, dialog), transcript_text(turns)),
-        (video_file(root, dialog), ""),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    wav_file(root, turns[0].name).parent.mkdir(parents=True)
-    for turn in turns:
-        wav_file(root, turn.name).touch()

@@ -1,4 +1,4 @@
-"""Figures of the benchmarks: their targets, and how they are kept and shown."""
+"""Results of the benchmarks: targets, files and tables."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {"≥": ge, "≤": le, "<"
 
 
 class FigureError(ValueError):
-    """Rows that lack a figure which a target is for."""
+    """Rows without the figure of a target, or results that must not be mixed."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure should be.
+    """The target of a figure.
 
     Attributes
     ----------
     figure
         What is measured, in words.
     measure
-        Takes the figure out of the benchmark's rows.
+        Extracts the figure from the benchmark's rows.
     relation, bound
-        Of the figure: ``≥``, ``≤`` or ``<`` this number.
+        The figure should be ``≥``, ``≤`` or ``<`` this number.
     unit
-        Of both.
+        Unit of figure and bound.
     """
 
     figure: str
@@ -41,12 +41,8 @@ class Target:
     bound: float
     unit: str = ""
 
-    def met(self, value: float) -> bool:
-        """Whether a figure is as it should be."""
-        return _COMPARE[self.relation](value, self.bound)
-
     def row(self, rows: Rows) -> dict[str, str | float]:
-        """Return the line of the summary.
+        """Return the row of the summary.
 
         Raises
         ------
@@ -56,12 +52,12 @@ class Target:
         try:
             value = self.measure(rows)
         except (KeyError, StopIteration) as error:
-            raise FigureError(f"the rows do not say: {self.figure}") from error
+            raise FigureError(f"no such figure in the rows: {self.figure}") from error
         return {
             "figure": self.figure,
             "target": f"{self.relation} {self.bound:g}{self.unit}",
             "measured": f"{value:g}{self.unit}",
-            "met": "yes" if self.met(value) else "no",
+            "met": "yes" if _COMPARE[self.relation](value, self.bound) else "no",
         }
 
 
@@ -74,9 +70,9 @@ class Benchmark:
     title
         What it measures.
     targets
-        Of its figures.
+        Targets of its figures.
     quick
-        Options with which it ends in about half a minute; such figures say little.
+        Options of a run of about half a minute, whose figures mean little.
     """
 
     title: str
@@ -85,7 +81,7 @@ class Benchmark:
 
 
 def _the(column: str, **where: str) -> Callable[[Rows], float]:
-    """Take a column of the last row that has certain values in others."""
+    """Take a column of the last row that has the values `where` in other columns."""
 
     def measure(rows: Rows) -> float:
         chosen = (row for row in reversed(rows) if where.items() <= row.items())
@@ -95,7 +91,7 @@ def _the(column: str, **where: str) -> Callable[[Rows], float]:
 
 
 def _of_grouped(column: str) -> Callable[[Rows], float]:
-    """Take the seconds of float32 as a share of those of one group per utterance."""
+    """Take the seconds of float32 relative to those of one group per utterance."""
 
     def measure(rows: Rows) -> float:
         grouped = _the(column, layout="one group per utterance")(rows)
@@ -104,7 +100,7 @@ def _of_grouped(column: str) -> Callable[[Rows], float]:
     return measure
 
 
-# as dvc.yaml has them, and that of embedded/dvc.yaml
+# those of dvc.yaml, and that of embedded/dvc.yaml
 STAGES = (
     *("embedded", "weights", "parse", "audio", "text", "visual"),
     *("store", "train", "evaluate"),
@@ -186,25 +182,25 @@ BENCHMARKS = {
 
 
 def parse(printed: str) -> list[dict[str, str | float]]:
-    """Return the rows that a benchmark printed as JSON before its table; one may be alone."""
-    found, _ = json.JSONDecoder().raw_decode(printed)
-    return found if isinstance(found, list) else [found]
+    """Return the rows that a benchmark printed as JSON before its table."""
+    rows, _ = json.JSONDecoder().raw_decode(printed)
+    return rows if isinstance(rows, list) else [rows]
 
 
 def read(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results of an earlier run by benchmark; none if there was no run.
+    """Return the results of an earlier run by benchmark; empty if there was none.
 
     Raises
     ------
     FigureError
-        If they are of another machine or of other versions: they are not to be mixed.
+        If they are of another machine or of other versions.
     """
     if not path.exists():
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
     if content["machine"] != machine:
         raise FigureError(
-            f"{path}: is of another machine or other versions; run all benchmarks, or name another "
+            f"{path}: is of another machine or other versions; run all benchmarks, or set another "
             "folder with --output"
         )
     return content["benchmarks"]
@@ -216,11 +212,11 @@ def write(folder: Path, machine: Mapping[str, Any], results: Mapping[str, Any]) 
     Parameters
     ----------
     folder
-        Where they go.
+        Output folder.
     machine
-        What explains the figures: cores, processor, versions.
+        Cores, processor, device, versions.
     results
-        By benchmark ``options`` and ``rows``.
+        ``options`` and ``rows`` of each benchmark.
     """
     ordered = {name: results[name] for name in BENCHMARKS if name in results}
     text = json.dumps({"machine": machine, "benchmarks": ordered}, indent=2, ensure_ascii=False)
@@ -230,31 +226,31 @@ def write(folder: Path, machine: Mapping[str, Any], results: Mapping[str, Any]) 
 
 
 def render(machine: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Markdown: each target with its figure, then all rows of each benchmark."""
+    """Render a Markdown page: all targets with their figures, then the rows of each benchmark."""
     summary = [
-        target.row(found["rows"])
-        for name, found in results.items()
+        target.row(result["rows"])
+        for name, result in results.items()
         for target in BENCHMARKS[name].targets
     ]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     parts = [
-        "# Figures\n\n`python -m benchmarks` wrote this page: it is not edited by hand.",
+        "# Figures\n\nThis page is written by `python -m benchmarks`; do not edit it.",
         f"{machine['cores']} cores of {machine['processor']}; models on {machine['device']}; "
         f"{versions}.",
         table(summary) if summary else "",
     ]
     if missing := [name for name in BENCHMARKS if name not in results]:
         parts.append(f"Not measured: {', '.join(missing)}.")
-    if small := [name for name, found in results.items() if found["options"]]:
-        parts.append(f"Of small sizes, so that the figures say little: {', '.join(small)}.")
-    for name, found in results.items():
-        command = " ".join(["python -m", f"benchmarks.{name}", *found["options"]])
-        parts.append(f"## {BENCHMARKS[name].title}\n\n`{command}`\n\n{table(found['rows'])}")
+    if small := [name for name, result in results.items() if result["options"]]:
+        parts.append(f"Run with small sizes, so that the figures mean little: {', '.join(small)}.")
+    for name, result in results.items():
+        command = " ".join(["python -m", f"benchmarks.{name}", *result["options"]])
+        parts.append(f"## {BENCHMARKS[name].title}\n\n`{command}`\n\n{table(result['rows'])}")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def table(rows: Rows) -> str:
-    """Rows of the same columns as a Markdown table; numbers are set to the right."""
+    """Return rows of the same columns as a Markdown table; numbers are right-aligned."""
     first = rows[0]
     rule = "".join("---|" if isinstance(value, str) else "---:|" for value in first.values())
     lines = [f"| {' | '.join(first)} |", f"|{rule}"]
@@ -264,7 +260,7 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def show(found: Row | Rows) -> None:
-    """Print a row, or rows, as a benchmark does: JSON, then a Markdown table."""
-    print(json.dumps(found, indent=2))
-    print(f"\n{table([found] if isinstance(found, Mapping) else found)}")
+def show(rows: Row | Rows) -> None:
+    """Print one row or several as JSON, then as a Markdown table."""
+    print(json.dumps(rows, indent=2))
+    print(f"\n{table([rows] if isinstance(rows, Mapping) else rows)}")

@@ -1,16 +1,16 @@
-"""Size and reading time of the feature store, on random numbers of IEMOCAP's size.
+"""Size and reading time of the feature store, with random numbers of IEMOCAP's size.
 
-``python -m benchmarks.store`` makes stores in a temporary folder (15 GB at full scale) and
-prints JSON and a Markdown table: bytes of all files, also as a share of padded float32 arrays (750,
-128 and 32 steps), and seconds in which a new process reads a shuffled epoch in batches of 32, from
-the disk (its pages dropped from the cache before) and from the cache. For comparison: a file with a
-group per utterance. Random numbers hardly compress; real values compress a little better.
+``python -m benchmarks.store`` makes stores in a temporary folder (15 GB at full scale) and prints
+JSON and a Markdown table: the size of all files, also relative to padded float32 arrays (750, 128
+and 32 steps), and the seconds in which a new process reads a shuffled epoch in batches of 32, from
+the disk (after dropping the page cache of its files) and from the page cache. The baseline is a
+file with one group per utterance. Random numbers hardly compress; real values compress slightly
+better.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -31,10 +31,10 @@ from pipeline.store import FeatureStore
 from pipeline.store.writing import write_table
 from pipeline.system.hdf5 import reading
 
-UTTERANCES, SECONDS = 10_039, 4.5  # of the release, and their mean duration
-STREAMS = {"mfcc": "audio", "glove": "text", "resnet": "visual"}  # modality by name
+UTTERANCES, SECONDS = 10_039, 4.5  # of the release; mean duration
+STREAMS = {"mfcc": "audio", "glove": "text", "resnet": "visual"}  # stream: modality
 WIDTHS = {"mfcc": 120, "resnet": 2048}
-PADDED = 750 * 120 + 128 + 32 * 2048  # values of 4 bytes per utterance
+PADDED = 750 * 120 + 128 + 32 * 2048  # 4-byte values per padded utterance
 WORDS = 3_000
 BATCH = 32
 LAYOUTS = {  # type, compression
@@ -47,15 +47,14 @@ LAYOUTS = {  # type, compression
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="share of IEMOCAP's utterances")
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
-    parser.add_argument("--folder", type=Path, help="on the disk to measure; default: temporary")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure (temporary)")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.read:
-        print(json.dumps(read(options.read)))
+        print(read(options.read))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = measure(Path(folder), round(UTTERANCES * options.scale), options.layouts)
@@ -63,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(folder: Path, utterances: int, layouts: Sequence[str]) -> list[dict[str, str | float]]:
-    """Return one row per layout, first that of a group per utterance."""
-    table = synthetic.table(-(-utterances // 5)).iloc[:utterances]
+    """Return one row per layout, the baseline first."""
+    table = make_utterances(utterances)
     made, grouped = folder / "store", folder / "grouped.h5"
     make_store(made, table)
     make_grouped(made, grouped)
@@ -92,12 +91,12 @@ def _row(name: str, path: Path, padded: int) -> dict[str, str | float]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Those of a folder, or the file itself."""
+    """The HDF5 files of a folder, or the file itself."""
     return sorted(path.rglob("*.h5")) if path.is_dir() else [path]
 
 
 def _seconds(path: Path, *, from_disk: bool) -> float:
-    """Seconds in which a new process reads all of `path`."""
+    """Seconds in which a new process reads an epoch of `path`."""
     for name in _files(path):
         with name.open("rb") as file:
             if from_disk:
@@ -107,15 +106,15 @@ def _seconds(path: Path, *, from_disk: bool) -> float:
                 while file.read(1 << 24):
                     pass
     command = [sys.executable, "-m", "benchmarks.store", "--read", str(path)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["seconds"]
+    return float(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
-def read(path: Path) -> dict[str, float]:
-    """Read a shuffled epoch in batches and return its seconds and the number of values."""
+def read(path: Path) -> float:
+    """Read a shuffled epoch in batches; return the seconds."""
     start = time.perf_counter()
-    batches = _grouped(path) if path.stem == "grouped" else _ragged(path)
-    values = sum(array.size for batch in batches for array in batch)
-    return {"seconds": time.perf_counter() - start, "values": values}
+    for _ in _grouped(path) if path.stem == "grouped" else _ragged(path):
+        pass
+    return time.perf_counter() - start
 
 
 def _shuffled(number: int) -> Iterator[np.ndarray]:
@@ -138,16 +137,21 @@ def _grouped(path: Path) -> Iterator[list[np.ndarray]]:
             yield [file[f"{ids[index]}/{name}"][:] for index in batch for name in STREAMS]
 
 
+def make_utterances(number: int) -> pd.DataFrame:
+    """Return a table of `number` utterances in five dialogs."""
+    return synthetic.table(-(-number // 5)).iloc[:number]
+
+
 def make_store(
     folder: Path, table: pd.DataFrame, dtype: str = "float32", compression: str = "none"
 ) -> None:
-    """Write a store of the three streams, all in one type and with one compression."""
+    """Write a store of the three streams, all with the same type and compression."""
     make_streams(folder, table, dtype, compression)
     make_table(folder, table)
 
 
 def make_table(folder: Path, table: pd.DataFrame) -> None:
-    """Write ``store.h5`` of a folder of the three streams."""
+    """Write ``store.h5`` to a folder of the three streams."""
     streams = {modality: [name] for name, modality in STREAMS.items()}
     votes = synthetic.votes(table.iloc[:1])
     write_table(folder, table, votes, streams, corpus="random", description=DESCRIPTION)
@@ -156,9 +160,9 @@ def make_table(folder: Path, table: pd.DataFrame) -> None:
 def make_streams(
     folder: Path, table: pd.DataFrame, dtype: str = "float32", compression: str = "none"
 ) -> None:
-    """Write the three streams of random numbers, with durations of a gamma distribution."""
+    """Write the three streams as random numbers; durations follow a gamma distribution."""
     random = np.random.default_rng(0)
-    # of IEMOCAP's kind: at least half a second, mostly short, a few beyond 20 s
+    # like IEMOCAP's: at least half a second, mostly short, a few beyond 20 s
     seconds = 0.5 + random.gamma(1.9, (SECONDS - 0.5) / 1.9, len(table))
     lengths = {
         "mfcc": (seconds * 100).astype(int) + 1,
@@ -172,9 +176,14 @@ def make_streams(
     dialogs = {str(name): int(n) for name, n in table.groupby("dialog").size().items()}
     for name, modality in STREAMS.items():
         row = (np.dtype(np.int32), ()) if name == "glove" else (np.dtype("f4"), (WIDTHS[name],))
-        made = {"extractor": "random", "identity": {"random": name}}
         header = Header(
-            attributes={**made, "parameters": {}, "provenance": {"versions": {}}, "sources": ""},
+            attributes={
+                "extractor": "random",
+                "identity": {"random": name},
+                "parameters": {},
+                "provenance": {"versions": {}},
+                "sources": "",
+            },
             utterances=table["utterance"].tolist(),
             lengths=lengths[name],
             columns={"values": row},
@@ -188,7 +197,7 @@ def make_streams(
 
 
 def _parts(name: str, lengths: np.ndarray) -> Iterator[Arrays]:
-    """Random values of a few utterances at a time."""
+    """Yield random values of 64 utterances at a time."""
     random = np.random.default_rng(0)
     for first in range(0, len(lengths), 64):
         steps = int(lengths[first : first + 64].sum())
@@ -199,9 +208,10 @@ def _parts(name: str, lengths: np.ndarray) -> Iterator[Arrays]:
 
 
 def make_grouped(folder: Path, path: Path) -> None:
-    """Write the streams of a store as a group per utterance with a dataset per stream."""
+    """Write the streams of a store as one group per utterance, with one dataset per stream."""
     with FeatureStore(folder) as source, h5py.File(path, "w", locking=False) as file:
-        for utterance, arrays in ((name, source[name]) for name in source):
+        for utterance in source:
+            arrays = source[utterance]
             for name in STREAMS:
                 file[f"{utterance}/{name}"] = arrays[name]
 

@@ -1,4 +1,4 @@
-"""Small feature stores of random numbers whose classes can be learnt."""
+"""Small feature stores of random numbers from which the classes can be learnt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VOTED = ("neu", "ang", "hap", "exc", "sad", "fru", "fea", "sur", "dis", "oth")
 
 
 def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
-    """A table of one dialog per session, sorted by id; emotions run through the codes."""
+    """An utterance table with one dialog per session, sorted by id; emotions take turns."""
     rows = []
     for session in range(1, sessions + 1):
         dialog = f"Ses0{session}F_impro01"
@@ -56,7 +56,7 @@ def table(utterances_a_dialog: int = 7, sessions: int = 5) -> pd.DataFrame:
 
 
 def votes(utterances: pd.DataFrame) -> pd.DataFrame:
-    """A votes table: two raters for the emotion, one for other."""
+    """A votes table: two votes for the emotion, one for ``oth``."""
     counts = {code: 2.0 * (utterances["emotion"] == code) + (code == "oth") for code in VOTED}
     return pd.DataFrame({"utterance": utterances["utterance"], **counts})
 
@@ -65,14 +65,14 @@ CONTEXT = Context(Path("nowhere"), "cpu", params.Text(marks="word", include_text
 
 
 def spoken(utterances: pd.DataFrame) -> list[Utterance]:
-    """The utterances of a table; each says its emotion."""
+    """The utterances of a table; the text of each is its emotion code."""
     columns = ["utterance", "dialog", "start", "end", "emotion"]
     rows = utterances[columns].itertuples(index=False)
     return [Utterance(row[0], row[1], row[2], row[3], text=row[4]) for row in rows]
 
 
 class Noise(Extractor):
-    """Noise around a mean that the emotion decides; `calls` lists the dialogs it was given."""
+    """Noise around a mean that depends on the emotion; `calls` lists the extracted dialogs."""
 
     kind: ClassVar = "sequence"
     version: ClassVar = 1
@@ -92,7 +92,7 @@ class Noise(Extractor):
         return self._calls
 
     def failing(self, dialog: str) -> Noise:
-        """It raises an error at a dialog; its values are the same."""
+        """Return the extractor, which now raises an error at a dialog."""
         self._fails_at = dialog
         return self
 
@@ -104,7 +104,7 @@ class Noise(Extractor):
             raise RuntimeError("killed")
         self._calls.append(dialog)
         random = np.random.default_rng([ord(letter) for letter in dialog + self.stream])
-        found = []
+        steps = []
         for number, utterance in enumerate(utterances):
             length = int(random.integers(1, 9))
             problem = ""
@@ -112,14 +112,14 @@ class Noise(Extractor):
                 length, problem = 0, "nothing to see"
             mean = np.eye(len(CODES), self.width)[CODES.index(utterance.text)]
             values = mean + random.normal(0, 0.1, (length, self.width))
-            found.append(
+            steps.append(
                 Steps(values.astype(np.float32), np.arange(length, dtype=float), problem=problem)
             )
-        return found
+        return steps
 
 
 class Words(Extractor):
-    """Token ids: the emotion decides the word."""
+    """Token ids: the word depends on the emotion."""
 
     kind: ClassVar = "tokens"
     version: ClassVar = 1
@@ -138,7 +138,7 @@ class Words(Extractor):
 
 
 class Summary(Extractor):
-    """One row per utterance, around a mean that the emotion decides."""
+    """One row per utterance, around a mean that depends on the emotion."""
 
     kind: ClassVar = "utterance"
     version: ClassVar = 1
@@ -158,7 +158,7 @@ class Summary(Extractor):
 
 
 def streams(**options: Any) -> dict[str, dict[str, Extractor]]:
-    """The extractors by modality and stream, all with the same dtype or compression."""
+    """The extractors by modality and stream; `options` are their dtype or compression."""
     return {
         "audio": {"mfcc": Noise(**options), "prosody": Summary(**options)},
         "text": {"glove": Words(**options)},
@@ -173,17 +173,17 @@ def make_store(
     include_text: bool = True,
     **options: Any,
 ) -> Path:
-    """A store of votes and the streams mfcc (4 values), resnet (5), glove (9 tokens), prosody.
+    """Write a store with votes and the streams mfcc (4 values), resnet (5), glove and prosody.
 
-    It is `folder` / "store"; `options` are those of :func:`streams`.
+    Returns its folder, `folder` / "store"; `options` are those of :func:`streams`.
     """
     utterances = table() if utterances is None else utterances
     output = folder / "store"
     extractors = streams(**options)
-    for modality, its in extractors.items():
+    for modality, of_modality in extractors.items():
         extract(
             modality,
-            its,
+            of_modality,
             spoken(utterances),
             CONTEXT,
             kept=folder / "kept" / modality,
@@ -194,7 +194,7 @@ def make_store(
         output,
         utterances,
         votes(utterances),
-        {modality: list(its) for modality, its in extractors.items()},
+        {modality: list(of_modality) for modality, of_modality in extractors.items()},
         corpus="synthetic",
         description=DESCRIPTION,
         include_text=include_text,
@@ -203,7 +203,7 @@ def make_store(
 
 
 def without_prosody(store: Path, output: Path, rows: Sequence[int]) -> Path:
-    """A copy of a store in which some utterances have no prosody: rows of NaN."""
+    """Copy a store to `output`; the prosody of some `rows` is missing (NaN)."""
     shutil.copytree(store, output)
     with h5py.File(output / "audio/prosody.h5", "r+") as file:
         for row in rows:

@@ -1,23 +1,21 @@
-"""BERT's tokens a second of text extraction, against one utterance per batch.
+"""Speed of text extraction against one utterance per batch, in BERT tokens per second.
 
-``python -m benchmarks.text`` runs on an embedded corpus and prints JSON and a Markdown table. The
-extraction is the stage's own, with GloVe's ids, its vocabulary and all that it writes; the model is
-loaded before. Four dialogs of the embedded corpus count as one: together they have about as many
-utterances as one of IEMOCAP, 67. The loop against it splits an utterance into tokens and runs the
-same model on it, one after the other, and does nothing else. Both give the same states, which is
-checked.
+``python -m benchmarks.text`` runs on an embedded corpus and prints JSON and a Markdown table. It
+times the extraction of the stage `text`, with GloVe ids, vocabulary and all that it writes; the
+model is loaded before. Four dialogs of the embedded corpus are merged into one, since a dialog of
+IEMOCAP has 67 utterances. The plain loop tokenizes one utterance at a time and runs the same model
+on it. The hidden states of both are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.extraction import RELEASE, command, extracted, race, stream_of
+from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
 from pipeline import params
 from pipeline.features import pretrained
 from pipeline.features.bert import Bert
@@ -27,13 +25,8 @@ from pipeline.features.words import normalise
 from pipeline.system import compute
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
-    command("text", __doc__, measure, dialogs=100, joined=4, arguments=arguments)
-
-
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
-    """Return the number of tokens of `rows`, and how many of them each way reads a second."""
+    """Return the number of tokens in `rows`, and the tokens per second of both ways."""
     import torch
 
     settings = params.load()
@@ -45,7 +38,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     streams = {name: bert, vectors: glove}
     bert.states(bert.encode(["so it is"]), device)  # loads the model
 
-    import transformers  # only now: the extractor has prepared what it imports
+    import transformers  # only now, since the extractor prepares its import
 
     folder = pretrained.bert_folder(bert.model)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -60,8 +53,9 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         return [np.concatenate(states)]
 
     extraction = partial(extracted, "text", streams, rows, context)
+    tasks: dict[str, Task] = {"one_by_one": one_by_one, "extraction": extraction}
     with torch.inference_mode():
-        seconds, states = race({"one_by_one": one_by_one, "extraction": extraction}, repeat)
+        seconds, states = race(tasks, repeat)
     np.testing.assert_allclose(states["extraction"][0], states["one_by_one"][0], atol=1e-4)
     tokens = len(states["extraction"][0])
     return {
@@ -70,6 +64,8 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
         "times_one_by_one": round(seconds["one_by_one"] / seconds["extraction"], 2),
     }
 
+
+main = partial(command, "text", __doc__, measure, dialogs=100, joined=4)
 
 if __name__ == "__main__":
     main()

@@ -1,32 +1,32 @@
-"""Utterances a second of a training epoch, against a plain padded loop and the bare GRUs.
+"""Speed of a training epoch against a plain padded loop and the bare GRUs, utterances per second.
 
 ``python -m benchmarks.training`` makes a store of random numbers with IEMOCAP's lengths in a
 temporary folder and prints JSON and a Markdown table. The epoch has as many utterances as the
-training part of a fold of IEMOCAP; some of its batches, evenly chosen, are timed. The three loops
-run on one thread, as folds are trained, and take turns batch by batch, so that whatever else the
-machine does falls on all:
+training part of a fold of IEMOCAP; some of its batches, evenly spaced, are timed. The three loops
+run on one thread, as in training, and alternate batch by batch, so that other load on the machine
+affects them equally:
 
-- ``ours``: the batches and the step of the training stage;
-- ``plain``: the same step of the same model on batches in the shape of the authors' code, drawn
-  with replacement and each padded to the most steps (750 MFCC frames, 128 words, 25 video frames),
-  in a process as Python starts it, whose memory is not managed as that of our workers is;
-- ``bare``, the limit: nothing but the forward and backward passes of the encoders' GRUs, on ready
-  tensors of as many frames as are valid in our batch, with no padding.
+- ``ours``: batches and training step of the stage `train`;
+- ``plain``: the same step of the same model on batches as in the authors' code, drawn with
+  replacement and padded to the maximum length (750 MFCC frames, 128 words, 25 video frames), in a
+  process without our memory settings;
+- ``bare``, the lower bound: the forward and backward passes of the encoders' GRUs alone, on ready
+  tensors with as many frames as are valid in our batch, without padding.
 
-Padding is the share of the frames that are not valid, in all batches of the epoch. The default is
-the processor; ``--device cuda`` runs all three on a GPU.
+Padding is the share of invalid frames in all batches of the epoch. All three run on the CPU, or on
+a GPU with ``--device cuda``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks import memory
+from benchmarks import memory, results
+from benchmarks import store as store_benchmark
 from pipeline import params
 from pipeline.corpus import labels
 from pipeline.store import FeatureStore
@@ -47,10 +48,9 @@ from pipeline.training.fitting import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--utterances", type=int, default=6000, help="of the epoch (%(default)s)")
-    parser.add_argument("--batches", type=int, default=12, help="timed (%(default)s)")
+    parser.add_argument("--batches", type=int, default=12, help="timed batches (%(default)s)")
     parser.add_argument("--batch-size", type=int, help="utterances; default: the recipe's")
     parser.add_argument("--recipe", type=Path, default=memory.RECIPE, help=memory.RECIPE_HELP)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(%(default)s)")
@@ -58,33 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = memory.load(options.recipe, options.batch_size)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        memory.make_streams(Path(folder), options.utterances)
-        memory.make_table(Path(folder), options.utterances)
-        rows = measure(Path(folder) / memory.STORE, settings, options.batches, options.device)
-    print(json.dumps(rows, indent=2))
-    memory.print_table(rows)
-
-
-@dataclass
-class Loop:
-    """What a loop has done: utterances, and the seconds that they took."""
-
-    utterances: int = 0
-    seconds: float = 0.0
-
-    @property
-    def speed(self) -> float:
-        """Utterances a second."""
-        return self.utterances / self.seconds
-
-    def add(self, utterances: int, seconds: float) -> None:
-        """Count a batch."""
-        self.utterances += utterances
-        self.seconds += seconds
+        store = Path(folder) / "store"
+        store_benchmark.make_store(store, store_benchmark.make_utterances(options.utterances))
+        results.show(measure(store, settings, options.batches, options.device))
 
 
 class Runner:
-    """The three loops on one store; lives in a process of its own.
+    """The three loops on one store, for use in a process of its own.
 
     Parameters
     ----------
@@ -93,7 +73,7 @@ class Runner:
     settings
         All parameters.
     device
-        Where to train.
+        The device to train on.
     """
 
     def __init__(self, path: Path, settings: params.Params, device: torch.device) -> None:
@@ -103,28 +83,29 @@ class Runner:
         self.dataset = of_model(self.store, settings.model, settings.train.max_steps)
         self.targets = torch.from_numpy(scheme.apply(self.store.utterances["emotion"]))
         torch.manual_seed(0)
-        some = np.arange(min(256, len(self.store)))  # enough for the statistics of random numbers
+        some = np.arange(min(256, len(self.store)))  # enough to normalise random numbers
         classes = list(scheme.classes)
-        most = settings.train.max_steps
-        classifier = folds.build(self.dataset, settings.model, most, classes, some)
+        classifier = folds.build(
+            self.dataset, settings.model, settings.train.max_steps, classes, some
+        )
         encoders: Any = classifier.model.encoders
         self.grus: dict[str, nn.GRU] = {name: coder.gru for name, coder in encoders.items()}
         self.run = Run(classifier, settings.train, device, np.random.default_rng(0))
 
     def ours(self, chosen: np.ndarray) -> float:
-        """Seconds of a step of the training stage."""
+        """Seconds of a training step of the stage."""
         start = time.perf_counter()
         self._learn(self.dataset.batch(chosen), chosen)
         return time.perf_counter() - start
 
     def plain(self, chosen: np.ndarray) -> float:
-        """Seconds of the same on a batch padded to the most steps."""
+        """Seconds of the same step on a batch padded to the maximum length."""
         start = time.perf_counter()
         self._learn(padded(self.dataset.batch(chosen), self.settings), chosen)
         return time.perf_counter() - start
 
     def bare(self, chosen: np.ndarray) -> float:
-        """Seconds of the GRUs alone, forwards and backwards."""
+        """Seconds of the forward and backward passes of the GRUs alone."""
         frames = valid_only(self.grus, self.dataset, self.settings.model, chosen)
         ready = {name: values.to(self.run.device) for name, values in frames.items()}
         start = time.perf_counter()
@@ -136,11 +117,11 @@ class Runner:
         self.run.learn(batch, self.targets[chosen], torch.ones(1), rate)
 
 
-_runners: list[Runner] = []  # of a worker process, one
+_runners: list[Runner] = []  # the runner of a worker process
 
 
 def _start(path: Path, settings: params.Params, device: str, worker: bool) -> None:
-    if worker:  # as those that train folds
+    if worker:  # as in the processes that train folds
         compute.large_pages()
         compute.start_worker()
     else:
@@ -156,7 +137,7 @@ def _timed(loop: str, chosen: np.ndarray) -> float:
 def measure(
     path: Path, settings: params.Params, number: int, device: str
 ) -> list[dict[str, str | float]]:
-    """Train on `number` batches of an epoch of the store at `path`; return a row a loop."""
+    """Train on `number` batches of an epoch of the store at `path`; return one row per loop."""
     random = np.random.default_rng(0)
     size = settings.train.batch_size
     with FeatureStore(path) as opened:
@@ -181,39 +162,41 @@ def measure(
         "bare": valid,
     }
 
-    # by length, so that those timed are of all lengths as the epoch is
+    # sorted by length, so that the timed batches represent all lengths of the epoch
     longest = np.max(list(lengths.values()), axis=0)
     batches.sort(key=lambda chosen: longest[chosen].sum())
     every = np.linspace(0, len(batches) - 1, min(number, len(batches))).round().astype(int)
-    loops = {"ours": Loop(), "plain": Loop(), "bare": Loop()}
+    utterances: Counter[str] = Counter()
+    taken = dict.fromkeys(frames, 0.0)  # seconds
     context = get_context("spawn")
     with (
         ProcessPoolExecutor(1, context, _start, (path, settings, device, True)) as ours,
         ProcessPoolExecutor(1, context, _start, (path, settings, device, False)) as plain,
     ):
-        # first, untimed, the longest one: memory is then there, and the optimiser's state
+        # first the longest batch, untimed, to allocate memory and the optimiser's state
         for process, loop in ((ours, "ours"), (plain, "plain"), (ours, "bare")):
             process.submit(_timed, loop, batches[-1]).result()
         for chosen in tqdm([batches[i] for i in every], desc="training", unit="batch"):
-            seconds = ours.submit(_timed, "ours", chosen).result()
-            loops["ours"].add(len(chosen), ordering + seconds)
+            utterances.update(ours=len(chosen), plain=size, bare=len(chosen))
+            taken["ours"] += ordering + ours.submit(_timed, "ours", chosen).result()
             drawn = random.choice(indices, size)
-            loops["plain"].add(size, plain.submit(_timed, "plain", drawn).result())
-            loops["bare"].add(len(chosen), ours.submit(_timed, "bare", chosen).result())
+            taken["plain"] += plain.submit(_timed, "plain", drawn).result()
+            taken["bare"] += ours.submit(_timed, "bare", chosen).result()
+    speeds = {name: utterances[name] / seconds for name, seconds in taken.items()}
     return [
         {
             "loop": name,
-            "utterances a second": round(loop.speed, 1),
-            "times plain": round(loop.speed / loops["plain"].speed, 2),
-            "% of bare": round(100 * loop.speed / loops["bare"].speed, 1),
+            "utterances a second": round(speed, 1),
+            "times plain": round(speed / speeds["plain"], 2),
+            "% of bare": round(100 * speed / speeds["bare"], 1),
             **_padding(frames[name], valid),
         }
-        for name, loop in loops.items()
+        for name, speed in speeds.items()
     ]
 
 
 def _padding(frames: dict[str, int], valid: dict[str, int]) -> dict[str, float]:
-    """Percent of `frames` that are not `valid`, of all streams together and of each."""
+    """Percentage of `frames` that are padding, over all streams and for each."""
     shares = {name: 100 * (1 - valid[name] / frames[name]) for name in frames}
     whole = 100 * (1 - sum(valid.values()) / sum(frames.values()))
     rounded = {f"% padding {name}": round(share, 1) for name, share in shares.items()}
@@ -221,7 +204,7 @@ def _padding(frames: dict[str, int], valid: dict[str, int]) -> dict[str, float]:
 
 
 def padded(batch: Batch, settings: params.Params) -> Batch:
-    """The batch with every sequence padded to the most steps of its modality."""
+    """Pad every sequence of a batch to the maximum length of its modality."""
     sequences = {}
     for modality in settings.model.modalities:
         for name in settings.model.streams.names(modality):
@@ -234,7 +217,7 @@ def padded(batch: Batch, settings: params.Params) -> Batch:
 def valid_only(
     grus: dict[str, nn.GRU], dataset: StoreDataset, settings: params.Model, chosen: np.ndarray
 ) -> dict[str, Tensor]:
-    """By modality [B, T, D] of random numbers; B T is the number of valid frames, to within B."""
+    """Random numbers [B, T, D] by modality, where B * T is the number of valid frames (rounded)."""
     ready = {}
     for modality, gru in grus.items():
         names = settings.streams.names(modality)
@@ -245,7 +228,7 @@ def valid_only(
 
 
 def forward_and_backward(grus: dict[str, nn.GRU], ready: dict[str, Tensor]) -> None:
-    """The states at all steps, and the gradients of all weights; waits for them on a GPU."""
+    """Compute all states and the gradients of all weights; on a GPU, wait for them."""
     for modality, values in ready.items():
         gru = grus[modality]
         torch.autograd.grad(gru(values)[0].sum(), list(gru.parameters()))[0].sum().item()

@@ -1,13 +1,13 @@
-"""Frames a second of visual extraction, against a plain loop and the network's own limit.
+"""Speed of visual extraction against a plain loop and the bare network, in frames per second.
 
-``python -m benchmarks.visual`` runs on an embedded corpus and prints JSON and a Markdown table. The
-extraction is the stage's own. ``start_s``, the seconds in which its processes start and build their
-network, is measured on one utterance each and not counted, since a corpus pays it once. The plain
-loop seeks to each utterance, reads on from there and embeds one frame after the other, in PyTorch's
-default memory format. The limit is the forward pass alone of torchvision's network in channels
-last, on batches that lie ready, normalised, on the device. Both use one thread per core; what the
-extraction gains over the limit, it has from single threads and folded batch norms. All three give
-the same values, which is checked.
+``python -m benchmarks.visual`` runs on an embedded corpus and prints JSON and a Markdown table. It
+times the extraction of the stage `visual`. The time in which its processes start and build their
+networks (``start_s``) is measured on one utterance each and subtracted, since a corpus pays it
+once. The plain loop seeks to each utterance, reads from there and embeds one frame at a time, in
+PyTorch's default memory format. The bare pass is the forward pass of torchvision's network alone,
+in channels-last format, on normalised batches that are already on the device. Both use one thread
+per core. The extraction can be faster than the bare pass, since it runs single-threaded processes
+and folds batch norms into convolutions. The values of all three are compared.
 """
 
 from __future__ import annotations
@@ -34,13 +34,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
-    command("visual", __doc__, measure, dialogs=20, repeat=1, arguments=arguments)
-
-
 def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
-    """Return the number of frames of `rows`, and how many of them each way embeds a second."""
+    """Return the number of frames in `rows`, and the frames per second of all three ways."""
     import torch
 
     from pipeline.features.resnet import headless
@@ -55,10 +50,10 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     network = copy.deepcopy(default).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     cores = compute.processes(0)
     workers = cores if device.type == "cpu" else 1
-    torch.set_num_threads(cores)  # of the plain loop and the bare pass; the embedder has set one
+    torch.set_num_threads(cores)  # for plain loop and bare pass; the embedder has set it to one
 
     def tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
-        """Normalise images [B, height, width, 3]; the result is channels last as they are."""
+        """Normalise images [B, H, W, 3] to a tensor [B, 3, H, W], channels last."""
         mean, std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
             for values in (embedder.mean, embedder.std)
@@ -68,13 +63,13 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
 
     def plain() -> list[np.ndarray]:
         images = sought(rows, context, stream.crop)
-        found = [default(tensor([image]).contiguous()).cpu().numpy() for image in images]
-        return [np.concatenate(found)]
+        each = [default(tensor([image]).contiguous()).cpu().numpy() for image in images]
+        return [np.concatenate(each)]
 
     def bare() -> list[np.ndarray]:
         return [np.concatenate([network(batch).cpu().numpy() for batch in ready])]
 
-    # full float32 on a GPU too, as the extraction has it
+    # full float32 precision on a GPU, as in the extraction
     flags = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
@@ -108,7 +103,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
 
 
 def sought(rows: pd.DataFrame, context: Context, size: int) -> Iterator[np.ndarray]:
-    """Yield the frames of each utterance of `rows`, cropped to `size`, seeking to its start."""
+    """Yield the frames of each utterance, cropped to `size`; seeks to the utterance's start."""
     for _, dialog in rows[rows["video"] != ""].groupby("dialog", sort=False):
         capture = cv2.VideoCapture(str(context.root / dialog["video"].iloc[0]))
         duration = 1.0 / capture.get(cv2.CAP_PROP_FPS)
@@ -124,6 +119,8 @@ def sought(rows: pd.DataFrame, context: Context, size: int) -> Iterator[np.ndarr
                     yield square(image, segment.place, size)
         capture.release()
 
+
+main = partial(command, "visual", __doc__, measure, dialogs=20, repeat=1)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The embedded corpus: made by the project, in IEMOCAP's layout; see :mod:`.making`."""
+"""The embedded corpus: synthetic, in IEMOCAP's layout; see :mod:`.making`."""
 
 from embedded.making import make
 

@@ -1,4 +1,4 @@
-"""Stage `make` of embedded/dvc.yaml: the embedded corpus and the word vectors of its lines."""
+"""Stage `make` of embedded/dvc.yaml: make the embedded corpus and word vectors for it."""
 
 from pathlib import Path
 
@@ -7,12 +7,11 @@ from pipeline import params
 from pipeline.system import compute
 from stages import run
 
-# not corpus.root, which may be the user's own copy of the release
+# not corpus.root, which may be a real copy of the release
 FOLDER = Path("data/raw/embedded")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     embedded.make(
         settings.embedded,

@@ -1,9 +1,8 @@
-"""Speech from the espeak-ng library that the package espeakng-loader carries.
+"""Speech synthesis with the espeak-ng library of the package espeakng-loader.
 
-The library keeps hidden state from one utterance to the next (phases of its oscillators, for
-one), so it is loaded afresh for each: the same words in the same voice then give the same samples
-whatever was spoken before. Voice variants with breath noise (f2, f3, f5) draw it from the clock
-and are of no use here.
+The library keeps state between utterances (such as the phases of its oscillators), so it is loaded
+again for each one. The same words in the same voice then always give the same samples. Do not use
+the voice variants with breath noise (f2, f3, f5): they seed it from the clock.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import espeakng_loader
 import numpy as np
 
 RATE = 22050
-"""Samples a second of espeak-ng's voices."""
+"""Sampling rate of espeak-ng in Hz."""
 
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000
 _UTF8 = 1
@@ -27,7 +26,7 @@ _USUAL = {_VOLUME: 80, _PUNCTUATION: 0, _CAPITALS: 0, _WORD_GAP: 0}
 
 
 class EspeakError(RuntimeError):
-    """The espeak-ng library refuses a voice or cannot start."""
+    """The espeak-ng library cannot start, has no such voice, or produces no sound."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,11 @@ class Utterance:
     samples
         [T] float32 in -1 ... 1 at :data:`RATE`.
     words
-        Each word as (text, start, end), seconds; empty where espeak-ng does not time every word.
+        (text, start, end) of each word, in seconds; empty unless espeak-ng times every word.
     """
 
     samples: np.ndarray
     words: list[tuple[str, float, float]]
-
-
-class _EventId(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
 
 class _Event(ctypes.Structure):
@@ -61,7 +56,7 @@ class _Event(ctypes.Structure):
         ("audio_position", ctypes.c_int),
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
+        ("id", ctypes.c_int64),  # a union of 8 bytes
     ]
 
 
@@ -76,18 +71,18 @@ def speak(text: str, voice: str, *, rate: int, pitch: int, pitch_range: int) -> 
     Parameters
     ----------
     text
-        Plain words; punctuation shapes the melody.
+        Plain text; punctuation affects the intonation.
     voice
-        A language with a variant, such as ``en-us+f1``.
+        A language and a variant, such as ``en-us+f1``.
     rate
-        Words a minute, 80 to 450.
+        Words per minute, 80 to 450.
     pitch, pitch_range
-        0 to 99; 50 is the voice's own.
+        0 to 99; 50 is the voice's default.
 
     Raises
     ------
     EspeakError
-        If the library cannot start, has no such voice, or says nothing.
+        If the library cannot start, has no such voice, or produces no sound.
     """
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     try:
@@ -129,7 +124,7 @@ def _speak(library: ctypes.CDLL, text: str, voice: str, settings: dict[int, int]
     )
     library.espeak_Synchronize()
     if not any(chunk.any() for chunk in chunks):
-        raise EspeakError(f"espeak-ng says nothing for {text!r}")
+        raise EspeakError(f"espeak-ng produces no sound for {text!r}")
     samples = np.concatenate(chunks).astype(np.float32) / 32768
     return Utterance(samples, _words(text, words, len(samples) / RATE))
 
@@ -137,22 +132,22 @@ def _speak(library: ctypes.CDLL, text: str, voice: str, settings: dict[int, int]
 def _words(
     text: str, events: list[tuple[int, float]], duration: float
 ) -> list[tuple[str, float, float]]:
-    """Each word from its first event to the start of the next; none if a word has no event."""
+    """Times of the words, each until the start of the next; empty if a word has no event."""
     spans = [(match.group(), match.start(), match.end()) for match in re.finditer(r"\S+", text)]
-    # an event names its place in the text, counted from 1
+    # events give positions in the text, counted from 1
     starts = [
         next((time for place, time in events if first < place <= last), None)
         for _, first, last in spans
     ]
-    known = [start for start in starts if start is not None]
-    if len(known) < len(spans) or known != sorted(known):
+    timed = [start for start in starts if start is not None]
+    if len(timed) < len(spans) or timed != sorted(timed):
         return []
-    ends = [*known[1:], duration]
-    return [(span[0], start, end) for span, start, end in zip(spans, known, ends, strict=True)]
+    ends = [*timed[1:], duration]
+    return [(span[0], start, end) for span, start, end in zip(spans, timed, ends, strict=True)]
 
 
 def _unload(library: ctypes.CDLL) -> None:
-    """Close the library, so that loading it again starts it from nothing."""
+    """Unload the library, so that loading it again resets its state."""
     close = ctypes.CDLL(None).dlclose
     close.argtypes = [ctypes.c_void_p]
     close(library._handle)

@@ -1,7 +1,7 @@
 """Drawn faces whose brows, eyes, mouth, colour and tilt show an emotion.
 
-A face fills the central 224 x 224 pixels of its half of the picture. Actors differ mildly and
-expressions strongly, so that what is learnt from some actors holds for others.
+A face fills the central 224 x 224 pixels of its half of the picture. Actors differ little and
+expressions strongly, so that models generalise to unseen actors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT = 360, 480
-"""Pixels of one actor's half of the picture."""
+"""Size of one actor's half of the picture in pixels."""
 
 _CENTRE = (WIDTH // 2, HEIGHT // 2)
 _INK = (30, 25, 35)
@@ -21,7 +21,7 @@ _WHITE = (245, 245, 245)
 
 @dataclass(frozen=True)
 class Actor:
-    """How an actor looks; colours are blue, green, red."""
+    """The appearance of an actor; colours are blue, green, red."""
 
     skin: tuple[int, int, int]
     hair: tuple[int, int, int]
@@ -31,32 +31,32 @@ class Actor:
 
 @dataclass(frozen=True)
 class Expression:
-    """What an emotion does to a face; lengths in pixels, angles in degrees.
+    """The effect of an emotion on a face; lengths in pixels, angles in degrees.
 
     Attributes
     ----------
     brow_inner, brow_outer
-        How far the ends of the brows are raised.
+        Raising of the ends of the brows.
     brow_weight
         Thickness of the brows.
     eye
-        Openness; 1 is neutral, 0 a closed arc.
+        Openness of the eyes: 1 is neutral, 0 closed.
     smile
-        Corners of the mouth: up (positive) or down.
+        Position of the corners of the mouth: up (positive) or down.
     mouth_width, mouth_open
-        Half axes of the mouth at rest; speech opens it further.
+        Half axes of the mouth without speech, which opens it further.
     teeth
         Whether an open mouth shows them.
     tint
-        Added to the skin.
+        Added to the colour of the skin.
     cheeks
-        Colour of the cheeks, and their radius.
+        Colour and radius of the cheeks.
     furrows
-        Lines on the brow: vertical, wavy or arched.
+        Lines on the forehead: vertical, wavy or arched.
     tears
         Whether tears run.
     tilt
-        Of the head, to the left.
+        Tilt of the head, to the left.
     """
 
     brow_inner: int = 0
@@ -119,16 +119,16 @@ EXPRESSIONS = {
 def draw(
     actor: Actor, expression: Expression, strength: float, speech: float, offset: tuple[float, ...]
 ) -> np.ndarray:
-    """One actor's half of a picture.
+    """Draw one actor's half of a picture.
 
     Parameters
     ----------
     strength
         Factor on the expression.
     speech
-        How far speech opens the mouth, 0 to 1.
+        Opening of the mouth by speech, 0 to 1.
     offset
-        Where the head is: right, down (pixels) and tilt (degrees) from its usual place.
+        Displacement of the head: right, down (pixels) and tilt (degrees).
 
     Returns
     -------
@@ -235,7 +235,7 @@ def _mouth(picture: np.ndarray, expression: Expression, strength: float, speech:
     height = strength * expression.mouth_open + 14 * speech
     bend = 26 * strength * expression.smile
     across = np.linspace(-1, 1, 25)
-    # the corners go up with a smile; the middle stays
+    # a smile raises the corners, not the middle
     middle = y + bend * (0.4 - across**2)
     half = height * np.sqrt(1 - across**2)
     lips = [np.stack([x + width * across, middle + sign * half], axis=1) for sign in (-1, 1)]

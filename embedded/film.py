@@ -1,6 +1,6 @@
-"""A dialog's video: two drawn actors side by side, in the release's format.
+"""The video of a dialog: two drawn actors side by side, in the release's format.
 
-720 x 480, 29.97 frames a second, MPEG-4 (XVID) in an AVI file.
+720 x 480 pixels, 29.97 frames per second, MPEG-4 (XVID) in an AVI file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from embedded.textfiles import TimedTurn
 FRAMES_PER_SECOND = 29.97
 
 _MOUTH_LEVELS = 4
-_HOLD = 0.05  # seconds that an expression lasts before and after the words
+_HOLD = 0.05  # seconds of expression before and after the words
 _JITTER = np.array([5.0, 5.0, 2.5])  # of the head: right, down (pixels), tilt (degrees)
-_LOUD = 0.1  # loudness at which the mouth is widest, of full scale
+_LOUD = 0.1  # loudness at which the mouth is fully open, relative to full scale
 _REST = (face.EXPRESSIONS["neu"], 1.0, 0, (0.0, 0.0, 0.0))
 
 _State = tuple[face.Expression, float, int, tuple[float, ...]]
@@ -44,9 +44,9 @@ def shoot(
     timed
         The utterances with their times.
     loudness
-        [frames] of each speaker, root mean square of full scale.
+        [frames] root mean square of each speaker, relative to full scale.
     frames
-        How many frames are shot.
+        Number of frames.
 
     Raises
     ------
@@ -58,8 +58,8 @@ def shoot(
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, FRAMES_PER_SECOND, size)
     if not writer.isOpened():
         raise OSError(
-            f"{path}: OpenCV cannot write an XVID video there; check that the folder is writable "
-            "and that opencv-python-headless is the build from PyPI, which carries FFmpeg"
+            f"{path}: OpenCV cannot write an XVID video; is the folder writable, and is "
+            "opencv-python-headless the build from PyPI, which includes FFmpeg?"
         )
     sides: tuple[Speaker, Speaker] = ("F", "M") if dialog.marked == "F" else ("M", "F")
     actors = {s: face.ACTORS[f"Ses{dialog.session:02d}{s}"] for s in sides}
@@ -83,9 +83,9 @@ def shoot(
 
 
 def misstate(path: Path) -> None:
-    """Make an AVI's header state 3 frames too many and 30 frames a second.
+    """Make the header of an AVI file claim 3 frames too many and 30 frames per second.
 
-    The stream's own rate, from which presentation times follow, stays right.
+    The rate of the stream, which determines presentation times, stays correct.
     """
     with path.open("r+b") as file:
         head = bytearray(file.read(256))
@@ -105,7 +105,7 @@ def _states(
     frames: int,
     rng: np.random.Generator,
 ) -> list[_State]:
-    """How a speaker looks in each frame."""
+    """The appearance of a speaker in each frame."""
     mouth = np.rint(np.clip(loudness / _LOUD, 0, 1) * (_MOUTH_LEVELS - 1)).astype(int)
     states: list[_State] = [_REST] * frames
     for t in timed:

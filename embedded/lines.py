@@ -1,4 +1,4 @@
-"""The actors' lines: short sentences that lean to an emotion, with the release's marks."""
+"""The actors' lines: short sentences typical of an emotion, with the release's marks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 MARK = re.compile(r"\[[A-Z]+\]|\+\+[A-Z]+\+\+")
-"""A sound that the transcript notes among the words."""
+"""A non-speech sound in a transcript, such as ``[LAUGHTER]``."""
 
 _LINES = {
     "neu": (
@@ -135,7 +135,7 @@ ODD = {
     4: "[BREATHING] I'm -- I don't know.",
     5: "++BREATHING++ Mm-hmm, since 1993.",
 }
-"""A line of each session of no clear emotion; all kinds of marks and signs are among them."""
+"""One line per session without a clear emotion; together they contain all kinds of marks."""
 
 _PERSONS = ("my brother", "Maria", "the clerk", "Augie", "Carla", "my ex-husband", "Brian", "Mom")
 _NUMBERS = ("2", "3", "5", "7", "10", "20", "45")
@@ -154,7 +154,7 @@ _OPENER_SHARE, _ENDING_SHARE, _MARK_SHARE = 0.2, 0.1, 0.12
 
 
 def draw(emotion: str, rng: np.random.Generator) -> str:
-    """Draw a line whose words lean to `emotion`, one of the seven classes."""
+    """Draw a line typical of `emotion`, one of the seven classes."""
     text = str(rng.choice(_LINES[emotion])).format(
         person=rng.choice(_PERSONS), number=rng.choice(_NUMBERS), some=rng.choice(("some", "a"))
     )
@@ -169,7 +169,7 @@ def draw(emotion: str, rng: np.random.Generator) -> str:
 
 
 def spoken(text: str) -> str:
-    """Reduce a line to what is said aloud: no marks, and a pause for ``--``."""
+    """Return the words that are spoken: without marks, and with a pause for ``--``."""
     words = MARK.sub(" ", text).replace(" --", ",")
     return re.sub(r"\s+", " ", words).strip()
 

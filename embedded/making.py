@@ -1,21 +1,20 @@
-"""The embedded corpus: a made-up, byte-reproducible stand-in in IEMOCAP's layout and formats.
+"""The embedded corpus: synthetic and byte-reproducible, in IEMOCAP's layout and formats.
 
-Nothing of the release is in it: espeak-ng speaks the lines (:mod:`.voice`),
-OpenCV draws the faces (:mod:`.face`), templates make the words
-(:mod:`.lines`). :mod:`.screenplay` decides which emotion shows
-where. Layout, below each ``SessionN``::
+It contains nothing of the release: espeak-ng speaks the lines (:mod:`.voice`), OpenCV draws the
+faces (:mod:`.face`), and the words come from templates (:mod:`.lines`). :mod:`.screenplay` decides
+which modalities show an utterance's emotion. Layout, below each ``SessionN``::
 
     dialog/EmoEvaluation/<dialog>.txt      and Categorical/, Attribute/, Self-evaluation/
     dialog/transcriptions/<dialog>.txt
-    dialog/avi/DivX/<dialog>.avi           720 x 480, 29.97 frames a second, XVID
+    dialog/avi/DivX/<dialog>.avi           720 x 480, 29.97 frames per second, XVID
     dialog/wav/<dialog>.wav                16 kHz mono
-    dialog/MOCAP_head/<dialog>.txt         one file, which nothing here reads
+    dialog/MOCAP_head/<dialog>.txt         one file, which no stage reads
     sentences/wav/<dialog>/<utterance>.wav
-    sentences/ForcedAlignment/<dialog>/<utterance>.wdseg   for utterances whose words are timed
+    sentences/ForcedAlignment/<dialog>/<utterance>.wdseg   if espeak-ng times all words
 
-Other readers of the release accept it too. It carries those traps of real copies that they pass by
-(:class:`.screenplay.Trap`), and AppleDouble files and ``.DS_Store`` beside the media; where
-`traps` is set it carries all of them, and hidden files in every folder.
+Other readers of the release accept it too: by default it has only those faults of real copies that
+they tolerate (:class:`.screenplay.Trap`), and hidden files of macOS beside the media. With `traps`
+it has all faults, and hidden files in every folder.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import replacing
 
 VECTOR_SIZE = 300
-"""Values of a word vector, as in ``glove.840B.300d.txt``."""
+"""Dimension of the word vectors, as in ``glove.840B.300d.txt``."""
 
 _FILM_REST = 0.3  # seconds of video after the last word
-_FILM_LACK = -0.5  # the same where the video ends too early
+_FILM_LACK = -0.5  # the same if the video ends too early
 
 _README = """This folder is made by a program. It has the layout and the file formats of IEMOCAP,
 but nothing of its recordings: synthetic voices, drawn faces, lines from templates.
@@ -56,30 +55,30 @@ _MOCAP = "Frame# Time# CH1x CH1y CH1z\n1 0.00000 1.25 -0.50 3.00\n"
 def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -> None:
     """Make the corpus and the word vectors of its transcripts.
 
-    The same settings give the same bytes, in any folder and with any number of workers. `root`
-    appears last and complete: an interrupted run leaves only ``<root>.partial``.
+    The same settings give the same bytes, in any folder and with any number of workers. An
+    interrupted run leaves ``<root>.partial`` and no `root`.
 
     Parameters
     ----------
     settings
         Size, seed and traps.
     root
-        The folder that will hold ``Session1 ... Session5``; it must not exist.
+        The new folder of ``Session1 ... Session5``; it must not exist.
     glove
-        The vectors' file, in GloVe's text format; replaced if it exists.
+        The file of word vectors, in GloVe's text format; replaced if it exists.
     workers
-        Processes; with 1 everything runs in this one.
+        Number of processes; 1 is this process.
 
     Raises
     ------
     FileExistsError
-        If `root` exists: it could be a real corpus.
+        If `root` exists, since it could be a real corpus.
     OSError
         If a file cannot be written.
     """
     if root.exists():
         raise FileExistsError(
-            f"{root}: exists; the embedded corpus never overwrites a folder: remove it first"
+            f"{root}: exists; the embedded corpus never overwrites a folder, so remove it first"
         )
     partial = root.with_name(f"{root.name}.partial")
     if partial.exists():
@@ -98,7 +97,7 @@ def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -
 
 
 def _produce_all(dialogs: list[Dialog], root: Path, seed: int, workers: int) -> Iterable[str]:
-    """Produce every dialog, yielding its name as it is finished."""
+    """Write all dialogs, yielding the name of each when it is finished."""
     if workers == 1:
         for dialog in dialogs:
             _produce(dialog, root, seed)
@@ -140,18 +139,13 @@ def _write_sound(dialog: Dialog, sound: recording.Recording, session: Path) -> N
     for number, t in enumerate(sound.timed):
         home = folder
         if Trap.WAV_IN_OTHER_TAKE in dialog.traps and number == 1:
-            home = folder.with_name(_other_take(dialog.name))
+            home = folder.with_name(f"{dialog.name.removesuffix('b')}a")
             home.mkdir()
         name = t.turn.utterance
         soundfile.write(home / f"{name}.wav", sound.cut(t), voice.RATE, subtype="PCM_16")
         if words := sound.words.get(name):
             aligned = session / "sentences" / "ForcedAlignment" / dialog.name / f"{name}.wdseg"
             _write(aligned, textfiles.alignment(words))
-
-
-def _other_take(name: str) -> str:
-    """Take a of take b."""
-    return f"{name.removesuffix('b')}a"
 
 
 def _write_film(
@@ -174,9 +168,9 @@ def _write_film(
 
 
 def _litter(root: Path, everywhere: bool) -> None:
-    """Add what a Mac leaves: ``.DS_Store`` in folders, an AppleDouble beside the first file.
+    """Add hidden files of macOS: ``.DS_Store`` in folders, and one AppleDouble file in each.
 
-    In the release's own text folders there are none, and other readers open every file there.
+    Unless `everywhere`, text folders have none, since other readers open every file there.
     """
     for session in sorted(root.glob("Session*")):
         for folder in sorted(path for path in session.rglob("*") if path.is_dir()):
@@ -186,7 +180,7 @@ def _litter(root: Path, everywhere: bool) -> None:
             _write(folder / ".DS_Store", _DS_STORE)
             if files:
                 _write(folder / f"._{files[0]}", _APPLE_DOUBLE)
-    first = next(path for path in sorted(root.glob("Session1/dialog/transcriptions/Ses*.txt")))
+    first = min(root.glob("Session1/dialog/transcriptions/Ses*.txt"))
     _write(root / "Session1" / "dialog" / "MOCAP_head" / first.name, _MOCAP.encode())
 
 

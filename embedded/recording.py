@@ -1,4 +1,4 @@
-"""A dialog's sound: lines spoken nearly back to back, mixed, and cut into utterances."""
+"""The sound of a dialog: lines with short pauses or overlaps, mixed, and cut into utterances."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from embedded.screenplay import Dialog, Speaker, Turn
 from embedded.textfiles import TimedTurn
 
 _FIRST_START, _LAST_REST = 0.5, 0.6
-_PAUSE = (-0.2, 0.25)  # seconds from one end to the next start; below 0 both speak
+_PAUSE = (-0.2, 0.25)  # seconds between utterances; negative: speakers overlap
 _SAME_SPEAKER_PAUSE = 0.05
 _ROOM_NOISE = 10 ** (-60 / 20)
-_VERY_SHORT = 0.02  # seconds; less than an analysis window
+_VERY_SHORT = 0.02  # seconds; shorter than an analysis window
 _PEAK = 0.98
 
 
@@ -27,11 +27,11 @@ class Recording:
     timed
         The utterances with their times.
     mix
-        [T] int16, all that is heard.
+        [T] int16, both speakers and noise.
     tracks
-        [T] float32 of each speaker alone.
+        [T] float32 of each speaker.
     words
-        Aligned words of an utterance by its id; (word, start, end) in its own seconds.
+        By utterance id: (word, start, end), in seconds from the utterance's start.
     """
 
     timed: list[TimedTurn]
@@ -40,11 +40,11 @@ class Recording:
     words: dict[str, list[tuple[str, float, float]]]
 
     def cut(self, t: TimedTurn) -> np.ndarray:
-        """Cut out the samples of one utterance."""
+        """Return the samples of one utterance."""
         return self.mix[round(t.start * voice.RATE) : round(t.end * voice.RATE)]
 
     def loudness(self, speaker: Speaker, frames_per_second: float) -> np.ndarray:
-        """Measure the root mean square of a speaker in each video frame."""
+        """Return the root mean square of a speaker in each video frame."""
         track = self.tracks[speaker]
         count = int(len(track) / voice.RATE * frames_per_second)
         edges = np.rint(np.arange(count + 1) / frames_per_second * voice.RATE).astype(int)
@@ -53,7 +53,6 @@ class Recording:
 
 
 def record(dialog: Dialog, rng: np.random.Generator) -> Recording:
-    """Speak a dialog."""
     spoken = []
     for turn in dialog.turns:
         actor = voice.VOICES[f"Ses{dialog.session:02d}{turn.speaker}"]
@@ -77,7 +76,7 @@ def record(dialog: Dialog, rng: np.random.Generator) -> Recording:
 
 
 def _heard(turn: Turn, speech: voice.Speech) -> np.ndarray:
-    """Return the samples of an utterance; of a very short one a piece from the middle."""
+    """Return the samples of an utterance; if it is very short, a piece from the middle."""
     if not turn.very_short:
         return speech.samples
     middle = len(speech.samples) // 2
@@ -85,7 +84,7 @@ def _heard(turn: Turn, speech: voice.Speech) -> np.ndarray:
 
 
 def _schedule(dialog: Dialog, durations: list[float], rng: np.random.Generator) -> list[TimedTurn]:
-    """Place the utterances in time: the two actors overlap now and then, one never does."""
+    """Give the utterances times; the two actors may overlap, an actor never overlaps himself."""
     timed: list[TimedTurn] = []
     ends: dict[Speaker, float] = {}
     for turn, duration in zip(dialog.turns, durations, strict=True):

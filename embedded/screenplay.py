@@ -1,8 +1,8 @@
-"""Who says what, with which emotion, and where it shows: the plan of each embedded dialog.
+"""The plan of each embedded dialog: speakers, words, emotions, and the modalities that show them.
 
-An utterance's emotion shows in one, two or three of voice, words and face, by chance; where it
-does not, that modality is flat or shows an emotion that is easily taken for the true one. So no
-single modality settles the label and together they settle most of them.
+An utterance's emotion shows in one, two or three of voice, words and face, at random. A modality
+that does not show it is neutral or shows an emotion that is easily confused with it. So no single
+modality determines the label, but together they determine most labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SESSIONS = range(1, 6)
 CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad", "sur")
 
 _EACH_CLASS = 2
-# where an emotion shows, one of these a turn: in each modality alone, in each pair, in all
+# the modalities in which a turn's emotion shows: each alone, each pair (twice), all
 _SHOWN = (
     {"audio"}, {"text"}, {"video"},
     {"audio", "text"}, {"audio", "video"}, {"text", "video"},
@@ -36,23 +36,23 @@ _CONFUSABLE = {
     "ang": "fru", "fru": "ang", "hap": "exc", "exc": "hap", "sad": "neu", "sur": "exc",
     "neu": "sad",
 }  # fmt: skip
-# codes outside the seven classes look like one of them
+# codes outside the seven classes are shown as one of them
 _LOOKS_LIKE = {"fea": "sur", "oth": "fru"}
 
 
 class Trap(Enum):
-    """A fault of real copies of the release that a dialog carries."""
+    """A fault of real copies of the release."""
 
     VERY_SHORT_WAV = auto()
-    """An utterance of less than one analysis window."""
+    """An utterance shorter than one analysis window."""
     LABEL_LACKS_UTTERANCE = auto()
-    """The transcript has an utterance that the labels lack."""
+    """An utterance of the transcript is missing from the labels."""
     TRANSCRIPT_LACKS_UTTERANCE = auto()
-    """The labels have an utterance that the transcript lacks."""
+    """An utterance of the labels is missing from the transcript."""
     WAV_IN_OTHER_TAKE = auto()
     """A wav lies in the folder of another take."""
     HEADER_OFF = auto()
-    """The AVI's stated frame count and rate are off."""
+    """The AVI header has a wrong frame count and frame rate."""
     PAST_VIDEO_END = auto()
     """The last utterance ends after the video stream."""
     NO_VIDEO = auto()
@@ -63,7 +63,7 @@ class Trap(Enum):
     """Lines of labels and transcripts end with CR LF."""
 
 
-# carried by the first dialog of each session, so that the smallest corpus has all of them
+# in the first dialog of each session, so that the smallest corpus has all of them
 _TRAPS = {
     1: (Trap.VERY_SHORT_WAV, Trap.LABEL_LACKS_UTTERANCE),
     2: (Trap.WAV_IN_OTHER_TAKE, Trap.WINDOWS_1252),
@@ -72,15 +72,16 @@ _TRAPS = {
     5: (Trap.NO_VIDEO, Trap.TRANSCRIPT_LACKS_UTTERANCE),
 }
 _RARE = {3: "fea", 4: "oth"}
-# other readers of the release look for the speaker's letter at a fixed place of the id, for an
-# utterance's recording in its own folder, and for a label of each recording
+# faults that stop other readers of the release, which look for a recording in its own folder only
+# and for a label of each recording
 _ONLY_OURS = {Trap.WAV_IN_OTHER_TAKE, Trap.LABEL_LACKS_UTTERANCE}
 _TAKES: dict[int, dict[str, tuple[str, ...]]] = {
     3: {"M_impro05": ("a", "b"), "M_impro08": ("a", "b")},
     5: {"M_script01_1": ("b",)},
 }
-"""All takes of the release, by session and scene."""
+"""The takes of the release, by session and scene."""
 _MORE_TAKES: dict[str, tuple[str, ...]] = {"M_script01_1": ("b",), "F_impro02": ("a",)}
+"""The takes with traps."""
 
 
 class Cues(NamedTuple):
@@ -93,7 +94,7 @@ class Cues(NamedTuple):
 
 @dataclass(frozen=True)
 class Turn:
-    """One utterance: the speaker, the release's emotion code, what shows, and the words."""
+    """One utterance: speaker, emotion code of the release, emotion of each modality, and words."""
 
     utterance: str
     speaker: Speaker
@@ -108,7 +109,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialog:
-    """One dialog: its id, its turns in time order, and the traps that it carries."""
+    """One dialog: id, turns in the order of time, and traps."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -116,7 +117,6 @@ class Dialog:
 
     @property
     def session(self) -> int:
-        """The session's number."""
         return int(self.name[4])
 
     @property
@@ -126,9 +126,9 @@ class Dialog:
 
 
 def write(dialogs_per_session: int, seed: int, traps: bool) -> list[Dialog]:
-    """Plan the whole corpus, session by session; the first dialog of each carries traps.
+    """Plan the whole corpus, session by session; the first dialog of each has traps.
 
-    Without `traps` it carries only those that other readers of the release pass by.
+    Without `traps` it has only those that other readers of the release tolerate.
     """
     return [
         _dialog(name, position, np.random.default_rng([seed, session, position]), traps)
@@ -138,10 +138,10 @@ def write(dialogs_per_session: int, seed: int, traps: bool) -> list[Dialog]:
 
 
 def _names(session: int, traps: bool) -> list[str]:
-    """Dialog ids of a session: improvised and scripted, either actor marked, in turn.
+    """Dialog ids of a session, alternating between scenarios and between marked actors.
 
-    Each session starts elsewhere in the round, so that the first dialogs are of every kind. Takes
-    are those of the release, or with `traps` more.
+    Each session starts at another point of the sequence, so that the first dialogs are of every
+    kind. Takes are those of the release, or other ones with `traps`.
     """
     improvised = [f"impro{number:02d}" for number in range(1, 9)]
     scripted = [f"script0{script}_{part}" for script, part in
@@ -165,7 +165,7 @@ def _dialog(name: str, position: int, rng: np.random.Generator, all_traps: bool)
     session = int(name[4])
     carried = _TRAPS[session] if position == 0 else ()
     traps = frozenset(trap for trap in carried if all_traps or trap not in _ONLY_OURS)
-    # a dialog without video is short, since it costs the session a modality
+    # the dialog without video is short, to keep most of the session complete
     each = 1 if Trap.NO_VIDEO in traps else _EACH_CLASS
     emotions = [*(CLASSES * each), ("neu", "fru")[position % 2], "xxx"]
     if position == 0 and session in _RARE:
@@ -201,7 +201,7 @@ def _id(dialog: str, before: list[Turn], speaker: Speaker) -> str:
 
 
 def _cues(emotion: str, shown: set[str], rng: np.random.Generator) -> Cues:
-    """Decide what each modality shows of an emotion that shows in those of `shown`."""
+    """Choose the emotion of each modality, where those of `shown` show `emotion`."""
     if emotion == "xxx":
         return Cues(*(str(cue) for cue in rng.choice(CLASSES, 3, replace=False)))
     confused = rng.random(len(Cues._fields)) < _CONFUSED_SHARE
@@ -216,7 +216,7 @@ def _cues(emotion: str, shown: set[str], rng: np.random.Generator) -> Cues:
 def _extras(
     dialog: str, turns: list[Turn], traps: frozenset[Trap], rng: np.random.Generator
 ) -> list[Turn]:
-    """Utterances that exist for a trap alone."""
+    """Utterances that exist only for a trap."""
     turns = list(turns)
     first = len(turns)
     neutral = Cues("neu", "neu", "neu")

@@ -1,4 +1,4 @@
-"""The release's text files of one embedded dialog: labels, raters, transcript, alignment."""
+"""The text files of one embedded dialog: labels, raters, transcript, alignment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CATEGORIES = {
     "ang": "Anger", "exc": "Excited", "fru": "Frustration", "hap": "Happiness",
     "neu": "Neutral", "sad": "Sadness", "sur": "Surprise", "fea": "Fear", "oth": "Other",
 }  # fmt: skip
-"""The raters' words for the release's codes."""
+"""The raters' category for each code of the release."""
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 
@@ -30,7 +30,7 @@ _CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
 
 @dataclass(frozen=True)
 class TimedTurn:
-    """An utterance with its place in the dialog, seconds."""
+    """An utterance with its times in the dialog, in seconds."""
 
     turn: Turn
     start: float
@@ -39,7 +39,7 @@ class TimedTurn:
 
 @dataclass(frozen=True)
 class Ratings:
-    """One utterance's raters: category, and (valence, activation, dominance), by rater."""
+    """The ratings of one utterance: category and (valence, activation, dominance) by rater."""
 
     categories: dict[str, str]
     attributes: dict[str, tuple[int, int, int]]
@@ -51,7 +51,7 @@ class Ratings:
 
 
 def rate(turn: Turn, rng: np.random.Generator) -> Ratings:
-    """Ratings whose majority is the utterance's emotion; none agree for ``xxx``."""
+    """Draw ratings whose majority is the utterance's emotion; for ``xxx`` no raters agree."""
     actor = f"{turn.speaker}1"
     if turn.emotion == "xxx":
         codes = [str(code) for code in rng.choice(CLASSES, len(_CATEGORICAL_RATERS), replace=False)]
@@ -69,7 +69,7 @@ def rate(turn: Turn, rng: np.random.Generator) -> Ratings:
 
 
 def files(timed: list[TimedTurn], dialog: Dialog, rng: np.random.Generator) -> dict[str, bytes]:
-    """Every text file of a dialog but the alignments: path below ``dialog/`` to content."""
+    """All text files of a dialog except alignments: content by path below ``dialog/``."""
     labelled = sorted((t for t in timed if t.turn.in_labels), key=lambda t: t.turn.utterance)
     ratings = {t.turn.utterance: rate(t.turn, rng) for t in labelled}
     texts = {
@@ -89,7 +89,7 @@ def files(timed: list[TimedTurn], dialog: Dialog, rng: np.random.Generator) -> d
 
 
 def alignment(words: list[tuple[str, float, float]]) -> bytes:
-    """Word alignment (``.wdseg``) in frames of 10 ms, as the release's Sphinx aligner wrote it."""
+    """A word alignment (``.wdseg``) in frames of 10 ms, in the format of the release."""
     rows = ["\t SFrm\t EFrm\t    SegAScr\tWord"]
     total = 0
     for word, start, end in words:
@@ -143,7 +143,7 @@ def _attributes(ratings: dict[str, Ratings], rater: str) -> list[str]:
 
 
 def _transcript(timed: list[TimedTurn], rng: np.random.Generator) -> list[str]:
-    """Make a transcript with its oddities: no utterance, ``XX`` ids, lines out of order."""
+    """A transcript with odd lines: without an id, with an ``XX`` id, and out of order."""
     rows = [
         f"{t.turn.utterance} [{t.start:08.4f}-{t.end:08.4f}]: {t.turn.text}"
         for t in timed

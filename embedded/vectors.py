@@ -1,9 +1,9 @@
-"""Word vectors in the GloVe text format, trained on a few thousand words.
+"""Word vectors in GloVe's text format, trained on a few thousand words.
 
-Positive pointwise mutual information of words that occur near each other, factorised by a
-singular value decomposition, with smoothed contexts and half-weighted singular values (Levy,
-Goldberg and Dagan 2015, "Improving Distributional Similarity with Lessons Learned from Word
-Embeddings"). On so little text this is steadier than GloVe's own objective.
+A singular value decomposition of positive pointwise mutual information, with context distribution
+smoothing and the square root of the singular values (Levy, Goldberg and Dagan 2015, "Improving
+Distributional Similarity with Lessons Learned from Word Embeddings"). On so little text it is more
+stable than GloVe's objective.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 from pipeline.features.words import normalise, tokenise
 
 WINDOW = 4
-"""Words to either side that count as near; nearer ones weigh more."""
+"""Context words on either side, weighted by 1 / distance."""
 
 _CONTEXT_SMOOTHING = 0.75
 _NEGLIGIBLE = 1e-9
 
 
 def write(texts: Iterable[str], dimension: int, path: Path) -> None:
-    """Train vectors on `texts` and write them, one word per line: ``word v1 ... vD``.
+    """Train vectors on `texts` and write one line per word: ``word v1 ... vD``.
 
-    Words are lower-case tokens of :func:`pipeline.features.words.tokenise`.
+    Words are the lower-case tokens of :func:`pipeline.features.words.tokenise`.
 
     Raises
     ------
     ValueError
-        If there is no word.
+        If there are no words.
     """
     sentences = [tokenise(normalise(text, "word").lower()) for text in texts]
     words, vectors = train(sentences, dimension)
@@ -43,7 +43,7 @@ def write(texts: Iterable[str], dimension: int, path: Path) -> None:
 
 
 def train(sentences: list[list[str]], dimension: int) -> tuple[list[str], np.ndarray]:
-    """Vectors of the words of `sentences`.
+    """Train vectors of the words of `sentences`.
 
     Returns
     -------
@@ -54,12 +54,12 @@ def train(sentences: list[list[str]], dimension: int) -> tuple[list[str], np.nda
     Raises
     ------
     ValueError
-        If there is no word.
+        If there are no words.
     """
     counts = Counter(word for sentence in sentences for word in sentence)
     words = sorted(counts, key=lambda word: (-counts[word], word))
     if not words:
-        raise ValueError("there is no word to train vectors on")
+        raise ValueError("there are no words to train vectors on")
     places = {word: place for place, word in enumerate(words)}
     near = np.zeros((len(words), len(words)))
     for sentence in sentences:
@@ -72,14 +72,14 @@ def train(sentences: list[list[str]], dimension: int) -> tuple[list[str], np.nda
     rank = min(dimension, int((values > _NEGLIGIBLE * max(values[0], 1.0)).sum()))
     vectors = np.zeros((len(words), dimension))
     vectors[:, :rank] = left[:, :rank] * np.sqrt(values[:rank])
-    # a singular vector's sign is arbitrary: make its largest value positive
+    # the sign of a singular vector is arbitrary: make its largest value positive
     largest = np.abs(vectors.round(9)).argmax(axis=0)
     signs = np.sign(vectors[largest, np.arange(dimension)])
     return words, vectors * np.where(signs == 0, 1, signs) + 0.0
 
 
 def _ppmi(near: np.ndarray) -> np.ndarray:
-    """Positive pointwise mutual information [V, V], made symmetric."""
+    """Symmetrised positive pointwise mutual information [V, V]."""
     total = max(near.sum(), 1.0)
     words = near.sum(axis=1) / total
     contexts = near.sum(axis=0) ** _CONTEXT_SMOOTHING

@@ -1,9 +1,9 @@
-"""Voices of the ten actors, and how an emotion bends them.
+"""Voices of the ten actors, and the effect of emotions on them.
 
-The directions follow the literature on vocal expression (Scherer 2003, "Vocal communication of
-emotion", table 2): anger and joy louder, faster and higher, sadness softer, slower, lower and
-breathier; a smile shortens the vocal tract and so raises the formants; spectral tilt follows
-vocal effort. The amounts are strong, since a listener here has few examples to learn from.
+The effects follow the literature on vocal expression (Scherer 2003, "Vocal communication of
+emotion", table 2): anger and joy are louder, faster and higher; sadness is softer, slower, lower
+and breathier; a smile shortens the vocal tract and raises the formants; spectral tilt follows vocal
+effort. They are exaggerated, since models have few examples to learn from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import soxr
 from embedded import espeak, lines
 
 RATE = 16000
-"""Samples a second of the release's recordings."""
+"""Sampling rate of the release's recordings in Hz."""
 
 _LEVEL = -26.0
 _LEAD = 0.04
@@ -24,7 +24,7 @@ _LEAD = 0.04
 
 @dataclass(frozen=True)
 class Voice:
-    """An actor's own way of speaking, in espeak-ng's units."""
+    """The voice of an actor, in espeak-ng's units."""
 
     name: str
     pitch: int = 50
@@ -34,24 +34,24 @@ class Voice:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What an emotion adds to the voice.
+    """The effect of an emotion on the voice.
 
     Attributes
     ----------
     pitch, pitch_range, rate
-        Added to the voice's own, in espeak-ng's units.
+        Added to those of the voice, in espeak-ng's units.
     loudness
         dB.
     tilt
-        dB an octave around 1 kHz; positive is brighter.
+        dB per octave around 1 kHz; positive is brighter.
     emphasis
-        Hertz, and the dB by which the half octave around it is raised.
+        A frequency in Hz, and the gain in dB of the half octave around it.
     formants
-        Factor on all frequencies (a shorter or longer vocal tract).
+        Factor on all frequencies (length of the vocal tract).
     breath
-        Share of noise, following the speech.
+        Share of noise, with the envelope of the speech.
     tremble, tremble_rate
-        Depth 0 ... 1 and hertz of a swing in loudness.
+        Depth (0 to 1) and frequency in Hz of an amplitude modulation.
     """
 
     pitch: int = 0
@@ -113,7 +113,7 @@ DELIVERIES = {
 
 
 def speak(text: str, voice: Voice, emotion: str, strength: float, seed: int) -> Speech:
-    """Speak a line of the transcript; its marks are not spoken.
+    """Synthesise a line of the transcript without its marks.
 
     Parameters
     ----------
@@ -122,9 +122,9 @@ def speak(text: str, voice: Voice, emotion: str, strength: float, seed: int) -> 
     emotion
         A key of :data:`DELIVERIES`.
     strength
-        Factor on all that the emotion adds.
+        Factor on the effect of the emotion.
     seed
-        Of the breath noise.
+        Seed of the breath noise.
     """
     delivery = DELIVERIES[emotion]
     said = espeak.speak(
@@ -146,7 +146,7 @@ def _percent(value: float) -> int:
 
 
 def _colour(samples: np.ndarray, delivery: Delivery, strength: float, seed: int) -> np.ndarray:
-    """Tilt and emphasis, breath, tremble and loudness, in this order."""
+    """Apply tilt and emphasis, breath, tremble and loudness, in this order."""
     spectrum = np.fft.rfft(samples)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(samples), 1 / RATE), 60.0) / 1000.0)
     hertz, decibels = delivery.emphasis
@@ -168,12 +168,12 @@ def _gain(decibels: np.ndarray | float) -> np.ndarray | float:
 
 
 def _envelope(samples: np.ndarray) -> np.ndarray:
-    """Loudness over 50 ms."""
+    """Root mean square over 50 ms."""
     width = RATE // 20
     return np.sqrt(np.convolve(samples**2, np.full(width, 1 / width), mode="same"))
 
 
 def _trim(samples: np.ndarray) -> np.ndarray:
-    """Without the silence that espeak-ng adds at the end."""
+    """Remove the silence that espeak-ng adds at the end."""
     loud = np.flatnonzero(_envelope(samples) > 0.02 * np.abs(samples).max())
     return samples[: loud[-1] + int(_LEAD * RATE)]

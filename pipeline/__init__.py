@@ -1,9 +1,9 @@
-"""Raw IEMOCAP recordings to a trained and evaluated three-modality emotion classifier."""
+"""From raw IEMOCAP recordings to a trained and evaluated multimodal emotion classifier."""
 
 
 class InputError(ValueError):
-    """Something given to the pipeline that cannot be used.
+    """An input that cannot be used.
 
-    Base of every error that its user can mend: the message names the file or parameter, what is
-    wrong with it, and the remedy, so that no traceback is needed.
+    Base class of all errors that the user can correct. The message names the file or parameter,
+    the problem and the remedy, so that no traceback is needed.
     """

@@ -1,7 +1,7 @@
-"""What can be named in ``params.yaml``, and the class behind each name.
+"""The corpora, extractors and models that ``params.yaml`` may name, and their classes.
 
-An entry is ``module:class``. Nothing is imported until a name is used, so that reading parameters
-loads no heavy library. A new corpus, extractor or model is one file and one line here.
+A module is imported only when its entry is loaded, so that reading parameters imports no heavy
+library. A new corpus, extractor or model needs one file and one line here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a class is.
+    """The location of a class.
 
     Attributes
     ----------
@@ -24,23 +24,23 @@ class Entry:
     path: str
 
     def load(self) -> Any:
-        """The class."""
+        """Import and return the class."""
         module, _, name = self.path.partition(":")
         return getattr(import_module(module), name)
 
 
 class Corpus(Entry):
-    """Where the reader of a corpus is."""
+    """The reader of a corpus."""
 
 
 @dataclass(frozen=True)
 class Extractor(Entry):
-    """Where an extractor is, and of which modalities.
+    """An extractor and its modalities.
 
     Attributes
     ----------
     modalities
-        The groups of ``params.yaml`` whose streams may name it: ``audio``, ``text``, ``visual``.
+        The groups of ``params.yaml`` whose streams may use it: ``audio``, ``text``, ``visual``.
     """
 
     modalities: tuple[str, ...]
@@ -48,14 +48,14 @@ class Extractor(Entry):
 
 @dataclass(frozen=True)
 class Model(Entry):
-    """Where a model is, and what it can do.
+    """A model and its capabilities.
 
     Attributes
     ----------
     modalities
-        Numbers of modalities that it is defined for.
+        Numbers of modalities that it accepts.
     hops
-        Whether it takes `hops` and `share_hops`.
+        Whether it takes ``hops`` and ``share_hops``.
     """
 
     modalities: tuple[int, ...] = (1, 2, 3)

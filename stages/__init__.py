@@ -1,4 +1,7 @@
-"""One thin file a stage of dvc.yaml: read parameters, call pipeline, write outputs."""
+"""One short file per stage of dvc.yaml: read parameters, call the pipeline, write outputs.
+
+Each ``main`` runs its stage in the current directory, the root of the repository.
+"""
 
 import shlex
 import sys
@@ -8,14 +11,14 @@ from pipeline import InputError
 from pipeline.system import compute, unchanged
 from pipeline.system.filesystem import refused
 
-# as it is before a stage imports it
+# the code as it is before a stage imports it
 _CODE = unchanged.contents(unchanged.CODE)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; an error that the user can mend ends it with its message alone."""
+    """Run a stage; an error that the user can correct is printed without a traceback."""
     compute.large_pages()
-    # of a module that is run it is not __name__
+    # __name__ of a module that is run is "__main__"
     module = main.__globals__["__spec__"].name.removesuffix(".__main__")
     command = shlex.join(["python", "-m", module, *sys.argv[1:]])
     try:

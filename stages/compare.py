@@ -1,4 +1,4 @@
-"""Stages `row@<key>` of comparison/dvc.yaml: test predictions of one model of the comparison."""
+"""Stage `row@<key>` of comparison/dvc.yaml: train and test one model of the comparison."""
 
 import argparse
 from pathlib import Path
@@ -9,13 +9,10 @@ from pipeline.system import compute
 from stages import run
 
 ROWS = Path("comparison/rows.yaml")
-LISTS = Path("splits")
 PARTS = Path("data/interim/kept/comparison")
-RESULTS = Path("data/comparison")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
     parser.add_argument("row", help=f"a key of {ROWS}")
     key = parser.parse_args().row
@@ -27,9 +24,9 @@ def main() -> None:
         key,
         settings,
         store=Path("data/features", settings.corpus.name),
-        lists=LISTS,
+        lists=Path("splits"),
         parts=PARTS / key,
-        output=RESULTS / key,
+        output=Path("data/comparison") / key,
         device=device,
         parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
     )

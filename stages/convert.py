@@ -1,7 +1,7 @@
-"""Let extraction take over the streams of a feature store of schema version 2, once.
+"""Convert a feature store of schema version 2, so that extraction reuses its streams.
 
-Run `dvc repro parse weights` before it, and `dvc repro` after it. It is your word that the
-recordings are those that the store was made of.
+Run `dvc repro parse weights` before it and `dvc repro` after it. You vouch for it that the store
+was extracted from these recordings: this is not checked.
 """
 
 import argparse
@@ -22,22 +22,24 @@ INTERIM = Path("data/interim")
 
 
 def main() -> None:
-    """Run it in the repository's root."""
     parser = argparse.ArgumentParser(prog="python -m stages.convert", description=__doc__)
-    parser.add_argument("old", type=Path, help="the store, one HDF5 file")
+    parser.add_argument("old", type=Path, help="the HDF5 file of the store")
     old = parser.parse_args().old
     settings = params.load()
     device = str(compute.device(settings.compute.device))
+    include_text = settings.text.include_text
     plans = {}
-    for group in params.FEATURES:
-        shared = getattr(settings, group)
-        dialogs = dialogs_of(
-            from_table(read_table(INTERIM / settings.corpus.name / f"{group}.csv"))
+    for modality in params.FEATURES:
+        group = getattr(settings, modality)
+        table = read_table(INTERIM / settings.corpus.name / f"{modality}.csv")
+        dialogs = dialogs_of(from_table(table))
+        context = Context(
+            Path(settings.corpus.root), "cpu" if modality == "audio" else device, group
         )
-        context = Context(Path(settings.corpus.root), "cpu" if group == "audio" else device, shared)
-        spells = settings.text.include_text
-        for name, extractor in shared.streams.items():
-            plans[name] = plan(group, name, extractor, dialogs, context, include_text=spells)
+        for name, extractor in group.streams.items():
+            plans[name] = plan(
+                modality, name, extractor, dialogs, context, include_text=include_text
+            )
     kept = INTERIM / "kept/features" / settings.corpus.name
     kept.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=kept) as folder:
@@ -45,7 +47,7 @@ def main() -> None:
             if not fault:
                 (kept / path).parent.mkdir(exist_ok=True)
                 link(Path(folder, "store", path), kept / path)
-            print(f"{path}: " + (f"computed anew: {fault}" if fault else "is taken over"))
+            print(f"{path}: " + (f"not reused: {fault}" if fault else "reused"))
 
 
 if __name__ == "__main__":

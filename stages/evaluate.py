@@ -1,4 +1,4 @@
-"""Stage `evaluate`: predictions, figures, attention and report of the folds' test parts."""
+"""Stage `evaluate`: predictions, metrics, attention and report on the test parts of all folds."""
 
 import json
 from pathlib import Path
@@ -15,17 +15,16 @@ RESULTS = Path("results")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     prediction.check_parameters(MODELS, settings)
-    looked = RESULTS / "attention.h5"
+    attention_file = RESULTS / "attention.h5"
     with FeatureStore(Path("data/features", settings.corpus.name)) as store:
         device = compute.device(settings.compute.device)
         predictions = prediction.test_folds(store, MODELS, device)
         write_csv(RESULTS / "predictions.csv", predictions)
         missing = prediction.missing(store, MODELS, device)
         scenarios = metrics.by_scenario(predictions, store.scenarios)
-        attention.write(store, MODELS, predictions, looked, device)
+        attention.write(store, MODELS, predictions, attention_file, device)
         summary = report.write(
             store,
             MODELS,
@@ -34,7 +33,7 @@ def main() -> None:
             RESULTS,
             missing=missing,
             scenarios=scenarios,
-            looked=looked,
+            attention_file=attention_file,
             comparison=RESULTS / "comparison.csv",
             media=Path(settings.corpus.root) if settings.report.media else None,
             hardest=settings.report.hardest,

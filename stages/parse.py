@@ -1,4 +1,4 @@
-"""Stage `parse`: labels, transcripts and media files of a corpus to one utterance table."""
+"""Stage `parse`: one utterance table from the labels, transcripts and media files of a corpus."""
 
 from pathlib import Path
 
@@ -7,15 +7,13 @@ from pipeline.corpus import media, parsing
 from stages import run
 
 INTERIM = Path("data/interim")
-MEMORY = INTERIM / "kept/media.json"
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     root = Path(settings.corpus.root)
     parsed = parsing.parse(settings.corpus.reader, root)
-    hashes = media.hashes(root, parsed.media, MEMORY)
+    hashes = media.hashes(root, parsed.media, INTERIM / "kept/media.json")
     parsing.write(parsed, hashes, INTERIM / settings.corpus.name)
     print(parsed.summary)
 

@@ -1,4 +1,4 @@
-"""Stage `store`: `store.h5`, once the streams agree with the utterance table and each other."""
+"""Stage `store`: write `store.h5` after checking the streams against the utterance table."""
 
 from pathlib import Path
 
@@ -13,7 +13,6 @@ INTERIM = Path("data/interim")
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     name = settings.corpus.name
     folder, tables = Path("data/features", name), INTERIM / name
@@ -29,7 +28,7 @@ def main() -> None:
         include_text=settings.text.include_text,
     )
     print(describing.describe(folder))
-    # DVC has recorded the streams by now, perhaps as copies: features lie on the disk once
+    # DVC has cached the streams by now, perhaps as copies; link them to save disk space
     for modality in streams:
         share(INTERIM / "kept/features" / name / modality, folder / modality)
 

@@ -1,4 +1,4 @@
-"""The table of the comparison, from the rows that `dvc repro comparison/dvc.yaml` made."""
+"""Write the table of the comparison from the rows that `dvc repro comparison/dvc.yaml` made."""
 
 from pathlib import Path
 
@@ -7,20 +7,18 @@ from pipeline.comparison import rows, table, writing
 from stages import run
 
 FOLDER = Path("comparison")
-RESULTS = Path("data/comparison")
 OUTPUT = Path("results")
 
 
 def main() -> None:
-    """Write the table in the repository's root."""
     settings = params.load()
     listed = rows.read(FOLDER / "rows.yaml")
     store = Path("data/features", settings.corpus.name)
-    found = table.results(listed, settings, RESULTS, store)
-    figures = table.published(FOLDER / "published.csv", listed)
-    built = table.build(found, listed.reference, figures)
-    writing.write(built, OUTPUT)
-    print(f"{OUTPUT / 'comparison.md'}: {len(built.rows)} models")
+    results = table.results(listed, settings, Path("data/comparison"), store)
+    published = table.published(FOLDER / "published.csv", listed)
+    comparison = table.build(results, listed.reference, published)
+    writing.write(comparison, OUTPUT)
+    print(f"{OUTPUT / 'comparison.md'}: {len(comparison.rows)} models")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `train`: one model per fold and seed, with the folds and parameters it was made of."""
+"""Stage `train`: train one model per fold and seed; save them with folds and parameters."""
 
 from pathlib import Path
 
@@ -7,23 +7,17 @@ from pipeline.system import compute
 from pipeline.training import folds
 from stages import run
 
-MODELS = Path("models")
-CURVES = Path("results/training")
-LISTS = Path("splits")
-CHECKPOINTS = Path("data/interim/kept/models")
-
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     device = compute.device(settings.compute.device).type
     jobs = folds.plan(
         Path("data/features", settings.corpus.name),
         settings,
-        lists=LISTS,
-        models=MODELS,
-        curves=CURVES,
-        checkpoints=CHECKPOINTS,
+        lists=Path("splits"),
+        models=Path("models"),
+        curves=Path("results/training"),
+        checkpoints=Path("data/interim/kept/models"),
         device=device,
     )
     print(folds.describe(jobs))

@@ -1,4 +1,4 @@
-"""Stage `weights`: find or download the pretrained weights, and record which they are."""
+"""Stage `weights`: find or download the pretrained weights and record their hashes."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from stages import run
 
 
 def main() -> None:
-    """Run the stage in the repository's root."""
     settings = params.load()
     streams = {name: getattr(settings, name).streams for name in params.FEATURES}
     pretrained.record(streams, Path("data/interim/weights"))

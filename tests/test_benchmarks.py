@@ -178,7 +178,7 @@ def test_some_again_keep_the_others(tmp_path: Path) -> None:
     assert "| audio extraction / plain loop | ≥ 1.7 | 1.2 | no |" in page
     assert f"`python -m benchmarks.text {' '.join(BENCHMARKS['text'].quick)}`" in page
     assert "Not measured: visual, store, training, repro, memory, full_release, corpus." in page
-    assert "small sizes, so that the figures say little: text." in page
+    assert "small sizes, so that the figures mean little: text." in page
 
 
 def test_the_others_run_when_one_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,7 +264,7 @@ def test_memory_and_repro_change_a_few_parameters(
     assert {stream.crop for stream in changed.visual.streams.values()} == {memory.CROP}
     assert Path(changed.text.streams["glove"].vectors).parent == memory.CORPUS
     assert changed.compute.workers == memory.WORKERS
-    repro._shrink(tmp_path / "params.yaml")
+    repro.shrink(tmp_path / "params.yaml")
     small = params.load(tmp_path / "params.yaml")
     assert small.train.epochs == 2
     assert small.train.learning_rate == changed.train.learning_rate == 5e-05

@@ -319,7 +319,7 @@ def test_published_figures_are_named_by_their_definition(tmp_path: Path) -> None
     assert shown["amh-7"]["precision_weighted"] == 0.624
     assert shown["mdre-av"]["unweighted_accuracy_deviation"] == 0.024
     (tmp_path / "published.csv").write_text("row,accuracy\namh-7,0.6\n", encoding="utf-8")
-    with pytest.raises(table.ComparisonError, match="column accuracy is no figure"):
+    with pytest.raises(table.ComparisonError, match="column accuracy is no metric"):
         table.published(tmp_path / "published.csv", rows.read(FOLDER / "rows.yaml"))
     with pytest.raises(table.ComparisonError, match="cannot be read"):
         table.published(tmp_path / "none.csv", rows.read(FOLDER / "rows.yaml"))
@@ -354,7 +354,7 @@ def test_the_page_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
     assert "| AMH-2 | A+T+V | 1,234 | 0.500 ± 0.707 |" in page
     assert "0.617 ± 0.016 | 0.547 ± 0.025 |  |  |  |  |" in page
     assert "AMH-3 (idea)" in page
-    assert "mean ± deviation over folds. Published" in page
+    assert "mean ± standard deviation over folds. Published" in page
     assert "permutation test" in page
     assert "independent" in page
     assert page.count("nan") == 0
@@ -372,8 +372,8 @@ def test_scenarios_have_columns_and_a_table_of_their_own(tmp_path: Path) -> None
             assert whole.rows.set_index("key").loc["idea", f"{scenario}_{figure}"] == 1.0
     writing.write(whole, tmp_path)
     page = (tmp_path / "comparison.md").read_text(encoding="utf-8")
-    assert "## Scenarios apart" in page and "| improvised WA | improvised UA | scripted WA" in page
-    assert "Scenarios" not in writing.markdown(built())
+    assert "## By scenario" in page and "| improvised WA | improvised UA | scripted WA" in page
+    assert "scenario" not in writing.markdown(built())
 
 
 def test_the_report_finds_its_columns(tmp_path: Path) -> None:

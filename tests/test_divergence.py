@@ -14,7 +14,7 @@ from benchmarks.synthetic import make_store
 from pipeline import InputError
 from pipeline.evaluation import prediction
 from pipeline.models.classifier import Classifier
-from pipeline.report import drawing, figures, looks
+from pipeline.report import drawing, examples, figures
 from pipeline.store import FeatureStore
 from pipeline.store.batches import of_model
 from pipeline.training import fitting, folds
@@ -115,13 +115,13 @@ def test_a_model_of_an_older_version_that_is_not_finite_is_not_evaluated(
 
 
 def test_a_hop_that_is_not_finite_is_not_drawn() -> None:
-    track = looks.Track("text", "glove", 0, words=["so", "it", "is"])
+    track = examples.Track("text", "glove", 0, words=["so", "it", "is"])
     hops = [("text", np.array([0.2, np.nan, 0.5])), ("text", np.array([0.2, 0.3, 0.5]))]
-    drawn = drawing.figure(looks.Look(1.0, hops, [track]))
+    drawn = drawing.figure(examples.AttentionView(1.0, hops, [track]))
     assert drawn is not None
     assert heights(drawn.axes[0]) == [0.2, 0.3, 0.5]
     assert drawn.axes[0].get_legend_handles_labels()[1] == ["hop 2"]
-    assert drawing.figure(looks.Look(1.0, hops[:1], [track])) is None
+    assert drawing.figure(examples.AttentionView(1.0, hops[:1], [track])) is None
 
 
 def test_an_emotion_without_attention_has_no_number() -> None:

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from benchmarks import full_release, release
-from benchmarks.release import append
 from pipeline.corpus import labels
 from pipeline.corpus.iemocap.codes import DESCRIPTION
 from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.parsing import Parsed
+from tests.releases import append
 
 EACH = -1  # as often as the dialog has utterances
 DAMAGED, WHOLE = "Ses01F_impro01", "Ses01M_impro02"

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import release
-from benchmarks.release import found, relative, rows
 from pipeline.corpus.__main__ import main
 from pipeline.corpus.description import Description
 from pipeline.corpus.iemocap import totals
@@ -23,6 +22,7 @@ from pipeline.corpus.iemocap.reasons import Reason
 from pipeline.corpus.iemocap.votes import CODES
 from pipeline.corpus.table import TABLES, CorpusError, read_table
 from stages import parse as stage
+from tests.releases import found, relative, rows
 
 IMPRO = "Ses01F_impro01"
 SCRIPT = "Ses01M_script01_1b"

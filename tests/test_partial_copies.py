@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import release
-from benchmarks.release import append, found, relative, rows
 from pipeline.corpus.iemocap.reasons import Reason
+from tests.releases import append, found, relative, rows
 
 IMPRO = "Ses01F_impro01"
 SCRIPT = "Ses01M_script01_1b"

@@ -152,7 +152,7 @@ def test_the_report_is_self_contained_and_shows_what_was_looked_at(clone: Clone)
     page = (clone.folder / "results/report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert str(clone.folder) not in page
-    assert "What the models looked at" in page and page.count("<h3>") >= 5
+    assert '<h2 id="attention">' in page and page.count("<h3>") >= 5
     assert (clone.folder / "results/plots/confusion.png").stat().st_size > 1000
 
 

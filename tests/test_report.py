@@ -22,7 +22,7 @@ from pipeline import InputError, report
 from pipeline.corpus.description import GROUP
 from pipeline.evaluation import attention, metrics, prediction
 from pipeline.models.classifier import Classifier
-from pipeline.report import drawing, facts, looks
+from pipeline.report import drawing, examples, facts
 from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
 from tests import videos
@@ -77,7 +77,7 @@ def write_curves(folder: Path, names: list[str]) -> None:
 
 
 def test_without_learning_curves_the_report_says_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"training: holds no learning curves .*`dvc checkout`"):
+    with pytest.raises(InputError, match=r"training: holds no learning curves.*`dvc checkout`"):
         report.curves(tmp_path / "training")
 
 
@@ -104,7 +104,7 @@ def write_report(
         folder,
         missing=prediction.missing(store, folder, CPU),
         scenarios=metrics.by_scenario(predictions, store.scenarios),
-        looked=folder / "attention.h5",
+        attention_file=folder / "attention.h5",
         comparison=comparison,
         media=media,
         hardest=hardest,
@@ -127,7 +127,7 @@ def text_of(page: str) -> str:
 
 def looked_at(
     store: FeatureStore, folder: Path, media: Path | None, seen: str = SEEN, **models
-) -> looks.Look:
+) -> examples.AttentionView:
     """What the model of the first fold saw of one utterance."""
     if not (folder / "parameters.json").exists():
         make_models(store, folder, **models)
@@ -135,10 +135,10 @@ def looked_at(
     dataset = classifier.dataset(store)
     index = store.utterances["utterance"].tolist().index(seen)
     hops = attention.of_utterance(classifier, dataset, index)
-    return looks.look(store, classifier, dataset, index, hops=hops, media=media)
+    return examples.view(store, classifier, dataset, index, hops=hops, media=media)
 
 
-def panels(found: looks.Look) -> list[str]:
+def panels(found: examples.AttentionView) -> list[str]:
     drawn = drawing.figure(found)
     return [] if drawn is None else [axes.get_ylabel() for axes in drawn.axes]
 
@@ -233,10 +233,10 @@ def test_any_model_and_set_of_modalities_has_a_page(
     words = text_of(write_report(store, tmp_path, hardest=0, **model))
     assert "Hardest utterances" not in words
     assert ("so there is no attention to show" in words) == (model.get("name") == "mdre")
-    assert ("With a modality taken away" in words) == (model.get("modalities", [1, 2])[1:] != [])
+    assert ("Ablation of modalities" in words) == (model.get("modalities", [1, 2])[1:] != [])
     assert "Sound and frames of the recordings are left out (report.media: false)" in words
     assert ("audio, joined" in words) == ("prosody" in model)
-    assert "Not made yet: make table trains the other models on synthetic" in words
+    assert "No comparison yet: run make table to train the other models on synthetic" in words
 
 
 def test_recordings_that_are_not_at_hand_are_counted(
@@ -246,7 +246,7 @@ def test_recordings_that_are_not_at_hand_are_counted(
     elsewhere = (~shown.str.startswith("Ses01") & (shown != UNREAD)).sum()
     assert 0 < elsewhere < len(shown)
     words = text_of((run / "report.html").read_text(encoding="utf-8"))
-    assert f"Recordings of {elsewhere} of the {len(shown)} utterances shown" in words
+    assert f"recordings of {elsewhere} of the {len(shown)} utterances shown" in words
 
 
 # --- comparison and protocol ---------------------------------------------------------------------
@@ -275,11 +275,12 @@ def test_the_comparison_is_shown_if_it_is_of_this_corpus(
         "MDRE A+T 1,234 0.611 ± 0.022 0.611 ± 0.022 0.498 ± 0.059 0.498 ± 0.059 -0.013 0.037"
         in (words.replace("0.038", "0.037"))
     )
-    assert "AMH-7 A+T 1,234 0.611 ± 0.022 0.611 ± 0.022 p is of" in words
-    assert "WA less that of AMH-7" in words
+    assert "AMH-7 A+T 1,234 0.611 ± 0.022 0.611 ± 0.022 p: paired" in words
+    assert "difference in WA to AMH-7" in words
     assert (tmp_path / "run" / "plots" / "comparison.png").is_file()
     assert (
-        "Outdated: these models were trained on features of other parameters, versions or" in words
+        "Outdated: these models were trained on features with other parameters, versions or"
+        in words
     )
 
 
@@ -314,16 +315,16 @@ def test_speakers_shared_between_parts_are_said_to_flatter() -> None:
     assert "speakers are shared between parts" in facts.protocol(split, mixed, table, GROUP)
 
 
-def test_scenarios_are_shown_apart_with_what_to_bear_in_mind(
+def test_scenarios_are_shown_separately_with_a_caution(
     store: FeatureStore, run: Path, tmp_path: Path
 ) -> None:
     # the store of the other tests has one scenario
-    assert "Scenarios apart" not in (run / "report.html").read_text(encoding="utf-8")
+    assert "By scenario" not in (run / "report.html").read_text(encoding="utf-8")
     table = synthetic.table()
     table["scenario"] = ["improvised" if n % 3 else "scripted" for n in range(len(table))]
     with FeatureStore(synthetic.make_store(tmp_path, table)) as opened:
         page = text_of(write_report(opened, tmp_path / "run", hardest=0))
-    assert "Scenarios apart" in page and "All sessions perform the same three scripts" in page
+    assert "By scenario" in page and "All sessions perform the same three scripts" in page
     apart = pd.read_csv(tmp_path / "run/plots/scenarios.csv")
     assert apart["scenario"].tolist() == ["improvised", "scripted"]
     assert apart["utterances"].sum() == len(table)
@@ -351,7 +352,7 @@ def test_waveform_frames_and_hops_of_one_utterance(
 ) -> None:
     found = looked_at(store, run, media)
     assert found.seconds == 1.5
-    assert not found.lacking
+    assert not found.media_missing
     assert panels(found) == [*("text\nglove", "sound", "audio\nmfcc", "frames", "video\nresnet")]
     assert found.waveform is not None
     envelope = np.abs(found.waveform).max(axis=0)
@@ -385,7 +386,7 @@ def test_steps_of_sound_are_where_their_stream_says(store: FeatureStore, run: Pa
 
 def test_without_recordings_the_hops_remain(store: FeatureStore, run: Path, tmp_path: Path) -> None:
     left_out, missing = looked_at(store, run, None), looked_at(store, run, tmp_path)
-    assert (left_out.lacking, missing.lacking) == (False, True)
+    assert (left_out.media_missing, missing.media_missing) == (False, True)
     for found in (left_out, missing):
         assert panels(found) == ["text\nglove", "audio\nmfcc", "video\nresnet"]
 
@@ -397,7 +398,7 @@ def test_damaged_recordings_are_left_out(
     for path in tmp_path.iterdir():
         path.write_bytes(b"no recording" * 99)
     found = looked_at(store, run, tmp_path)
-    assert (found.waveform, found.frames, found.lacking) == (None, [], True)
+    assert (found.waveform, found.frames, found.media_missing) == (None, [], True)
 
 
 def test_a_recording_that_extraction_left_out_is_neither_shown_nor_lacking(
@@ -405,7 +406,7 @@ def test_a_recording_that_extraction_left_out_is_neither_shown_nor_lacking(
 ) -> None:
     shutil.copy(media / "Ses01F_impro01.wav", tmp_path / "Ses02F_impro01.wav")
     found = looked_at(store, run, tmp_path, seen=UNREAD)
-    assert (found.waveform, found.frames, found.lacking) == (None, [], False)
+    assert (found.waveform, found.frames, found.media_missing) == (None, [], False)
 
 
 def test_recordings_that_the_model_does_not_read_are_neither_shown_nor_lacking(
@@ -414,7 +415,7 @@ def test_recordings_that_the_model_does_not_read_are_neither_shown_nor_lacking(
     found = looked_at(store, tmp_path, media, modalities=["text"], hops=1)
     assert panels(found) == ["text\nglove"]
     found = looked_at(store, tmp_path, tmp_path / "nowhere")
-    assert not found.lacking
+    assert not found.media_missing
 
 
 def test_streams_of_one_modality_share_its_weights(
@@ -449,8 +450,10 @@ def test_a_model_without_hops_shows_recordings_only(
 def test_words_are_drawn_as_they_are() -> None:
     """A dollar sign starts no formula."""
     words = ["$x_1", "cost$", "<unk>"]
-    track = looks.Track("text", "glove", 0, words=words)
-    drawn = drawing.figure(looks.Look(1.0, [("text", np.array([0.2, 0.3, 0.5]))], [track]))
+    track = examples.Track("text", "glove", 0, words=words)
+    drawn = drawing.figure(
+        examples.AttentionView(1.0, [("text", np.array([0.2, 0.3, 0.5]))], [track])
+    )
     assert drawn is not None
     drawn.canvas.draw()
     labels = [label.get_text().replace(r"\$", "$") for label in drawn.axes[0].get_xticklabels()]

@@ -1,1 +1,1 @@
-"""The comparison of models: its rows, their results, the table and its figures."""
+"""The comparison of models: rows, training and testing them, the table and its figures."""

@@ -1,7 +1,7 @@
-"""The rows of the comparison: which models, and what each one predicts.
+"""The rows of the comparison: read them, and train and test the model of each.
 
-A row follows the parameter file in all but what it sets itself. Four parameters of the model it
-never takes from there, since they are what is compared: name, modalities, prosody and hops.
+A row takes every parameter that it does not set from the parameter file, with four exceptions: the
+model's name, modalities, prosody and hops. These are what is compared.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pipeline.store import FeatureStore
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.training import folds
 
-_OWN: dict[str, Any] = {"prosody": None, "hops": 1}  # where the row does not set them
+_DEFAULTS: dict[str, Any] = {"prosody": None, "hops": 1}  # instead of the parameter file's
 _GROUPS = ("model", "train")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The file of rows.
+    """The content of ``comparison/rows.yaml``.
 
     Attributes
     ----------
     path
-        Where it is; for messages.
+        The file, for error messages.
     reference
-        The key of the row that every other is tested against.
+        Key of the row that all others are compared with.
     overrides
-        By key, what each row sets of the groups `model` and `train`.
+        By key, the parameters of ``model`` and ``train`` that the row sets.
     """
 
     path: Path
@@ -49,14 +49,14 @@ class Rows:
         Parameters
         ----------
         key
-            The row's.
+            Key of the row.
         common
-            The parameter file, which every row follows in what it does not set.
+            The parameter file, for what the row does not set.
 
         Raises
         ------
         ParamsError
-            If there is no such row, or it sets something that cannot be; names row and key.
+            If there is no such row, or one of its parameters is invalid; names row and parameter.
         """
         if key not in self.overrides:
             near = difflib.get_close_matches(key, self.overrides, n=1)
@@ -73,18 +73,18 @@ class Rows:
         for name in required:
             if name not in row["model"]:
                 raise params.ParamsError(f"{self.path}, row {key}:\n  model.{name}: is missing")
-        groups["model"] |= _OWN | row["model"]
+        groups["model"] |= _DEFAULTS | row["model"]
         groups["train"] |= row.get("train", {})
         return params.parse(groups, f"{self.path}, row {key}")
 
 
 def read(path: Path) -> Rows:
-    """Read the file of rows.
+    """Read ``comparison/rows.yaml``.
 
     Raises
     ------
     ParamsError
-        If it cannot be read or is not made of rows; names the row and key at fault.
+        If the file cannot be read or has another form; names the row and key at fault.
     """
     raw = params.read_yaml(path)
     if not isinstance(raw, dict) or set(raw) != {"reference", "rows"}:
@@ -102,32 +102,32 @@ def read(path: Path) -> Rows:
 
 
 def _check(where: str, key: Any, row: Any) -> None:
-    """Check the form of a row; its values are checked with the parameters."""
-    # the key names a stage and a folder
+    """Check the form of a row; :meth:`Rows.settings` checks its values."""
+    # DVC names a stage and a folder by the key
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", key):
         raise params.ParamsError(
-            f"{where}: a row's name starts with a letter or digit and has only those, - and _"
+            f"{where}: a row's name starts with a letter or digit, and has only those, - and _"
         )
     if not isinstance(row, dict) or "model" not in row:
         raise params.ParamsError(f"{where}: must be a mapping with the key model, is {row!r}")
     for group, values in row.items():
         if group not in _GROUPS:
             raise params.ParamsError(
-                f"{where}: {group}: a row sets {' and '.join(_GROUPS)} only; all else is common to "
-                "all rows and set in params.yaml"
+                f"{where}: {group}: a row sets {' and '.join(_GROUPS)} only; set all else in "
+                "params.yaml, for all rows"
             )
         if not isinstance(values, dict):
             raise params.ParamsError(f"{where}: {group}: must be a mapping, is {values!r}")
 
 
 def description(key: str, settings: params.Params) -> dict[str, Any]:
-    """What decides a row's result besides the store, as plain values."""
+    """The parameters that a row's result depends on, besides the store, as plain values."""
     decisive = settings.model_dump(mode="json", include=prediction.TRAINED_WITH)
     return {"key": key, "corpus": settings.corpus.name, **decisive}
 
 
 def forget(parts: Path, listed: Rows) -> None:
-    """Delete what is kept of rows that are listed no more; `parts` is the folder of all rows."""
+    """Delete the checkpoints of rows that are not listed; `parts` holds one folder per row."""
     for folder in parts.iterdir():
         if folder.name not in listed.overrides:
             shutil.rmtree(folder)
@@ -144,29 +144,29 @@ def run(
     device: str,
     parallel: int,
 ) -> None:
-    """Train a row's models and keep their test predictions.
+    """Train a row's models and write their test predictions.
 
     Parameters
     ----------
     key, settings
-        The row.
+        The row and its parameters.
     store
         The feature store.
     lists
-        The folder of fixed splits.
+        Folder of fixed splits.
     parts
-        A folder of this row's own for checkpoints and finished models, which the next run takes
-        over where nothing that decides them has changed.
+        Folder of this row's checkpoints and finished models, which the next run reuses if they
+        are still valid.
     output
-        Folder; gets ``predictions.csv``
-        (:func:`pipeline.evaluation.prediction.predictions_table`) and ``row.json`` (parameters
-        of the row, label, classes, parameter counts, the store's SHA-256).
+        Output folder of ``predictions.csv``
+        (:func:`pipeline.evaluation.prediction.predictions_table`) and ``row.json`` (parameters,
+        label, classes, parameter counts, SHA-256 of the store).
     device
-        A torch device's name.
+        Name of a torch device.
     parallel
-        Folds trained at once.
+        Number of folds trained at once.
     """
-    import torch  # reading rows needs none
+    import torch  # only here, since reading rows does not need it
 
     models = parts / "models"
     jobs = folds.plan(
@@ -182,13 +182,13 @@ def run(
     folds.train_folds(jobs, parallel)
     with FeatureStore(store) as opened:
         predictions = prediction.test_folds(opened, models, torch.device(device))
-        content = opened.sha256
+        sha256 = opened.sha256
     record = {
         **description(key, settings),
         "label": settings.model.label,
         "classes": jobs[0].classes,
         "parameters": jobs[0].parameters,
-        "store": content,
+        "store": sha256,
     }
     write_csv(output / "predictions.csv", predictions)
     write_text(output / "row.json", json.dumps(record, indent=2) + "\n")

@@ -1,10 +1,11 @@
-"""The table of the comparison: our figures, the published ones, and what differs significantly."""
+"""The table of the comparison: our figures, published figures and significance tests."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,28 @@ from pipeline.store import FeatureStore
 from pipeline.store.identity import identity
 
 TESTED = {"weighted_accuracy": "", "unweighted_accuracy": "_unweighted"}
-"""The figures that are tested, and what the names of their columns end with."""
+"""The metrics that are tested for significance, with the suffix of their columns."""
 
 _LETTERS = {"audio": "A", "text": "T", "video": "V"}
 
 
 class ComparisonError(InputError):
-    """Rows that are missing or do not belong together; the message names the command to run."""
+    """Rows that are missing or not comparable; the message names the command to run."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the stage of a row made.
+    """The outputs of one row.
 
     Attributes
     ----------
     record
-        ``row.json`` of :func:`pipeline.comparison.rows.run`, but ``store`` is its identity,
-        :func:`pipeline.store.identity.identity`.
+        ``row.json`` of :func:`pipeline.comparison.rows.run`, where ``store`` is replaced by
+        :func:`pipeline.store.identity.identity` of the store.
     predictions
         ``predictions.csv``.
     scenarios
-        That of each utterance; empty for none.
+        Scenario of each utterance; empty if the corpus has none.
     """
 
     record: dict[str, Any]
@@ -54,14 +55,14 @@ class Table:
     Attributes
     ----------
     rows
-        One row per model, see docs/comparison.md for its columns; nothing where there is none.
+        One row per model; docs/comparison.md lists the columns. Missing values are NaN.
     classes
-        The classes' names.
+        Names of the classes.
     scenarios
-        Those whose figures have columns of their own, such as ``improvised_weighted_accuracy``.
+        Scenarios with columns of their own, such as ``improvised_weighted_accuracy``.
     hops
-        Keys of the rows that differ from the reference in nothing but their hops, by hops; the
-        reference is among them.
+        By number of hops, the keys of the reference and of all rows that differ from it in the
+        number of hops only.
     """
 
     rows: pd.DataFrame
@@ -73,7 +74,7 @@ class Table:
 def results(
     listed: rows.Rows, common: params.Params, folder: Path, store: Path
 ) -> dict[str, Result]:
-    """The results of all rows, by key.
+    """Read the results of all rows, by key.
 
     Parameters
     ----------
@@ -82,18 +83,18 @@ def results(
     common
         The parameter file.
     folder
-        Has one folder per row.
+        Holds one folder per row.
     store
-        The feature store that they were trained on.
+        The present feature store.
 
     Raises
     ------
     ComparisonError
-        If a row has no result, one of other parameters, or one of another store.
+        If a row has no result, or its result is of other parameters or another store.
     StoreError
         If the store is missing or cannot be used.
     """
-    found = {}
+    read = {}
     for key in listed.overrides:
         settings = listed.settings(key, common)
         remedy = f"run `dvc repro comparison/dvc.yaml:row@{key}`, or `make table` for all"
@@ -108,37 +109,38 @@ def results(
                     f"{folder / key}: was made with {name} {record[name]}, which is now {value}; "
                     f"{remedy}"
                 )
-        found[key] = Result(record, predictions)
+        read[key] = record, predictions
     with FeatureStore(store) as opened:
-        origin, content, scenarios = identity(opened), opened.sha256, opened.scenarios
-    for key, result in found.items():
-        if result.record["store"] != content:
+        origin, sha256, scenarios = identity(opened), opened.sha256, opened.scenarios
+    for key, (record, _) in read.items():
+        if record["store"] != sha256:
             raise ComparisonError(
-                f"{folder / key}: is of another feature store than {store}; run `make table`, "
-                "which makes anew what is older than the store"
+                f"{folder / key}: was trained on another feature store than {store}; run `make "
+                "table`, which trains such rows again"
             )
-        result.record["store"] = origin
-        found[key] = replace(result, scenarios=scenarios)
-    return found
+    return {
+        key: Result({**record, "store": origin}, predictions, scenarios)
+        for key, (record, predictions) in read.items()
+    }
 
 
 def published(path: Path, listed: rows.Rows) -> dict[str, dict[str, float]]:
-    """Published figures by the row they are of; those of rows that are not listed are left out.
+    """Read the published figures by row, without rows that are not listed.
 
     Raises
     ------
     ComparisonError
-        If the file cannot be read, or has other columns than ``row``, figures of
+        If the file cannot be read, or has columns other than ``row``, the metrics of
         :data:`pipeline.evaluation.metrics.METRICS` and their ``_deviation``.
     """
     try:
         table = pd.read_csv(path, comment="#", index_col="row")
     except (OSError, ValueError) as error:
         raise ComparisonError(f"{path}: cannot be read: {error}") from error
-    known = {name + end for name in metrics.METRICS for end in ("", "_deviation")}
-    if unknown := sorted({str(name) for name in table} - known):
+    columns = {name + suffix for name in metrics.METRICS for suffix in ("", "_deviation")}
+    if unknown := sorted({str(name) for name in table} - columns):
         raise ComparisonError(
-            f"{path}: column {unknown[0]} is no figure; known are {', '.join(sorted(known))}"
+            f"{path}: column {unknown[0]} is no metric; known are {', '.join(sorted(columns))}"
         )
     return {
         str(key): {str(name): float(value) for name, value in row.dropna().items()}
@@ -148,16 +150,16 @@ def published(path: Path, listed: rows.Rows) -> dict[str, dict[str, float]]:
 
 
 def build(
-    found: Mapping[str, Result], reference: str, figures: Mapping[str, Mapping[str, float]]
+    results: Mapping[str, Result], reference: str, figures: Mapping[str, Mapping[str, float]]
 ) -> Table:
-    """Put the table together.
+    """Build the table.
 
     Parameters
     ----------
-    found
+    results
         From :func:`results`.
     reference
-        The key of the row that the others are tested against.
+        Key of the row that all others are compared with.
     figures
         From :func:`published`.
 
@@ -166,41 +168,39 @@ def build(
     ComparisonError
         If two rows were not tested on the same utterances.
     """
-    tests = {
-        key: differences(result, found[reference])
-        for key, result in found.items()
-        if key != reference
-    }
+    first = results[reference]
+    tests = {key: differences(result, first) for key, result in results.items() if key != reference}
     adjusted = {
         name: dict(
             zip(tests, significance.holm([test[name].p for test in tests.values()]), strict=True)
         )
         for name in TESTED
     }
-    names = _published_columns(figures.values())
+    # the accuracies always have columns, which the report needs
+    accuracies = [name + suffix for name in TESTED for suffix in ("", "_deviation")]
+    names = dict.fromkeys([*accuracies, *chain.from_iterable(figures.values())])
     lines = []
-    for key, result in found.items():
+    for key, result in results.items():
         line = _figures(key, result)
         line |= {f"published_{name}": figures.get(key, {}).get(name) for name in names}
         for name, test in tests.get(key, {}).items():
-            end = TESTED[name]
+            suffix = TESTED[name]
             line |= {
-                f"difference{end}": round(test.value, 6),
-                f"low{end}": round(test.low, 6),
-                f"high{end}": round(test.high, 6),
-                f"p{end}": round(test.p, 6),
-                f"p_holm{end}": round(adjusted[name][key], 6),
+                f"difference{suffix}": round(test.value, 6),
+                f"low{suffix}": round(test.low, 6),
+                f"high{suffix}": round(test.high, 6),
+                f"p{suffix}": round(test.p, 6),
+                f"p_holm{suffix}": round(adjusted[name][key], 6),
             }
         lines.append(line)
-    classes, first = found[reference].record["classes"], found[reference]
-    apart = tuple(metrics.by_scenario(first.predictions, first.scenarios))
-    return Table(pd.DataFrame(lines), classes, _hops(found, reference), apart)
+    scenarios = tuple(metrics.by_scenario(first.predictions, first.scenarios))
+    return Table(pd.DataFrame(lines), first.record["classes"], _hops(results, reference), scenarios)
 
 
 def differences(result: Result, other: Result) -> dict[str, significance.Difference]:
-    """By figure of :data:`TESTED`, how much `result` is better than `other`, over all test parts.
+    """Test `result` against `other` over all test utterances, by metric of :data:`TESTED`.
 
-    An utterance's correctness is the mean over the seeds.
+    The correctness of an utterance is averaged over the seeds.
     """
     ours, theirs = _correctness(result.predictions), _correctness(other.predictions)
     if not ours.index.equals(theirs.index):
@@ -209,22 +209,22 @@ def differences(result: Result, other: Result) -> dict[str, significance.Differe
             "utterances, so they cannot be compared; run `make table`"
         )
     change = (ours["right"] - theirs["right"]).to_numpy()
-    everything = np.zeros(len(change))
+    one_class = np.zeros(len(change))
     return {
-        "weighted_accuracy": significance.paired(change, everything),
+        "weighted_accuracy": significance.paired(change, one_class),
         "unweighted_accuracy": significance.paired(change, ours["true"].to_numpy()),
     }
 
 
 def _correctness(predictions: pd.DataFrame) -> pd.DataFrame:
-    """By utterance: its true class, and the share of the seeds that are right."""
+    """By utterance: the true class, and the share of seeds that predict it."""
     right = predictions["true"] == predictions["predicted"]
     by_utterance = predictions.assign(right=right).groupby("utterance")
     return by_utterance.agg(true=("true", "first"), right=("right", "mean"))
 
 
 def _figures(key: str, result: Result) -> dict[str, Any]:
-    """The columns of a row that need no other row."""
+    """The columns of a row that do not depend on other rows."""
     record, predictions = result.record, result.predictions
     line = {
         "key": key,
@@ -240,33 +240,22 @@ def _figures(key: str, result: Result) -> dict[str, Any]:
     }
     for name, figure in metrics.summary(metrics.by_fold(predictions)).items():
         line[name] = figure["mean"]
-        line |= {f"{name}_{end}": value for end, value in figure.items() if end != "mean"}
+        line |= {f"{name}_{kind}": value for kind, value in figure.items() if kind != "mean"}
     for scenario, figures in metrics.by_scenario(predictions, result.scenarios).items():
         for name in TESTED:
-            column = f"{scenario}_{name}"
-            line |= {
-                column: figures[name]["mean"],
-                f"{column}_deviation": figures[name]["deviation"],
-            }
+            line[f"{scenario}_{name}"] = figures[name]["mean"]
+            line[f"{scenario}_{name}_deviation"] = figures[name]["deviation"]
     return line
 
 
-def _published_columns(figures: Iterable[Mapping[str, float]]) -> list[str]:
-    """Figures that were published of any row, and those that the report always shows."""
-    names = dict.fromkeys(name + end for name in TESTED for end in ("", "_deviation"))
-    for row in figures:
-        names |= dict.fromkeys(row)
-    return list(names)
-
-
-def _hops(found: Mapping[str, Result], reference: str) -> dict[int, str]:
+def _hops(results: Mapping[str, Result], reference: str) -> dict[int, str]:
     """See :class:`Table`."""
 
-    def rest(key: str) -> dict[str, Any]:
-        record = found[key].record
+    def without_hops(key: str) -> dict[str, Any]:
+        record = results[key].record
         return {**record["model"], "hops": None, "train": record["train"]}
 
-    same = [key for key in found if rest(key) == rest(reference)]
-    # last, so that of two with as many hops it is the one
-    by_hops = {found[key].record["model"]["hops"]: key for key in [*same, reference]}
+    same = [key for key in results if without_hops(key) == without_hops(reference)]
+    # the reference comes last, so that it wins over another row with as many hops
+    by_hops = {results[key].record["model"]["hops"]: key for key in [*same, reference]}
     return dict(sorted(by_hops.items()))

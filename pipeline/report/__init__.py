@@ -1,4 +1,4 @@
-"""The report of a run: figures as PNG and CSV, and one self-contained HTML page."""
+"""The report of a run: one self-contained HTML page, and its figures as PNG and CSV files."""
 
 from pipeline.report.page import curves, write
 

@@ -1,4 +1,4 @@
-"""What the report says of corpus, protocol, features and the comparison of models."""
+"""Facts of the report: corpus, split protocol, features and the comparison of models."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from pipeline.store.identity import identity
 
 
 def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame, word: Word) -> str:
-    """How utterances were divided, and whether speakers really are kept apart.
+    """Describe the split, and whether any speaker is in two parts of a fold.
 
     Parameters
     ----------
     split
-        The parameters `split`.
+        The parameter group ``split``.
     assigned
         ``folds.csv``: utterance, fold, part.
     table
         The utterance table.
     word
-        What the corpus calls a group.
+        The corpus's word for a group.
     """
     name = {
-        "speaker": f"one speaker tests, the other of the {word.one} develops",
-        "speakers": "parts of whole speakers",
+        "speaker": f"one speaker tests, the other of the {word.one} is for development",
+        "speakers": "folds of whole speakers",
         "official": "the corpus's official split",
         "random": "random, stratified",
         "file": f"the list splits/{split['list']}.csv",
-        **dict.fromkeys(("groups", word.several), f"parts of whole {word.several}"),
+        **dict.fromkeys(("groups", word.several), f"folds of whole {word.several}"),
     }.get(split["protocol"], f"leave one {word.one} out")
     folds = assigned.merge(table[["utterance", "speaker"]], on="utterance")
     shared = (folds.groupby(["fold", "speaker"])["part"].nunique() > 1).any()
@@ -47,21 +47,14 @@ def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame,
     return f"{name}; {number} fold{'' if number == 1 else 's'}: {speakers}"
 
 
-def targets(train: dict[str, Any]) -> str:
-    """What the protocol's line says of training's targets."""
-    if train["targets"] == "votes":
-        return " · trained towards the raters' votes, evaluated against their majority"
-    return ""
-
-
 def majority(predictions: pd.DataFrame) -> dict[str, Any]:
     """The most frequent class of the test parts, and its share."""
-    found = predictions["true"].value_counts().sort_index(kind="stable")
-    return {"name": found.idxmax(), "share": found.max() / found.sum()}
+    shares = predictions["true"].value_counts(normalize=True).sort_index(kind="stable")
+    return {"name": shares.idxmax(), "share": shares.max()}
 
 
 def counts(table: pd.DataFrame, emotions: pd.Series) -> dict[str, Any]:
-    """The size of the corpus; `emotions` are the classes by utterance."""
+    """The size of the corpus; `emotions` are the classes of the labelled utterances."""
     return {
         "utterances": len(table),
         "labelled": len(emotions),
@@ -75,7 +68,7 @@ def counts(table: pd.DataFrame, emotions: pd.Series) -> dict[str, Any]:
 def left_out(
     table: pd.DataFrame, emotions: pd.Series, scenarios: Literal["all"] | Sequence[str]
 ) -> dict[str, int]:
-    """Utterances without a class: those of other `scenarios` by theirs, the rest by their code."""
+    """Count the utterances without a class, by scenario if that excludes them, else by code."""
     others = table[~table["utterance"].isin(emotions.index)]
     reasons = others["emotion"].where(others["emotion"] != "", "no label")
     if scenarios != "all":
@@ -87,37 +80,38 @@ def left_out(
 def corpus_rows(
     emotions: pd.Series, table: pd.DataFrame, classes: list[str]
 ) -> list[dict[str, Any]]:
-    """Utterances by group and class, and of all groups."""
+    """Count the utterances by group and class, with a last row for all groups."""
     groups = table.set_index("utterance")["group"].loc[emotions.index]
-    found = pd.crosstab(groups, emotions).reindex(columns=classes, fill_value=0)
-    rows = [{"name": str(name), "counts": row.tolist()} for name, row in found.iterrows()]
-    return [*rows, {"name": "all", "counts": found.sum().tolist()}]
+    table = pd.crosstab(groups, emotions).reindex(columns=classes, fill_value=0)
+    table.loc["all"] = table.sum()
+    return [{"name": str(name), "counts": row.tolist()} for name, row in table.iterrows()]
 
 
 def comparison(path: Path, store: FeatureStore) -> dict[str, Any]:
-    """What the file of the comparison says, if it is of the store's corpus.
+    """Read the table of the comparison, if it is of the store's corpus.
 
     Parameters
     ----------
     path
-        The table of :mod:`pipeline.comparison`; it may be missing, or have no rows yet.
+        ``comparison.csv`` of :mod:`pipeline.comparison`; it may be missing or have no rows.
     store
         The feature store.
 
     Returns
     -------
     comparison
-        ``corpus`` that the table is of, empty if there is none; its ``table``, without rows if it
-        is of another corpus; the ``reference`` that differences are to; whether it is
-        ``outdated``: a row is of a store of another :func:`pipeline.store.identity.identity`.
+        ``corpus``: the table's corpus, empty without a table. ``table``: without rows if it is of
+        another corpus. ``reference``: the model that the others are compared with. ``outdated``:
+        whether a row was trained on a store of another
+        :func:`pipeline.store.identity.identity`.
     """
     table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame()
-    found = str(table["corpus"].iloc[0]) if len(table) else ""
-    if found != store.corpus:
+    corpus = str(table["corpus"].iloc[0]) if len(table) else ""
+    if corpus != store.corpus:
         table = table.iloc[:0]
     references = [row["model"] for row in table.to_dict("records") if row["difference"] == ""]
     return {
-        "corpus": found,
+        "corpus": corpus,
         "table": table,
         "reference": references[0] if references else "the reference",
         "outdated": bool(len(table)) and set(table["store"]) != {identity(store)},
@@ -125,7 +119,7 @@ def comparison(path: Path, store: FeatureStore) -> dict[str, Any]:
 
 
 def streams(store: FeatureStore, model: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each stream of the store, and what reads it."""
+    """Describe each stream of the store, and which modality of the model reads it."""
     read_by: dict[str, str] = {}
     for modality in model["modalities"]:
         names = model["streams"][modality]
@@ -135,13 +129,13 @@ def streams(store: FeatureStore, model: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name in store.streams:
         stream = store.stream(name)
-        n = stream.lengths if stream.is_sequence else None
+        lengths = stream.lengths if stream.is_sequence else None
         rows.append(
             {
                 "name": name,
                 "width": stream.width,
-                "steps": "one per utterance" if n is None else int(n.sum()),
-                "mean": "" if n is None else f"{n.mean():.1f}",
+                "steps": "one per utterance" if lengths is None else int(lengths.sum()),
+                "mean": "" if lengths is None else f"{lengths.mean():.1f}",
                 "empty": int(stream.missing.sum()),
                 "modality": read_by.get(name, ""),
             }
@@ -150,13 +144,13 @@ def streams(store: FeatureStore, model: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def provenance(store: FeatureStore) -> dict[str, Any]:
-    """Parameters, hashes of weights, versions and processor of each stream."""
-    found = {}
+    """Parameters, hashes of weights, library versions and processor of each stream."""
+    streams = {}
     for name in store.streams:
         attributes = store.stream(name).group.attrs
-        found[name] = {
+        streams[name] = {
             **json.loads(attributes["identity"]),
             "parameters": json.loads(attributes["parameters"]),
             **json.loads(attributes["provenance"]),
         }
-    return found
+    return streams

@@ -45,26 +45,26 @@ def style() -> None:
 
 
 def save(figure: Figure, path: Path, dpi: int = 130) -> None:
-    """Write a PNG whose bytes depend on the figure only."""
+    """Write a reproducible PNG: the same figure gives the same bytes."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=dpi, metadata=_METADATA)
 
 
 def embed(path: Path) -> str:
-    """A PNG file as a data URL."""
+    """Return a PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def shade(position: int, count: int) -> float:
-    """Opacity of one of several hops, the later the darker."""
+    """Return the opacity of one of `count` hops; later hops are darker."""
     return 1.0 - 0.65 * (count - 1 - position) / max(count - 1, 1)
 
 
 def curves(lines: pd.DataFrame) -> Figure:
-    """Loss and accuracy by epoch: a colour a fold, and a line a seed."""
-    drawn = Figure(figsize=(10, 2.6), layout="constrained")
+    """Loss and accuracy by epoch: one colour per fold, one line per seed."""
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
     lines = lines if "seed" in lines else lines.assign(seed=0)
-    for axes, (column, title) in zip(drawn.subplots(1, 3), _CURVES.items(), strict=True):
+    for axes, (column, title) in zip(figure.subplots(1, 3), _CURVES.items(), strict=True):
         for number, (fold, rows) in enumerate(lines.groupby("fold")):
             for first, (_, run) in enumerate(rows.groupby("seed")):
                 label = None if first else f"fold {fold}"
@@ -73,11 +73,11 @@ def curves(lines: pd.DataFrame) -> Figure:
         axes.set_ylim(bottom=0)
     axes.set_ylim(0, 1)
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return drawn
+    return figure
 
 
 def confusion(matrix: np.ndarray, classes: list[str]) -> Figure:
-    """A [classes, classes] matrix of counts; colours are shares of the true class."""
+    """Confusion matrix [classes, classes] of counts; colours show the share of the true class."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -103,7 +103,7 @@ def confusion(matrix: np.ndarray, classes: list[str]) -> Figure:
 
 
 def calibration(table: pd.DataFrame) -> Figure:
-    """The reliability curve over the histogram of confidences."""
+    """Reliability diagram above a histogram of confidences."""
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     used = table[table["utterances"] > 0]
@@ -120,15 +120,17 @@ def calibration(table: pd.DataFrame) -> Figure:
 
 
 def comparison(rows: pd.DataFrame, labels: list[str] | None = None) -> Figure:
-    """WA and UA of each row of the comparison, ours beside the published ones.
+    """WA and UA of each row of the comparison, beside the published figures.
 
-    Rows are labelled by model and modalities, or as `labels` says.
+    `labels` name the rows; by default model and modalities do.
     """
     labels = labels or [f"{row.model} {row.modalities}" for row in rows.itertuples()]
-    drawn = Figure(figsize=(10, 1 + 0.26 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 1 + 0.26 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     for axes, name in zip(
-        drawn.subplots(1, 2, sharey=True), ("weighted_accuracy", "unweighted_accuracy"), strict=True
+        figure.subplots(1, 2, sharey=True),
+        ("weighted_accuracy", "unweighted_accuracy"),
+        strict=True,
     ):
         for prefix, shift, colour, label in (
             ("", -0.12, ACCENT, "ours"),
@@ -143,17 +145,17 @@ def comparison(rows: pd.DataFrame, labels: list[str] | None = None) -> Figure:
         axes.grid(axis="x", lw=0.4, color=QUIET)
         axes.set_axisbelow(True)
     axes.set_yticks(places, labels)
-    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
-    return drawn
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
+    return figure
 
 
 def attention(statistics: pd.DataFrame, profile: pd.DataFrame, classes: list[str]) -> Figure:
-    """Where the hops look: entropy and position by hop and emotion, and the mean profiles."""
+    """Attention: entropy and position by hop and emotion, and mean density over the utterance."""
     targets = statistics.drop_duplicates("hop").set_index("hop")["target"]
-    drawn = Figure(figsize=(10, 1.8 + 0.26 * len(targets)), layout="constrained")
-    left, middle, right = drawn.subplots(1, 3)
+    figure = Figure(figsize=(10, 1.8 + 0.26 * len(targets)), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     _heat(left, statistics, "entropy", classes, colours="Blues", limits=(0, 1.6))
-    left.set_title("entropy (0: one step, 1: all alike)")
+    left.set_title("entropy (0: one step, 1: uniform)")
     _heat(middle, statistics, "position", classes, colours="PuOr", limits=(0, 1))
     middle.set_title("position (0: start, 1: end)")
     every = profile[profile["emotion"] == "all"]
@@ -167,10 +169,10 @@ def attention(statistics: pd.DataFrame, profile: pd.DataFrame, classes: list[str
             label=f"{hop} {targets[hop]}",
         )
     right.axhline(1, color=QUIET, lw=0.8, ls="--")
-    right.set(title="density (1: as if all alike)", xlabel="start to end", xlim=(0, 1))
+    right.set(title="density (1: uniform)", xlabel="start to end", xlim=(0, 1))
     right.set_ylim(bottom=0)
     right.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return drawn
+    return figure
 
 
 def _heat(
@@ -182,7 +184,7 @@ def _heat(
     colours: str,
     limits: tuple[float, float],
 ) -> None:
-    """A figure of the attention by hop and emotion, as numbers on colours."""
+    """Heat map of one attention statistic by hop and emotion."""
     table = statistics.pivot(index="hop", columns="emotion", values=column)
     table = table[[name for name in ("all", *classes) if name in table]]
     targets = statistics.drop_duplicates("hop").set_index("hop")["target"]
@@ -192,8 +194,7 @@ def _heat(
     axes.set_xlabel("emotion")
     axes.axvline(0.5, color="white", lw=3)
     for (row, place), value in np.ndenumerate(table.to_numpy()):
-        if not np.isfinite(value):  # no utterance of the emotion has two steps
-            continue
-        axes.text(place, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=INK)
+        if np.isfinite(value):  # it is not if no utterance of the emotion has two steps
+            axes.text(place, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=INK)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

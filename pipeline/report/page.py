@@ -1,9 +1,8 @@
-"""The page of a run: gathers numbers and figures, fills the template, writes plots beside it."""
+"""The report's page: collect tables and figures, fill the template, write the plots beside it."""
 
 from __future__ import annotations
 
 import json
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +13,42 @@ from matplotlib.figure import Figure
 from pipeline import InputError, params
 from pipeline.evaluation import attention, calibration, metrics, prediction
 from pipeline.models.classifier import Classifier
-from pipeline.report import drawing, facts, figures, looks
+from pipeline.report import drawing, examples, facts, figures
 from pipeline.store import FeatureStore
 from pipeline.system.filesystem import write_csv, write_text
 
-_BINS = 10  # of the reliability curve
-
-_TOLD = ["utterance", "speaker", "true", "predicted", "probability", "probability_true"]
+_BINS = 10  # of the reliability diagram
+_EXAMPLE_COLUMNS = ["utterance", "speaker", "true", "predicted", "probability", "probability_true"]
 
 Summary = dict[str, dict[str, float]]
 
 
 def curves(folder: Path) -> pd.DataFrame:
-    """DVCLive's curves of all models: a row a validation.
+    """Read DVCLive's learning curves of all models: one row per validation.
 
-    Columns: fold, with several seeds seed, epoch, and one a figure.
+    Columns: ``fold``, ``seed`` if there are several, ``epoch``, and one per metric.
 
     Raises
     ------
     InputError
-        If there are none.
+        If there are no curves.
     """
     tables = []
     for run in folder.glob("fold-*"):
         fold, seed = prediction.fold_and_seed(run.name)
-        metrics = run / "plots" / "metrics"
+        plots = run / "plots" / "metrics"
         columns = {
-            path.relative_to(metrics).with_suffix("").as_posix(): pd.read_csv(path, sep="\t").iloc[
+            path.relative_to(plots).with_suffix("").as_posix(): pd.read_csv(path, sep="\t").iloc[
                 :, -1
             ]
-            for path in sorted(metrics.rglob("*.tsv"))
+            for path in sorted(plots.rglob("*.tsv"))
         }
-        table = pd.DataFrame(columns)
-        table.insert(0, "epoch", table.pop("epoch"))
-        if seed is not None:
-            table.insert(0, "seed", seed)
-        table.insert(0, "fold", fold)
-        tables.append(table)
+        model = {"fold": fold} if seed is None else {"fold": fold, "seed": seed}
+        tables.append(pd.DataFrame({**model, "epoch": columns.pop("epoch"), **columns}))
     if not tables:
         raise InputError(
-            f"{folder}: holds no learning curves that can be read; `dvc checkout` brings those of "
-            "the models back, `dvc repro --force --single-item train` makes them"
+            f"{folder}: holds no learning curves; restore them with `dvc checkout`, or train again "
+            "with `dvc repro --force --single-item train`"
         )
     order = ["fold", "seed"] if "seed" in tables[0] else ["fold"]
     return pd.concat(tables).sort_values(order, kind="stable", ignore_index=True)
@@ -69,34 +63,34 @@ def write(
     *,
     missing: dict[str, Summary],
     scenarios: dict[str, Summary],
-    looked: Path,
+    attention_file: Path,
     comparison: Path,
     media: Path | None,
     hardest: int,
 ) -> Summary:
-    """Write plots and report of a run into `results`; return the figures' mean and deviation.
+    """Write plots and report into `results`; return mean and standard deviation of each metric.
 
     Parameters
     ----------
     store
         The feature store.
     models, training
-        What the stage `train` wrote: models with folds and parameters, and DVCLive's curves.
+        Folders of the stage `train`: models with folds and parameters; DVCLive's curves.
     predictions
-        Of all folds' test parts, from :func:`pipeline.evaluation.prediction.test_folds`.
+        Of all test parts, from :func:`pipeline.evaluation.prediction.test_folds`.
     results
-        Folder; gets ``plots/`` and ``report.html``.
+        Output folder of ``plots/`` and ``report.html``.
     missing, scenarios
         From :func:`pipeline.evaluation.prediction.missing` and
         :func:`pipeline.evaluation.metrics.by_scenario`.
-    looked
-        The file of :func:`pipeline.evaluation.attention.write`.
+    attention_file
+        Written by :func:`pipeline.evaluation.attention.write`.
     comparison
-        The table of :mod:`pipeline.comparison`; shown if it is of the store's corpus.
+        ``comparison.csv``; shown if it is of the store's corpus.
     media
-        The corpus's folder, for waveforms and frames; None to leave them out.
+        The corpus's folder, for waveforms and frames; None leaves them out.
     hardest
-        How many of the utterances that the models were most wrong about are shown.
+        Number of utterances to show whose true class has the lowest probability.
     """
     figures.style()
     plots = results / "plots"
@@ -105,25 +99,25 @@ def write(
     assigned = pd.read_csv(models / "folds.csv", keep_default_na=False)
     emotions = assigned.drop_duplicates("utterance").set_index("utterance")["emotion"]
     rows = facts.comparison(comparison, store)
-    tables = _tables(store, training, predictions, classes, missing=missing, looked=looked)
+    tables = _tables(
+        store, training, predictions, classes, missing=missing, attention_file=attention_file
+    )
     summary = metrics.summary(tables["folds"])
     typical = _median(predictions, classes)
     wrong = prediction.hardest(predictions, hardest)
-    examples = _examples(store, models, predictions, [*typical, *wrong], plots=plots, media=media)
-    tables["examples"] = pd.DataFrame(
-        [{key: one[key] for key in _TOLD} for one in examples.values()], columns=_TOLD
-    )
-    for name, rows_of in tables.items():
-        write_csv(plots / f"{name}.csv", rows_of.round(6))
-    drawn = _drawn(predictions, classes, tables, rows["table"])
+    shown = _examples(store, models, predictions, [*typical, *wrong], plots=plots, media=media)
+    tables["examples"] = pd.DataFrame(shown.values(), columns=_EXAMPLE_COLUMNS)
+    for name, values in tables.items():
+        write_csv(plots / f"{name}.csv", values.round(6))
+    drawn = _figures(predictions, classes, tables, rows["table"])
     for name, figure in drawn.items():
         figures.save(figure, plots / f"{name}.png")
     page = _template().render(
         corpus=corpus,
         model_name=parameters["label"],
         modalities=" + ".join(parameters["model"]["modalities"]),
-        protocol=facts.protocol(parameters["split"], assigned, table, store.description.group)
-        + facts.targets(parameters["train"]),
+        protocol=facts.protocol(parameters["split"], assigned, table, store.description.group),
+        targets=parameters["train"]["targets"],
         classes=classes,
         group=store.description.group,
         summary=summary,
@@ -142,12 +136,12 @@ def write(
         parameter_counts=parameters["parameters"],
         ece=calibration.expected_calibration_error(tables["calibration"]),
         bins=_BINS,
-        tables={name: rows_of.to_dict("records") for name, rows_of in tables.items()},
+        tables={name: values.to_dict("records") for name, values in tables.items()},
         images={name: figures.embed(plots / f"{name}.png") for name in drawn},
-        typical=[examples[name] for name in typical],
-        hardest=[examples[name] for name in wrong],
-        lacking=sum(example["lacking"] for example in examples.values()),
-        shown=len(examples),
+        typical=[shown[name] for name in typical],
+        hardest=[shown[name] for name in wrong],
+        media_missing=sum(example["media_missing"] for example in shown.values()),
+        shown=len(shown),
         media=media is not None,
         parameters=params.as_yaml(parameters),
         extractors=json.dumps(facts.provenance(store), indent=2, sort_keys=True),
@@ -163,40 +157,38 @@ def _tables(
     classes: list[str],
     *,
     missing: dict[str, Summary],
-    looked: Path,
+    attention_file: Path,
 ) -> dict[str, pd.DataFrame]:
-    """The numbers of the page, by the name of their CSV."""
-    without = [
+    """The tables of the page by the name of their CSV file."""
+    ablation = [
         {"test_utterances": key, "figure": name, **figure}
-        for key, figures_of in missing.items()
-        for name, figure in figures_of.items()
+        for key, summary in missing.items()
+        for name, figure in summary.items()
     ]
-    # by name, so that the table has a head even for one modality, of which nothing is taken
-    columns = list(
-        dict.fromkeys(["test_utterances", "figure", "mean", "deviation", *chain(*without)])
-    )
+    # a model of one modality has no ablation; its table has a header only
+    columns = None if ablation else ["test_utterances", "figure", "mean", "deviation"]
     return {
         "folds": metrics.by_fold(predictions),
         "classes": metrics.by_class(predictions, classes),
         "confusion": predictions[["true", "predicted"]].rename(columns={"true": "actual"}),
         "curves": curves(training),
         "calibration": calibration.calibration(predictions, _BINS),
-        "missing": pd.DataFrame(without, columns=columns),
+        "missing": pd.DataFrame(ablation, columns=columns),
         "speakers": metrics.by_group(predictions, store.utterances, "speaker"),
         "groups": metrics.by_group(predictions, store.utterances, "group"),
         "scenarios": metrics.by_group(predictions, store.utterances, "scenario"),
-        "attention": attention.statistics(looked),
-        "profile": attention.profile(looked),
+        "attention": attention.statistics(attention_file),
+        "profile": attention.profile(attention_file),
     }
 
 
-def _drawn(
+def _figures(
     predictions: pd.DataFrame,
     classes: list[str],
     tables: dict[str, pd.DataFrame],
     comparison: pd.DataFrame,
 ) -> dict[str, Figure]:
-    """The figures of the page, by name."""
+    """The figures of the page by name."""
     drawn = {
         "curves": figures.curves(tables["curves"]),
         "confusion": figures.confusion(metrics.confusion(predictions, classes), classes),
@@ -222,7 +214,7 @@ def _template() -> jinja2.Template:
 
 
 def _median(predictions: pd.DataFrame, classes: list[str]) -> list[str]:
-    """Of each class the test utterance with the median probability of the true class."""
+    """For each class, the test utterance with the median probability of the true class."""
     chosen = []
     for name in classes:
         rows = predictions[predictions["true"] == name]
@@ -241,34 +233,33 @@ def _examples(
     plots: Path,
     media: Path | None,
 ) -> dict[str, dict[str, Any]]:
-    """What the template says of some test utterances, with a figure each in `plots`."""
-    seed = predictions["seed"].min()  # whose attention is in the file of attention too
+    """What the template shows of some test utterances; draws one figure of each in `plots`."""
+    seed = predictions["seed"].min()  # the attention file is of this seed too
     trained = {model.fold: model for model in prediction.models(models) if model.seed == seed}
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.set_index("utterance")
-    found: dict[str, dict[str, Any]] = {}
+    shown: dict[str, dict[str, Any]] = {}
     for fold, chosen in rows.loc[list(dict.fromkeys(utterances))].groupby("fold"):
         classifier = Classifier.load(trained[int(str(fold))].path)
         dataset = classifier.dataset(store)
         for name in chosen.index:
-            hops = attention.of_utterance(classifier, dataset, store.row_of[name])
-            seen = looks.look(
-                store, classifier, dataset, store.row_of[name], hops=hops, media=media
-            )
+            index = store.row_of[name]
+            hops = attention.of_utterance(classifier, dataset, index)
+            view = examples.view(store, classifier, dataset, index, hops=hops, media=media)
             path = plots / f"attention-{name}.png"
-            figure = drawing.figure(seen)
+            figure = drawing.figure(view)
             if figure is not None:
                 figures.save(figure, path, dpi=100)
-            about, row = store.utterances.iloc[store.row_of[name]], rows.loc[name]
-            found[name] = {
+            utterance, row = store.utterances.iloc[index], rows.loc[name]
+            shown[name] = {
                 "utterance": name,
-                "speaker": about["speaker"],
-                "text": about.get("text", ""),
+                "speaker": utterance["speaker"],
+                "text": utterance.get("text", ""),
                 "true": row["true"],
                 "predicted": row["predicted"],
                 "probability": row[f"p_{row['predicted']}"],
                 "probability_true": row[f"p_{row['true']}"],
                 "image": figures.embed(path) if figure is not None else None,
-                "lacking": seen.lacking,
+                "media_missing": view.media_missing,
             }
-    return found
+    return shown

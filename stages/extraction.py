@@ -1,0 +1,29 @@
+"""The common part of the stages `audio`, `text` and `visual`: extract a modality's streams."""
+
+from pathlib import Path
+
+from pipeline import params
+from pipeline.corpus.table import read_table
+from pipeline.corpus.utterance import from_table
+from pipeline.features import extraction, pretrained
+from pipeline.features.extractor import Context
+
+INTERIM = Path("data/interim")
+
+
+def extract(
+    modality: str, settings: params.Params, *, device: str, workers: int, include_text: bool = True
+) -> None:
+    """Extract all streams of `modality` from the tables that the stage `parse` wrote."""
+    corpus, group = settings.corpus, getattr(settings, modality)
+    pretrained.check(INTERIM / f"weights/{modality}.json", group.streams)
+    extraction.extract(
+        modality,
+        group.streams,
+        from_table(read_table(INTERIM / corpus.name / f"{modality}.csv")),
+        Context(Path(corpus.root), device, group),
+        kept=INTERIM / "kept/features" / corpus.name / modality,
+        output=Path("data/features") / corpus.name / modality,
+        workers=workers,
+        include_text=include_text,
+    )
