@@ -56,10 +56,14 @@ class Model(Entry):
         Numbers of modalities that it accepts.
     hops
         Whether it takes ``hops`` and ``share_hops``.
+    pooled
+        Whether it classifies pooled statistics of each stream, of any kind, and is fitted by
+        scikit-learn instead of by gradient descent.
     """
 
     modalities: tuple[int, ...] = (1, 2, 3)
     hops: bool = False
+    pooled: bool = False
 
 
 CORPORA = {
@@ -84,4 +88,5 @@ MODELS = {
     "amh": Model("pipeline.models.amh:AMH", hops=True),
     "mdre": Model("pipeline.models.mdre:MDRE"),
     "mha": Model("pipeline.models.mha:MHA", modalities=(2,), hops=True),
+    "linear": Model("pipeline.models.linear:Linear", pooled=True),
 }

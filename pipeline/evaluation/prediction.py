@@ -188,7 +188,7 @@ def test_folds(
         rows = assignments[(assignments["fold"] == fold) & (assignments["part"] == "test")]
         truth = np.array([classifier.classes.index(name) for name in rows["emotion"]])
         indices = np.array([store.row_of[utterance] for utterance in rows["utterance"]])
-        removed = classifier.settings.streams.names(without) if without else []
+        removed = classifier.settings.read_of(without) if without else []
         probabilities = predict(classifier, dataset, indices, BATCH, device, without=removed)
         names = rows["utterance"].tolist()
         if not (finite := np.isfinite(probabilities).all(axis=1)).all():

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,27 +24,29 @@ from torch import Tensor, nn
 
 from pipeline import InputError, params
 from pipeline.models.encoders import Hopping
+from pipeline.models.linear import Linear
+from pipeline.models.standardise import Standardise
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import Batch, StoreDataset, of_model
+from pipeline.store.batches import Batch, Sizes, StoreDataset, of_model
 from pipeline.system.filesystem import replacing, unreadable
 from pipeline.system.values import differences
 
 
-class Standardise(nn.Module):
-    """(x - mean) / standard deviation, for each feature."""
+class Standardised(NamedTuple):
+    """The streams of a batch after the input layers.
 
-    mean: Tensor
-    deviation: Tensor
+    Attributes
+    ----------
+    sequences, lengths
+        [B, T, D] float and [B] int64, by stream.
+    joined
+        By utterance-level stream [B, P] float; NaN for an utterance without features.
+    """
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Standardise [..., D]."""
-        return (values - self.mean).div_(self.deviation)  # in place: video sequences are large
+    sequences: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    joined: dict[str, Tensor]
 
 
 class Classifier(nn.Module):
@@ -54,10 +56,8 @@ class Classifier(nn.Module):
     ----------
     settings
         The parameters `model`.
-    widths
-        Number of features of each stream, per step or per utterance.
-    vocabularies
-        Vocabulary size of each stream of token ids.
+    sizes
+        The sizes of the streams that it reads.
     classes
         The names of the classes, in the order of the logits.
     max_steps
@@ -77,8 +77,7 @@ class Classifier(nn.Module):
     def __init__(
         self,
         settings: params.Model,
-        widths: Mapping[str, int],
-        vocabularies: Mapping[str, int],
+        sizes: Sizes,
         classes: list[str],
         max_steps: params.MaxSteps,
     ) -> None:
@@ -86,28 +85,39 @@ class Classifier(nn.Module):
         self.settings = settings
         self.classes = classes
         self.max_steps = max_steps
-        self.sizes = {"widths": dict(widths), "vocabularies": dict(vocabularies)}
+        self.sizes = sizes
+        widths, vocabularies = sizes.widths, sizes.vocabularies
         self.identities: dict[str, dict[str, Any]] = {}
         self.inputs = nn.ModuleDict()
         self.mixing = nn.ModuleDict()
         inputs: dict[str, int] = {}
         for modality in settings.modalities:
             names = settings.streams.names(modality)
-            for name in names:
+            for name in settings.read_of(modality):
                 if name in vocabularies:
                     table = nn.Embedding(vocabularies[name], widths[name])
                     table.weight.requires_grad_(settings.tune_embeddings)
                     self.inputs[name] = table
                 else:
                     self.inputs[name] = Standardise(widths[name])
-                if len(names) > 1:
+            if self.is_pooled:
+                continue
+            if len(names) > 1:
+                for name in names:
                     self.mixing[name] = nn.Linear(widths[name], settings.hidden[modality])
             inputs[modality] = settings.hidden[modality] if len(names) > 1 else widths[names[0]]
-        joined = {}
-        if settings.prosody is not None:
-            self.inputs[settings.prosody] = Standardise(widths[settings.prosody])
-            joined["audio"] = widths[settings.prosody]
-        self.model = _model(settings, inputs, joined, len(classes))
+        if self.is_pooled:
+            joined = {name: widths[name] for name in sizes.joined}
+            sequences = {name: widths[name] for name in self.inputs if name not in joined}
+            self.model: Any = Linear(sequences, joined, len(classes))
+        else:
+            joined = {} if settings.prosody is None else {"audio": widths[settings.prosody]}
+            self.model = _model(settings, inputs, joined, len(classes))
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it classifies pooled statistics of its streams."""
+        return MODELS[self.settings.name].pooled
 
     @property
     def parameter_counts(self) -> dict[str, int]:
@@ -120,10 +130,13 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch, attention: bool = False) -> Any:
         """Return logits [B, classes]; with `attention` also each hop's weights [B, T]."""
+        standardised = self.standardised(batch)
+        if self.is_pooled:
+            return self.model(*standardised, attention=attention)
         sequences, lengths = {}, {}
         for modality in self.settings.modalities:
             names = self.settings.streams.names(modality)
-            steps = [self.inputs[name](batch.sequences[name]) for name in names]
+            steps = [standardised.sequences[name] for name in names]
             counts = [batch.lengths[name] for name in names]
             if len(names) == 1:
                 sequences[modality], lengths[modality] = steps[0], counts[0]
@@ -132,10 +145,23 @@ class Classifier(nn.Module):
                 sequences[modality], lengths[modality] = concatenate_steps(mixed, counts)
         joined = {}
         if self.settings.prosody is not None:
-            values = self.inputs[self.settings.prosody](batch.joined[self.settings.prosody])
-            # where they are missing, the mean of the training part
-            joined["audio"] = values.nan_to_num(0.0)
+            # 0 where they are missing: the mean of the training part
+            joined["audio"] = standardised.joined[self.settings.prosody].nan_to_num(0.0)
         return self.model(sequences, lengths, joined, attention=attention)
+
+    def standardised(self, batch: Batch) -> Standardised:
+        """Apply the input layers."""
+        sequences = {}
+        for name, values in batch.sequences.items():
+            layer = self.inputs[name]
+            of_speakers = batch.of_speakers.get(name)
+            is_looked_up = isinstance(layer, nn.Embedding)
+            sequences[name] = layer(values) if is_looked_up else layer(values, of_speakers)
+        joined = {
+            name: self.inputs[name](values, batch.of_speakers.get(name))
+            for name, values in batch.joined.items()
+        }
+        return Standardised(sequences, batch.lengths, joined)
 
     def dataset(self, store: FeatureStore) -> StoreDataset:
         """Open the streams of a store that this model reads.
@@ -164,7 +190,7 @@ class Classifier(nn.Module):
             "classes": self.classes,
             "max_steps": self.max_steps.model_dump(),
             "streams": self.identities,
-            **self.sizes,
+            "sizes": asdict(self.sizes),
         }
         tensors = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
         with replacing(path) as partial:
@@ -187,8 +213,7 @@ class Classifier(nn.Module):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             classifier = cls(
                 params.Model.model_validate(config["model"]),
-                config["widths"],
-                config["vocabularies"],
+                Sizes(**config["sizes"]),
                 config["classes"],
                 params.MaxSteps.model_validate(config["max_steps"]),
             )
@@ -215,6 +240,8 @@ def _model(
         "dropout": settings.dropout.model_dump(),
         "layers": settings.layers,
         "bidirectional": settings.bidirectional,
+        "summary": settings.summary,
+        "batch_norm": settings.batch_norm,
         "joined": joined,
         **hops,
     }

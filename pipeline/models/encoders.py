@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+_LEAST_VARIANCE = 1e-8
+
 ORDER = ("audio", "text", "video")  # in which the modalities' summaries are concatenated
 
 
@@ -137,6 +139,47 @@ def attend(query: Tensor, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return torch.einsum("bt,bth->bh", weights, steps), weights
 
 
+def uniform(mask: Tensor) -> Tensor:
+    """Equal weights [B, T] of the valid steps; zeros where no step is valid."""
+    return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def mean_and_deviation(steps: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean and standard deviation over time, concatenated.
+
+    Attentive statistics pooling (Okabe, Koshinaka and Shinoda, INTERSPEECH 2018).
+
+    Parameters
+    ----------
+    steps
+        [B, T, H].
+    weights
+        [B, T], which sum to one, or are zeros where no step is valid.
+
+    Returns
+    -------
+    statistics
+        [B, 2 H]; zeros where no step is valid.
+    """
+    mean = torch.einsum("bt,bth->bh", weights, steps)
+    variance = torch.einsum("bt,bth->bh", weights, (steps - mean[:, None]).square())
+    # the root has no gradient at 0
+    deviation = variance.clamp(min=_LEAST_VARIANCE).sqrt() * (variance > 0)
+    return torch.cat([mean, deviation], dim=1)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that, for a batch of one, uses the running statistics in training too."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise [B, D]."""
+        if len(values) > 1:
+            return super().forward(values)
+        return nn.functional.batch_norm(
+            values, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
 class Hop(nn.Module):
     """One hop: a_i = softmax_i((C W + b) . h_i), H = sum_i a_i h_i over valid steps i."""
 
@@ -153,9 +196,14 @@ class Hopping(nn.Module):
     """Base of the models: an encoder per modality, hops, and a linear layer on the summaries.
 
     A model defines in :meth:`route` which modality each hop attends over and whose summaries are
-    its context. The first summary of a modality is the last state of its encoder. Features of the
-    whole utterance, such as prosody, can be concatenated to each summary of a modality. This equals
-    concatenating them to every state, since a softmax does not change when all scores shift alike.
+    its context. As in the papers, the first summary of a modality is the last state of its encoder,
+    and that of a hop the attention-weighted mean of the states. With `summary` ``statistics``, the
+    first is the mean and standard deviation of the states, and that of a hop the same two with the
+    attention weights, so that summaries are twice as wide.
+
+    Features of the whole utterance, such as prosody, can be concatenated to each summary of a
+    modality. This equals concatenating them to every state, since a softmax does not change when
+    all scores shift alike.
 
     Parameters
     ----------
@@ -173,6 +221,10 @@ class Hopping(nn.Module):
         Number of concatenated utterance-level features by modality; none by default.
     share_hops
         Whether hops with the same target share their projection.
+    summary
+        ``state`` or ``statistics``.
+    batch_norm
+        Whether the concatenated summaries are batch-normalised before the classifier.
 
     Raises
     ------
@@ -192,6 +244,8 @@ class Hopping(nn.Module):
         bidirectional: bool = False,
         joined: Mapping[str, int] | None = None,
         share_hops: bool = False,
+        summary: str = "state",
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         unknown = set(inputs) - set(ORDER)
@@ -211,7 +265,9 @@ class Hopping(nn.Module):
         }
         self.encoders = nn.ModuleDict(encoders)
         states = {name: encoder.width for name, encoder in encoders.items()}
-        widths = {name: states[name] + joined.get(name, 0) for name in self.modalities}
+        self.with_deviation = summary == "statistics"
+        each = 2 if self.with_deviation else 1
+        widths = {name: each * states[name] + joined.get(name, 0) for name in self.modalities}
         route = self.route(hops)
         self.targets = [target for target, _ in route]
         self.contexts = [context for _, context in route]
@@ -221,6 +277,7 @@ class Hopping(nn.Module):
             if target not in made or not share_hops:
                 made[target] = Hop(sum(widths[name] for name in context), states[target])
             self.hops.append(made[target])
+        self.norm = BatchNorm(sum(widths.values())) if batch_norm else nn.Identity()
         self.classifier = nn.Linear(sum(widths.values()), classes)
 
     def route(self, hops: int) -> list[tuple[str, list[str]]]:
@@ -265,16 +322,21 @@ class Hopping(nn.Module):
         masks: dict[str, Tensor] = {}
         summaries: dict[str, Tensor] = {}
         for name in self.modalities:
-            steps[name], last = self.encoders[name](sequences[name], lengths[name])
-            summaries[name] = with_joined(name, last)
+            steps[name], summary = self.encoders[name](sequences[name], lengths[name])
             masks[name] = valid_steps(lengths[name], sequences[name].shape[1])
+            if self.with_deviation:
+                summary = mean_and_deviation(steps[name], uniform(masks[name]))
+            summaries[name] = with_joined(name, summary)
 
         weights = []
         for target, names, hop in zip(self.targets, self.contexts, self.hops, strict=True):
             context = torch.cat([summaries[name] for name in names], dim=1)
             summary, hop_weights = hop(context, steps[target], masks[target])
+            if self.with_deviation:
+                summary = mean_and_deviation(steps[target], hop_weights)
             summaries[target] = with_joined(target, summary)
             weights.append(hop_weights)
 
-        logits = self.classifier(torch.cat([summaries[name] for name in self.modalities], dim=1))
+        joint = torch.cat([summaries[name] for name in self.modalities], dim=1)
+        logits = self.classifier(self.norm(joint))
         return (logits, weights) if attention else logits

@@ -178,6 +178,9 @@ class Model(Group):
     dropout: Dropout
     tune_embeddings: bool
     options: dict[str, Any]
+    normalise: Literal["training", "speaker"] = "training"
+    summary: Literal["state", "statistics"] = "state"
+    batch_norm: bool = False
 
     @field_validator("name")
     @classmethod
@@ -196,7 +199,7 @@ class Model(Group):
                 f"{self.name} is defined for {' or '.join(map(str, allowed))} modalities, and "
                 f"model.modalities names {len(self.modalities)}: {', '.join(self.modalities)}"
             )
-        used = [name for modality in self.modalities for name in self.streams.names(modality)]
+        used = [name for modality in self.modalities for name in self.read_of(modality)]
         if len(set(used)) != len(used):
             raise ValueError(f"streams has a stream twice: {', '.join(used)}")
         if self.prosody is not None and "audio" not in self.modalities:
@@ -206,9 +209,16 @@ class Model(Group):
             )
         return self
 
+    def read_of(self, modality: str) -> list[str]:
+        """All streams that it reads of a modality; of audio also prosody."""
+        joined = [self.prosody] if modality == "audio" and self.prosody is not None else []
+        return [*self.streams.names(modality), *joined]
+
     @property
     def label(self) -> str:
         """The name of the model in papers, such as AMH-7 or MDRE."""
+        if MODELS[self.name].pooled:
+            return self.name
         name = self.name.upper()
         return f"{name}-{self.hops}" if MODELS[self.name].hops else name
 
@@ -220,13 +230,14 @@ class Train(Group):
     balance: Literal["none", "weights", "sampling"]
     epochs: Count
     validate_every: Annotated[float, Field(gt=0.0, le=1.0)]
-    patience: Count
+    patience: Count | None
     learning_rate: Annotated[float, Field(gt=0.0, le=_LARGEST)]
-    schedule: Literal["constant", "cosine", "plateau"]
+    schedule: Literal["constant", "cosine", "plateau", "one_cycle"]
     mixed_precision: bool
     weight_decay: Annotated[float, Field(ge=0.0, le=_LARGEST)]
     clip_norm: Positive
     max_steps: MaxSteps
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
     @field_validator("seeds")
     @classmethod
@@ -234,6 +245,12 @@ class Train(Group):
         if len(set(value)) != len(value):
             raise ValueError(f"has a seed twice: {value}")
         return value
+
+    @model_validator(mode="after")
+    def _plateau_needs_patience(self) -> Train:
+        if self.schedule == "plateau" and self.patience is None:
+            raise ValueError("schedule plateau needs train.patience, which is null; set a number")
+        return self
 
 
 class Report(Group):

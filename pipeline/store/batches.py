@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -23,9 +24,14 @@ from pipeline import params
 from pipeline.corpus.labels import Scheme
 from pipeline.corpus.labels import scheme as labels_of
 from pipeline.features.stream import Statistics, Stream
+from pipeline.registry import MODELS
 from pipeline.store.reading import FeatureStore, StoreError
 
 _POOL = 16  # batches that are sorted by length together
+_POOLED = " or ".join(name for name, model in MODELS.items() if model.pooled)
+
+FEWEST_UTTERANCES = 10
+"""Fewest utterances of a speaker with statistics of their own; fewer give a poor deviation."""
 
 
 class Item(TypedDict):
@@ -58,6 +64,9 @@ class Batch:
         By stream [B] int64, the number of steps; 0 for an utterance without features.
     joined
         By utterance-level stream [B, P] float32; NaN for an utterance without features.
+    of_speakers
+        By stream [B, 2, D] float32, the mean and standard deviation over the utterances of each
+        utterance's speaker; NaN for a speaker of too few. Empty unless they are asked for.
     """
 
     utterances: list[str]
@@ -65,20 +74,44 @@ class Batch:
     sequences: dict[str, Tensor]
     lengths: dict[str, Tensor]
     joined: dict[str, Tensor]
+    of_speakers: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Batch:
         moved = {
             group: {name: tensor.to(device) for name, tensor in getattr(self, group).items()}
-            for group in ("sequences", "lengths", "joined")
+            for group in ("sequences", "lengths", "joined", "of_speakers")
         }
         return Batch(self.utterances, self.labels.to(device), **moved)
 
     def without(self, streams: Collection[str]) -> Batch:
-        """The batch with the sequences of some streams set to length 0, for ablations."""
+        """The batch as if no utterance had features of some streams, for ablations."""
         lengths = {
             name: torch.zeros_like(n) if name in streams else n for name, n in self.lengths.items()
         }
-        return replace(self, lengths=lengths)
+        joined = {
+            name: torch.full_like(values, torch.nan) if name in streams else values
+            for name, values in self.joined.items()
+        }
+        return replace(self, lengths=lengths, joined=joined)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of streams, from which a model is built.
+
+    Attributes
+    ----------
+    widths
+        Number of features of each stream, per step or per utterance.
+    vocabularies
+        Vocabulary size of each stream of token ids.
+    joined
+        The utterance-level streams.
+    """
+
+    widths: dict[str, int]
+    vocabularies: dict[str, int]
+    joined: list[str]
 
 
 class StoreDataset(Dataset[Item]):
@@ -99,6 +132,8 @@ class StoreDataset(Dataset[Item]):
     max_steps
         The number of steps after which sequences are truncated, for all streams or by stream; None
         for no truncation.
+    by_speaker
+        Whether batches have the statistics of each utterance's speaker.
 
     Attributes
     ----------
@@ -123,6 +158,7 @@ class StoreDataset(Dataset[Item]):
         scheme: Scheme | str | dict[str, str] | None = None,
         utterances: Sequence[str] | None = None,
         max_steps: int | Mapping[str, int] | None = None,
+        by_speaker: bool = False,
     ) -> None:
         opened = store if isinstance(store, FeatureStore) else FeatureStore(store)
         self.path = opened.path
@@ -141,6 +177,9 @@ class StoreDataset(Dataset[Item]):
         if scheme is not None:
             keep &= labels >= 0
         self._rows = np.flatnonzero(keep)
+        self.by_speaker = by_speaker
+        self._speakers, _ = pd.factorize(table["speaker"])
+        self._of_speakers: dict[tuple[str, int], np.ndarray] = {}
         self.utterances: list[str] = [ids[row] for row in self._rows]
         self.labels: np.ndarray = labels[self._rows]
         self.lengths: dict[str, np.ndarray] = {
@@ -210,13 +249,40 @@ class StoreDataset(Dataset[Item]):
             if self.stream(name).has_tokens
         }
 
+    @property
+    def sizes(self) -> Sizes:
+        """What a model of these streams is built from."""
+        joined = [name for name in self.streams if name not in self.lengths]
+        return Sizes(self.widths, self.vocabularies, joined)
+
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """The items at `indices` as one batch."""
-        return collate([self[index] for index in indices])
+        batch = collate([self[index] for index in indices])
+        if not self.by_speaker:
+            return batch
+        standardised = [name for name in self.streams if not self.stream(name).has_tokens]
+        of_speakers = {
+            name: torch.from_numpy(np.stack([self._of_speaker(name, index) for index in indices]))
+            for name in standardised
+        }
+        return replace(batch, of_speakers=of_speakers)
+
+    def _of_speaker(self, name: str, index: int) -> np.ndarray:
+        """[2, D] float32 statistics over all utterances of the speaker of one item, or NaN."""
+        speaker = int(self._speakers[self._rows[index]])
+        if (name, speaker) not in self._of_speakers:
+            stream = self.stream(name)
+            rows = np.flatnonzero((self._speakers == speaker) & ~stream.missing)
+            values = np.full((2, stream.width), np.nan, np.float32)
+            if len(rows) >= FEWEST_UTTERANCES:
+                values[:] = self._statistics(name, rows)
+            self._of_speakers[name, speaker] = values
+        return self._of_speakers[name, speaker]
 
     def order(self, indices: np.ndarray) -> np.ndarray:
         """`indices`, sorted by the length of the longest stream, and then by index."""
-        longest = np.max([n[indices] for n in self.lengths.values()], axis=0)
+        none = np.zeros(len(indices), np.int64)  # of utterance-level streams alone
+        longest = np.max([none, *(n[indices] for n in self.lengths.values())], axis=0)
         return indices[np.lexsort((indices, longest))]
 
     def shuffled(
@@ -236,11 +302,14 @@ class StoreDataset(Dataset[Item]):
 
     def statistics(self, name: str, indices: np.ndarray) -> Statistics:
         """Statistics of a stream over the items at `indices`, after truncation."""
+        return self._statistics(name, self._rows[indices])
+
+    def _statistics(self, name: str, rows: np.ndarray) -> Statistics:
         stream = self.stream(name)
         lengths = stream.lengths
         if name in self.lengths:
             lengths = np.minimum(lengths, self._limit(name))
-        return stream.statistics(self._rows[indices], lengths)
+        return stream.statistics(rows, lengths)
 
 
 def of_model(
@@ -253,23 +322,27 @@ def of_model(
     StoreError
         If a stream is missing or of the wrong kind; the message names the stream and parameter.
     """
-    limits = {}
+    limits, utterance_level = {}, []
     for modality in settings.modalities:
         for name in settings.streams.names(modality):
-            if not store.stream(name).is_sequence:
+            if store.stream(name).is_sequence:
+                limits[name] = max_steps[modality]
+            elif MODELS[settings.name].pooled:
+                utterance_level.append(name)
+            else:
                 raise StoreError(
                     f"{store.path}: model.streams.{modality} is {name}, which has one row per "
-                    "utterance; set it to a stream with steps"
+                    f"utterance; set it to a stream with steps, or model.name to {_POOLED}"
                 )
-            limits[name] = max_steps[modality]
-    joined = [] if settings.prosody is None else [settings.prosody]
-    for name in joined:
-        if store.stream(name).is_sequence:
+    if settings.prosody is not None:
+        utterance_level.append(settings.prosody)
+        if store.stream(settings.prosody).is_sequence:
             raise StoreError(
-                f"{store.path}: model.prosody is {name}, which has steps; set it to a stream with "
-                "one row per utterance, or to null"
+                f"{store.path}: model.prosody is {settings.prosody}, which has steps; set it to a "
+                "stream with one row per utterance, or to null"
             )
-    return StoreDataset(store, [*limits, *joined], max_steps=limits)
+    by_speaker = settings.normalise == "speaker"
+    return StoreDataset(store, [*limits, *utterance_level], max_steps=limits, by_speaker=by_speaker)
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -24,6 +24,10 @@ from pipeline.store.batches import Batch, StoreDataset
 from pipeline.system import compute
 from pipeline.training.checkpoints import Checkpoint
 
+# the one-cycle schedule (Smith and Topin, 2018), with torch's values: the share of the steps in
+# which the rate rises, and the share of the learning rate that it starts at
+_RISE, _FIRST = 0.3, 0.04
+
 
 class DivergedError(InputError):
     """The loss or a parameter is not finite; the message names step, learning rate and remedy."""
@@ -80,7 +84,8 @@ def fit(
 ) -> None:
     """Train with early stopping on the development part, then restore the best weights.
 
-    The best weights are those with the highest weighted accuracy on the development part; among
+    Without `settings.patience` all epochs are trained and the last weights are kept; otherwise the
+    best weights are those with the highest weighted accuracy on the development part; among
     equals, those with the lowest loss. Validation takes place every `settings.validate_every`
     epochs, rounded to a batch, and at the end.
 
@@ -159,7 +164,7 @@ def fit(
             "epoch": progress.step / epoch_steps,
             "train/loss": loss_sum / seen,
             "train/learning_rate": rate,
-            **_development(probabilities, truth[development]),
+            **development_figures(probabilities, truth[development]),
         }
         if not math.isfinite(loss := figures["development/loss"]):
             raise _diverged(f"the development loss is {loss}", progress.step, rate)
@@ -197,7 +202,7 @@ class Run:
         self.random = random
         self.progress = Progress(order=random.bit_generator.state)
         self.trained = [value for value in classifier.parameters() if value.requires_grad]
-        self.optimiser = torch.optim.Adam(
+        self.optimiser = torch.optim.AdamW(  # Adam where the weight decay is 0
             self.trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.mixed = settings.mixed_precision and device.type == "cuda"
@@ -209,7 +214,10 @@ class Run:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
             logits = self.classifier(batch.to(self.device))
         losses = nn.functional.cross_entropy(
-            logits.float(), targets.to(self.device), reduction="none"
+            logits.float(),
+            targets.to(self.device),
+            reduction="none",
+            label_smoothing=self.settings.label_smoothing,
         )
         loss = (losses * weights.to(self.device)).mean()
         self.optimiser.zero_grad()
@@ -233,7 +241,7 @@ class Run:
         progress = self.progress
         progress.rows.append(figures)
         score = (figures["development/weighted_accuracy"], -figures["development/loss"])
-        if score > progress.best:
+        if score > progress.best or self.settings.patience is None:
             progress.best, progress.waited = score, 0
             weights = self.classifier.state_dict()
             progress.best_weights = {k: v.detach().cpu().clone() for k, v in weights.items()}
@@ -298,7 +306,12 @@ def learning_rate(settings: params.Train, done: float, halvings: int) -> float:
     halvings
         How often a third of ``train.patience`` passed without improvement.
     """
-    if settings.schedule == "cosine":
+    if settings.schedule == "one_cycle":
+        if done < _RISE:
+            risen = (1 - math.cos(math.pi * done / _RISE)) / 2
+            return settings.learning_rate * (_FIRST + (1 - _FIRST) * risen)
+        done = (done - _RISE) / (1 - _RISE)
+    if settings.schedule in ("cosine", "one_cycle"):
         return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
     if settings.schedule == "plateau":
         return settings.learning_rate * 0.5**halvings
@@ -313,7 +326,7 @@ def _diverged(problem: str, step: int, rate: float) -> DivergedError:
     )
 
 
-def _development(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def development_figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Loss and accuracies of [n, classes] probabilities, given [n] true classes."""
     predicted = probabilities.argmax(axis=1)
     chosen = probabilities[np.arange(len(truth)), truth]

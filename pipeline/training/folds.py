@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,15 +30,16 @@ from tqdm import tqdm
 from pipeline import InputError, params
 from pipeline.corpus import labels
 from pipeline.evaluation.prediction import TRAINED_WITH
-from pipeline.models.classifier import Classifier, Standardise
+from pipeline.models.classifier import Classifier
+from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import StoreDataset, of_model
+from pipeline.store.batches import FEWEST_UTTERANCES, StoreDataset, of_model
 from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
-from pipeline.training import splits
+from pipeline.training import fitting, linear, splits
 from pipeline.training.checkpoints import Checkpoint, digest
-from pipeline.training.fitting import DivergedError, fit
+from pipeline.training.fitting import DivergedError
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Job:
         Parameters.
     parameters
         Number of ``trained`` parameters of the model, and of ``all``.
+    speakers
+        Number of ``all`` speakers, and of those with too ``few`` utterances for statistics of their
+        own.
     weights, curves
         Outputs: the file of the model and the folder of its learning curves (DVCLive).
     checkpoint
@@ -79,6 +84,7 @@ class Job:
     model: params.Model
     train: params.Train
     parameters: dict[str, int]
+    speakers: dict[str, int]
     weights: Path
     curves: Path
     checkpoint: Checkpoint
@@ -137,8 +143,7 @@ def plan(
         dataset = of_model(opened, settings.model, settings.train.max_steps)
         counts = Classifier(
             settings.model,
-            dataset.widths,
-            dataset.vocabularies,
+            dataset.sizes,
             list(scheme.classes),
             settings.train.max_steps,
         ).parameter_counts
@@ -156,6 +161,9 @@ def plan(
     parameters = settings.model_dump(include=TRAINED_WITH)
     parameters |= {"classes": list(scheme.classes), "label": settings.model.label}
     parameters["parameters"] = counts
+    sizes = table["speaker"].value_counts()
+    speakers_counted = {"few": int((sizes < FEWEST_UTTERANCES).sum()), "all": len(sizes)}
+    parameters["speakers"] = speakers_counted
     write_text(models / "parameters.json", json.dumps(parameters, indent=2) + "\n")
 
     decisive = [
@@ -174,9 +182,14 @@ def plan(
                 name += f"-seed-{seed}"
             parts = [fold.train, fold.development]
             rows = np.array([row_of[utterance] for part in parts for utterance in part])
-            data = [classes, targets, *(checksums[stream] for stream in sorted(checksums))]
+            read, speakers = rows, []
+            if settings.model.normalise == "speaker":  # by all utterances of a speaker
+                speakers = table["speaker"][rows].tolist()
+                read = np.flatnonzero(table["speaker"].isin(speakers))
+            data = [array[rows] for array in (classes, targets)]
+            data += [checksums[stream][read] for stream in sorted(checksums)]
             key = digest(
-                [decisive, fold.number, seed, parts], [array[rows].tobytes() for array in data]
+                [decisive, fold.number, seed, parts, speakers], [array.tobytes() for array in data]
             )
             jobs.append(
                 Job(
@@ -189,6 +202,7 @@ def plan(
                     model=settings.model,
                     train=settings.train,
                     parameters=counts,
+                    speakers=speakers_counted,
                     weights=models / f"{name}.safetensors",
                     curves=curves / name,
                     checkpoint=Checkpoint(Kept(checkpoints), name, key),
@@ -222,7 +236,17 @@ def describe(jobs: list[Job]) -> str:
     text += f": {len(folds)} {'folds' if len(folds) > 1 else 'fold'}"
     text += f" with {seeds} seeds each" if seeds > 1 else ""
     text += f" of {len(used)} labelled utterances"
-    return f"{text}; {unused} more are not in the list" if unused else text
+    text += f"; {unused} more are not in the list" if unused else ""
+    if jobs[0].model.normalise == "speaker":
+        few, speakers = jobs[0].speakers["few"], jobs[0].speakers["all"]
+        text += "; features standardised by speaker"
+        text += (
+            f", of {few} of {speakers} speakers with fewer than {FEWEST_UTTERANCES} utterances by "
+            "the training part"
+            if few
+            else ""
+        )
+    return text
 
 
 def train_folds(jobs: list[Job], parallel: int) -> None:
@@ -301,7 +325,9 @@ def train_fold(job: Job) -> None:
         with (
             Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live,
             tqdm(
-                total=math.ceil(job.train.epochs / job.train.validate_every),
+                total=len(linear.STRENGTHS)
+                if classifier.is_pooled
+                else math.ceil(job.train.epochs / job.train.validate_every),
                 desc=name,
                 unit="validation",
             ) as bar,
@@ -314,20 +340,19 @@ def train_fold(job: Job) -> None:
                 bar.set_postfix(WA=f"{figures['development/weighted_accuracy']:.3f}", refresh=False)
                 bar.update()
 
+            arguments: dict[str, Any] = {
+                "truth": job.truth,
+                "targets": job.targets,
+                "settings": job.train,
+                "log": log,
+                "checkpoint": job.checkpoint,
+            }
+            if not classifier.is_pooled:
+                arguments["device"] = torch.device(job.device)
+                arguments["random"] = np.random.default_rng(int(order))
+            fit = linear.fit if classifier.is_pooled else fitting.fit
             try:
-                fit(
-                    classifier,
-                    dataset,
-                    train,
-                    development,
-                    truth=job.truth,
-                    targets=job.targets,
-                    settings=job.train,
-                    device=torch.device(job.device),
-                    random=np.random.default_rng(int(order)),
-                    log=log,
-                    checkpoint=job.checkpoint,
-                )
+                fit(classifier, dataset, train, development, **arguments)
             except DivergedError as error:
                 raise DivergedError(f"{name}: {error}") from error
     classifier.save(job.weights)
@@ -344,7 +369,7 @@ def build(
 
     Means and standard deviations are those of the utterances at the indices `train`.
     """
-    classifier = Classifier(settings, dataset.widths, dataset.vocabularies, classes, max_steps)
+    classifier = Classifier(settings, dataset.sizes, classes, max_steps)
     classifier.identities = dataset.identities
     for name, layer in classifier.inputs.items():  # by stream
         if isinstance(layer, Standardise):
