@@ -84,12 +84,6 @@ def report(
     }
 
 
-def summary(content: Mapping[str, Any], description: Description) -> str:
-    """Format the counts of a report as tables for the terminal: emotions, then reasons."""
-    tables = [_emotions(content, description.group.one), reasons(content["reasons"])]
-    return "\n\n".join(table for table in tables if table)
-
-
 def reasons(content: Mapping[str, Mapping[str, Any]]) -> str:
     """Format the ``reasons`` of a report as a table for the terminal; empty if there are none."""
     if not content:
@@ -116,7 +110,8 @@ def count(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
 _SHOWN = 12  # groups that fit in one line of a terminal
 
 
-def _emotions(content: Mapping[str, Any], word: str) -> str:
+def emotions(content: Mapping[str, Any], word: str) -> str:
+    """Format the counts by emotion and group as a table for the terminal; `word` is for a group."""
     rows = content["by_emotion_and_group"] | {"all": content["by_group"]}
     table = pd.DataFrame.from_dict(rows, orient="index")
     if len(table.columns) > _SHOWN:

@@ -57,8 +57,9 @@ class Parsed:
 
     @property
     def summary(self) -> str:
-        """The counts as tables for the terminal."""
-        return findings.summary(self.report, self.description)
+        """The counts as tables for the terminal: emotions, then reasons."""
+        emotions = findings.emotions(self.report, self.description.group.one)
+        return f"{emotions}\n\n{findings.reasons(self.report['reasons'])}".rstrip()
 
 
 def parse(reader: Reader, root: str | Path) -> Parsed:

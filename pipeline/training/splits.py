@@ -157,7 +157,7 @@ def _fold(number: int, table: pd.DataFrame, parts: pd.Series, where: str) -> Fol
 def _speakers(labelled: pd.DataFrame, word: Word) -> list[Fold]:
     """Return one fold per speaker."""
     _check_groups(labelled, "testing one speaker", word)
-    utterances, groups = labelled["utterance"], labelled["group"]
+    groups = labelled["group"]
     if groups.nunique() < 2:
         raise SplitError(
             f"split.protocol speaker needs labelled utterances of 2 {word.several} or more, one of "
@@ -176,15 +176,10 @@ def _speakers(labelled: pd.DataFrame, word: Word) -> list[Fold]:
     result = []
     for number, speaker in enumerate(sorted(labelled["speaker"].unique()), start=1):
         tested = labelled["speaker"] == speaker
-        together = groups == groups[tested].iloc[0]
-        result.append(
-            Fold(
-                number=number,
-                train=tuple(utterances[~together]),
-                development=tuple(utterances[together & ~tested]),
-                test=tuple(utterances[tested]),
-            )
-        )
+        parts = pd.Series("train", index=labelled.index)
+        parts[groups == groups[tested].iloc[0]] = "development"
+        parts[tested] = "test"
+        result.append(_fold(number, labelled, parts, f"speaker {speaker}"))
     return result
 
 
