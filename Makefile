@@ -2,7 +2,7 @@
 # make table   train the compared models: results/comparison.md, also in the report
 # make environment   create the environment only, for a machine without the corpus
 # make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
-# make recover   after a kill that left a damaged file of DVC's own; no work is lost
+# make recover   repair DVC's own files after a kill; no work is lost (docs/experiments.md)
 # make test    check format, lint and types, and run the tests
 # Each creates the environment that it needs in .venv, once.
 
@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: repro environment table share recover test checkout clean help
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 repro: $(VENV)/.repro
 	dvc repro
@@ -34,7 +34,7 @@ share: $(VENV)/.repro
 	dvc remote add --default --force shared "$(REMOTE)"
 	dvc push
 
-# the run cache has all finished stages, also those that the committed lock does not know
+# the run cache has all finished stages, even those that are not in the committed lock file
 recover:
 	rm -f .dvc/tmp/rwlock
 	dvc stage list dvc.yaml embedded/dvc.yaml > /dev/null || git checkout dvc.lock embedded/dvc.lock
