@@ -44,7 +44,7 @@ def fit(
 
     The best has the highest unweighted accuracy; among equals, the lowest loss. The pooled values
     of both parts are held in memory, 8 bytes each. Of the parameters `train`, ``targets`` and
-    ``balance`` apply; ``sampling`` weighs classes like ``weights``, to which it is equal on average.
+    ``balance`` apply; ``sampling`` weighs classes like ``weights``, which it equals on average.
 
     Parameters
     ----------
