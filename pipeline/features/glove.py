@@ -24,6 +24,7 @@ from pipeline.features.pretrained import WeightsError
 from pipeline.features.words import fault, normalise, tokenise
 from pipeline.params.types import OwnPath
 from pipeline.system.filesystem import unreadable
+from pipeline.system.values import is_number
 
 PADDING, UNKNOWN = "<pad>", "<unk>"  # rows 0 and 1 of the vectors
 
@@ -136,7 +137,7 @@ def read_glove(path: Path, words: Iterable[str]) -> tuple[list[str], np.ndarray]
                 if spaces < size and line:
                     raise _damaged(path, number, f"{spaces} values, expected {size}")
                 word, _, rest = line.partition(b" ")
-                if word in wanted and (spaces == size or _is_float(rest.partition(b" ")[0])):
+                if word in wanted and (spaces == size or is_number(rest.partition(b" ")[0])):
                     vectors.setdefault(word.decode(), _vector(rest, size, path, number))
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -178,7 +179,7 @@ def _vector_size(line: bytes, path: Path) -> int:
     fields = line.split(b" ")
     if _HEADER.fullmatch(line):
         return int(fields[1])
-    size = sum(1 for _ in takewhile(_is_float, reversed(fields[1:])))
+    size = sum(1 for _ in takewhile(is_number, reversed(fields[1:])))
     if not size:
         raise _damaged(path, 1, "no word with values, so this is not a GloVe text file")
     return size
@@ -189,17 +190,9 @@ def _vector(values: bytes, size: int, path: Path, number: int) -> np.ndarray:
     fields = values.split(b" ")
     if len(fields) != size:
         raise _damaged(path, number, f"{len(fields)} values, expected {size}")
-    if not all(_is_float(field) and math.isfinite(float(field)) for field in fields):
+    if not all(is_number(field) and math.isfinite(float(field)) for field in fields):
         raise _damaged(path, number, "values that are not finite numbers")
     return np.array([float(field) for field in fields], np.float32)
-
-
-def _is_float(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _damaged(path: Path, number: int, fault: str) -> WeightsError:

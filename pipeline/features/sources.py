@@ -27,6 +27,7 @@ import numpy as np
 from pipeline import InputError
 from pipeline.system.filesystem import unreadable
 from pipeline.system.hdf5 import reading
+from pipeline.system.values import is_number
 
 
 class ExternalError(InputError):
@@ -196,14 +197,14 @@ def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExternalError(f"path: {path}: is not a CSV file: {error}") from error
     names = None
-    if rows and not any(_is_number(cell) for cell in rows[0]):
+    if rows and not any(is_number(cell) for cell in rows[0]):
         names = [cell.strip() for cell in rows.pop(0)]
     width = len(rows[0]) if rows else 0
     for number, row in enumerate(rows, 1):
         if len(row) != width:
             raise ExternalError(f"path: {path}: row {number} has {len(row)} values, not {width}")
         for cell in row:
-            if not _is_number(cell):
+            if not is_number(cell):
                 raise ExternalError(
                     f"path: {path}: row {number} holds {cell!r}, which is not a number; "
                     "save numbers with commas between them"
@@ -214,14 +215,6 @@ def _read_csv(path: Path) -> tuple[list[str] | None, np.ndarray]:
 
 def _read_table(path: Path) -> np.ndarray:
     return _read_csv(path)[1]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _joined(file: h5py.File, source: Path) -> Source:

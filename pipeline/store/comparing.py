@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.features import hashing
 from pipeline.features.stream import ALIGNED, Stream
@@ -61,12 +60,9 @@ def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[s
         only = table[0].index.difference(table[1].index).tolist()
         if only:
             yield f"utterances: {_some(only)} in the {here} store and not in the {there}"
+    yield from _only("utterances/", *(table.columns for table in tables))
     common = tables[0].index.intersection(tables[1].index)
-    for column in tables[0].columns.union(tables[1].columns):
-        if column not in tables[0] or column not in tables[1]:
-            where = "first" if column in tables[0] else "second"
-            yield f"utterances/{column}: only in the {where} store"
-            continue
+    for column in tables[0].columns.intersection(tables[1].columns).sort_values():
         left, right = (table[column].loc[common] for table in tables)
         differs = (left != right) & ~(left.isna() & right.isna())
         if differs.any():
@@ -74,14 +70,13 @@ def _compare_utterances(first: FeatureStore, second: FeatureStore) -> Iterator[s
 
 
 def _compare_streams(first: FeatureStore, second: FeatureStore) -> Iterator[str]:
-    rows = [pd.Series(range(len(store)), index=list(store)) for store in (first, second)]
-    common = rows[0].index.intersection(rows[1].index)
-    pairs = list(zip(common, rows[0][common], rows[1][common], strict=True))
-    for name in sorted({*first.streams, *second.streams}):
-        if name not in first.streams or name not in second.streams:
-            where = "first" if name in first.streams else "second"
-            yield f"{name}: only in the {where} store"
-            continue
+    pairs = [
+        (name, row, second.row_of[name])
+        for name, row in first.row_of.items()
+        if name in second.row_of
+    ]
+    yield from _only("", first.streams, second.streams)
+    for name in sorted({*first.streams} & {*second.streams}):
         a, b = first.stream(name), second.stream(name)
         if a.sha256 != b.sha256:
             yield from _compare_stream(a, b, pairs)
@@ -99,8 +94,7 @@ def _compare_stream(a: Stream, b: Stream, pairs: list[tuple[str, int, int]]) -> 
     if a.is_sequence != b.is_sequence or a.width != b.width or a.has_tokens != b.has_tokens:
         yield f"{a.name}: {_kind(a)} / {_kind(b)}"
         return
-    for name in sorted(set(a.group) ^ set(b.group)):  # such as tokens
-        yield f"{a.name}/{name}: only in the {'first' if name in a.group else 'second'} store"
+    yield from _only(f"{a.name}/", a.group, b.group)
     for name in sorted(set(a.group) & set(b.group) & {"names", "vectors", "vocabulary"}):
         left, right = a.group[name], b.group[name]
         if hashing.recorded(left) != hashing.recorded(right):
@@ -108,6 +102,12 @@ def _compare_stream(a: Stream, b: Stream, pairs: list[tuple[str, int, int]]) -> 
     for name in ALIGNED:
         if name in a.group and name in b.group:
             yield from _compare_rows(a, b, name, pairs)
+
+
+def _only(prefix: str, first: Iterable[str], second: Iterable[str]) -> Iterator[str]:
+    only_first = set(first) - set(second)
+    for name in sorted(only_first | (set(second) - set(first))):
+        yield f"{prefix}{name}: only in the {'first' if name in only_first else 'second'} store"
 
 
 def _kind(stream: Stream) -> str:

@@ -1,4 +1,4 @@
-"""Comparison of nested values, such as parameters."""
+"""Numbers in text, and comparison of nested values such as parameters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ _ABSENT = "absent"
 
 Difference = tuple[str, str, str]
 """A key, joined with dots, and its two values as JSON; ``absent`` if there is no such key."""
+
+
+def is_number(text: str | bytes) -> bool:
+    """Whether Python reads the text as a number, which need not be finite."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def differences(first: Any, second: Any) -> list[Difference]:
