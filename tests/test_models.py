@@ -28,7 +28,7 @@ CASES = [
     (name, sorted(modalities))
     for name, registered in MODELS.items()
     for modalities in SETS
-    if len(modalities) in registered.modalities
+    if len(modalities) in registered.modalities and not registered.pooled
 ]
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -37,6 +37,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"layers": 2, "bidirectional": True},
     {"joined": True},
     {"joined": True, "bidirectional": True},
+    {"joined": True, "bidirectional": True, "summary": "statistics"},
 ]
 
 
@@ -69,7 +70,8 @@ def feed(model: Hopping, lengths: dict[str, list[int]], **options: Any) -> Any:
     """The model's output on a random batch, with prosody if it was made for that."""
     sequences, counts, joined = batch({name: lengths[name] for name in model.modalities})
     states: Any = [encoder.width for encoder in model.encoders.values()]
-    takes_prosody = model.classifier.in_features > sum(states)
+    each = 2 if model.with_deviation else 1
+    takes_prosody = model.classifier.in_features > each * sum(states)
     return model(sequences, counts, joined if takes_prosody else None, **options)
 
 
@@ -131,6 +133,12 @@ def route(name: str, modalities: list[str], hops: int) -> list[tuple[str, list[s
     ]
 
 
+def pool(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """[T] weights and [T, H] states to their weighted mean and standard deviation, [2 H]."""
+    mean = weights @ x
+    return np.concatenate([mean, np.sqrt(weights @ (x - mean) ** 2)])
+
+
 def reference(
     name: str, model: Hopping, utterance: dict[str, np.ndarray], prosody: np.ndarray | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -138,10 +146,13 @@ def reference(
     states, summary = {}, {}
     for modality, x in utterance.items():
         states[modality], summary[modality] = gru(model.encoders[modality].gru, x)
+        if model.with_deviation:
+            summary[modality] = pool(np.full(len(x), 1 / len(x)), states[modality])
         if modality == "audio" and prosody is not None:
-            repeated = np.tile(prosody, (len(x), 1))
-            states[modality] = np.concatenate([states[modality], repeated], axis=1)
             summary[modality] = np.concatenate([summary[modality], prosody])
+            if not model.with_deviation:
+                repeated = np.tile(prosody, (len(x), 1))
+                states[modality] = np.concatenate([states[modality], repeated], axis=1)
     weights = []
     steps = route(name, model.modalities, len(model.hops))
     for hop, (target, context) in zip(model.hops, steps, strict=True):
@@ -150,6 +161,10 @@ def reference(
         score = np.exp(score - score.max())
         weights.append(score / score.sum())
         summary[target] = weights[-1] @ states[target]
+        if model.with_deviation:
+            summary[target] = pool(weights[-1], states[target])
+            if target == "audio" and prosody is not None:
+                summary[target] = np.concatenate([summary[target], prosody])
     joined = np.concatenate([summary[modality] for modality in model.modalities])
     return linear(model.classifier, joined), weights
 
@@ -190,6 +205,27 @@ def test_forward_equals_the_equations(
 def test_any_number_of_hops_own_or_shared(name: str, hops: int, share_hops: bool) -> None:
     modalities = ORDER if name == "amh" else ("audio", "text")
     compare(name, make(name, modalities, hops, share_hops=share_hops))
+
+
+def test_batch_norm_standardises_the_summaries_over_the_batch() -> None:
+    """In training by the batch's own statistics, a batch of one and evaluation by running ones."""
+    model = make("amh", batch_norm=True)
+    norm: Any = model.norm
+    found: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda _, inputs, output: found.extend([*inputs, output]))
+    model.train()
+    feed(model, RAGGED)
+    values, normalised = (tensor.detach().double().numpy() for tensor in found)
+    variance = values.var(axis=0)
+    expected = (values - values.mean(axis=0)) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(normalised, expected, atol=1e-4)
+    np.testing.assert_allclose(norm.running_mean, 0.1 * values.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(norm.running_var, 0.9 + 0.1 * values.var(axis=0, ddof=1), atol=1e-5)
+    one = torch.from_numpy(values[:1]).float()
+    before = norm.running_mean.clone()
+    in_training = norm(one)
+    torch.testing.assert_close(norm.running_mean, before)
+    torch.testing.assert_close(in_training, norm.eval()(one))
 
 
 # --- behaviour -----------------------------------------------------------------------------------

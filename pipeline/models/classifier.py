@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from pipeline import InputError, params
 from pipeline.models.encoders import Hopping
-from pipeline.models.linear import Linear
 from pipeline.models.standardise import Standardise
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
@@ -109,7 +108,8 @@ class Classifier(nn.Module):
         if self.is_pooled:
             joined = {name: widths[name] for name in sizes.joined}
             sequences = {name: widths[name] for name in self.inputs if name not in joined}
-            self.model: Any = Linear(sequences, joined, len(classes))
+            model = MODELS[settings.name].load()
+            self.model: Any = model(sequences, joined, len(classes))
         else:
             joined = {} if settings.prosody is None else {"audio": widths[settings.prosody]}
             self.model = _model(settings, inputs, joined, len(classes))

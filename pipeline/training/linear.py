@@ -7,7 +7,7 @@ and the development part together.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from pipeline import params
 from pipeline.models.classifier import Classifier
-from pipeline.models.linear import Linear
 from pipeline.store.batches import StoreDataset
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.fitting import Progress, class_weights, development_figures
+
+if TYPE_CHECKING:
+    from pipeline.models.linear import Linear
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 2))
 """The values of C that are tried."""
@@ -58,8 +60,7 @@ def fit(
         Called for each C with the figures: ``epoch``, the number of the fit from 1; ``strength``,
         its C; the loss and the accuracies on the development part.
     """
-    model = classifier.model
-    assert isinstance(model, Linear)
+    model: Linear = classifier.model
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         progress = Progress(**state["progress"])
     else:
