@@ -109,7 +109,7 @@ def row_with(**values: Any) -> dict[str, Any]:
         (row_with(model={**AMH, "hops": 0}), "row mine:\n  model.hops: .* got 0"),
         (row_with(model={**AMH, "hops": 1, "layer": 2}), r"model.layer: no such key .*layers\?"),
         (row_with(model={**AMH, "name": "amg"}), "row mine:\n.*no model amg"),
-        (row_with(model={**AMH, "hops": 1}, train={"seeds": [0, 0]}), "train.seeds: names one"),
+        (row_with(model={**AMH, "hops": 1}, train={"seeds": [0, 0]}), "train.seeds: has a seed"),
     ],
 )
 def test_a_wrong_row_names_itself_and_its_key(tmp_path: Path, raw: Any, message: str) -> None:
