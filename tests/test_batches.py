@@ -323,7 +323,7 @@ def test_a_stream_without_steps_feeds_no_modality(store: FeatureStore) -> None:
 
 def test_a_stream_with_steps_cannot_be_joined(store: FeatureStore) -> None:
     with pytest.raises(StoreError, match="model.prosody is resnet, which has steps"):
-        of(store, prosody="resnet")
+        of(store, prosody="resnet", modalities=["audio", "text"])
 
 
 @pytest.mark.parametrize("label", ["votes", "emotion", "valence", "labels"])

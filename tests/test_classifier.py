@@ -179,7 +179,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
 
 def test_prosody_must_have_one_row_an_utterance(store: FeatureStore) -> None:
     with pytest.raises(StoreError, match="model.prosody is glove, which has steps"):
-        build(store, prosody="glove")
+        build(store, prosody="glove", modalities=["audio", "video"])
 
 
 @pytest.mark.parametrize(

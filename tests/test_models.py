@@ -38,6 +38,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"joined": True},
     {"joined": True, "bidirectional": True},
     {"joined": True, "bidirectional": True, "summary": "statistics"},
+    {"convolutions": {"audio": 2, "text": 1}, "batch_norm": True},
 ]
 
 
@@ -100,6 +101,22 @@ def one_way(module: Any, x: np.ndarray, suffix: str) -> np.ndarray:
     return np.array(states).reshape(len(x), size)
 
 
+def convolve(layer: Any, x: np.ndarray) -> np.ndarray:
+    """[T, D] to [T, C]: a kernel of five steps, running statistics, ReLU."""
+    weight, bias, scale, shift, mean, variance = (
+        value.detach().double().numpy()
+        for value in (
+            *(layer.convolution.weight, layer.convolution.bias),
+            *(layer.norm.weight, layer.norm.bias),
+            *(layer.norm.running_mean, layer.norm.running_var),
+        )
+    )
+    padded = np.pad(x, ((2, 2), (0, 0)))
+    found = np.array([np.einsum("cdk,kd->c", weight, padded[t : t + 5]) for t in range(len(x))])
+    normalised = (found + bias - mean) / np.sqrt(variance + 1e-5)
+    return np.maximum(scale * normalised + shift, 0)
+
+
 def gru(module: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[T, D] to the states [T, H] of all layers and directions, and the last state [H]."""
     for layer in range(module.num_layers):
@@ -145,7 +162,11 @@ def reference(
     """Logits and hop weights of one utterance; prosody is joined to every state of the audio."""
     states, summary = {}, {}
     for modality, x in utterance.items():
-        states[modality], summary[modality] = gru(model.encoders[modality].gru, x)
+        encoder: Any = model.encoders[modality]
+        encoded = x
+        for layer in encoder.convolutions:
+            encoded = convolve(layer, encoded)
+        states[modality], summary[modality] = gru(encoder.gru, encoded)
         if model.with_deviation:
             summary[modality] = pool(np.full(len(x), 1 / len(x)), states[modality])
         if modality == "audio" and prosody is not None:
@@ -166,6 +187,8 @@ def reference(
             if target == "audio" and prosody is not None:
                 summary[target] = np.concatenate([summary[target], prosody])
     joined = np.concatenate([summary[modality] for modality in model.modalities])
+    if isinstance(model.norm, torch.nn.BatchNorm1d):  # running statistics of 0 and 1
+        joined = joined / np.sqrt(1 + 1e-5)
     return linear(model.classifier, joined), weights
 
 

@@ -70,7 +70,7 @@ def test_the_default_file_is_valid() -> None:
         ("model.streams.video", "mfcc", "model: streams has a stream twice"),
         ("train.seeds", [], "train.seeds: List should have at least 1 item"),
         ("train.seeds", [1, 1], r"train.seeds: has a seed twice: \[1, 1\]"),
-        ("train.schedule", "step", "train.schedule: Input should be 'constant', 'cosine' or 'plat"),
+        ("train.schedule", "step", "train.schedule: Input should be 'constant', 'cosine', 'plat"),
         ("audio.streams", {"../x": {"extractor": "prosody"}}, "audio.streams.../x"),
         ("train.targets", "soft", "train.targets: Input should be 'majority' or 'votes'"),
         ("train.validate_every", 0.0, "train.validate_every: Input should be greater than 0"),

@@ -236,19 +236,30 @@ def _model(
     registered = MODELS[settings.name]
     model = registered.load()
     hops = {"hops": settings.hops, "share_hops": settings.share_hops} if registered.hops else {}
-    common = {
+    common: dict[str, Any] = {
         "dropout": settings.dropout.model_dump(),
         "layers": settings.layers,
         "bidirectional": settings.bidirectional,
-        "summary": settings.summary,
-        "batch_norm": settings.batch_norm,
         "joined": joined,
         **hops,
     }
+    parameters = inspect.signature(model).parameters
+    takes_any = any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values())
+    # a user's own model may lack these
+    optional = {
+        "convolutions": (settings.convolutions.model_dump(), dict.fromkeys(params.MODALITIES, 0)),
+        "summary": (settings.summary, "state"),
+        "batch_norm": (settings.batch_norm, False),
+    }
+    for name, (value, default) in optional.items():
+        if takes_any or name in parameters:
+            common[name] = value
+        elif value != default:
+            raise InputError(f"model.{name}: {settings.name} does not take it; remove it")
     shared = {"inputs", "hidden", "classes", "hops", "share_hops", *common}
     own = [
         name
-        for name, parameter in inspect.signature(model).parameters.items()
+        for name, parameter in parameters.items()
         if name not in shared and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     for name in settings.options:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 _LEAST_VARIANCE = 1e-8
+_KERNEL = 5  # steps that a convolution sees
 
 ORDER = ("audio", "text", "video")  # in which the modalities' summaries are concatenated
 
@@ -24,8 +26,28 @@ def reverse(sequence: Tensor, lengths: Tensor) -> Tensor:
     return sequence.gather(1, mirrored[:, :, None].expand_as(sequence))
 
 
+class Convolution(nn.Module):
+    """A convolution over time, batch normalisation and ReLU, of the same length as its input.
+
+    Padding is zero before it and after it, and no part of the batch's statistics.
+    """
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(inputs, channels, _KERNEL, padding=_KERNEL // 2)
+        self.norm = BatchNorm(channels)
+
+    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
+        """Convolve [B, T, D], whose valid steps [B, T] `mask` marks, to [B, T, channels]."""
+        sequence = sequence * mask[:, :, None]
+        found = self.convolution(sequence.transpose(1, 2)).transpose(1, 2)
+        result = torch.zeros_like(found)
+        result[mask] = self.norm(found[mask]).relu()
+        return result
+
+
 class Encoder(nn.Module):
-    """A GRU over one modality, with dropout on its inputs.
+    """A GRU over one modality, with dropout on its inputs, and convolutions before it.
 
     Sequences are padded, not packed: on a CPU, the time of the backward pass through packed
     sequences grows with the square of their length. In a unidirectional GRU, padding at the end
@@ -42,6 +64,8 @@ class Encoder(nn.Module):
         Number of GRU layers.
     bidirectional
         Whether each layer also reads backwards, which doubles the size of the outputs.
+    convolutions
+        Number of convolutional layers before the GRU, of `hidden` channels.
 
     Attributes
     ----------
@@ -59,11 +83,14 @@ class Encoder(nn.Module):
         *,
         layers: int = 1,
         bidirectional: bool = False,
+        convolutions: int = 0,
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
+        widths = [inputs, *[hidden] * convolutions]
+        self.convolutions = nn.ModuleList(Convolution(*pair) for pair in pairwise(widths))
         self.gru = nn.GRU(
-            inputs, hidden, num_layers=layers, bidirectional=bidirectional, batch_first=True
+            widths[-1], hidden, num_layers=layers, bidirectional=bidirectional, batch_first=True
         )
         self.width = hidden * (2 if bidirectional else 1)
 
@@ -86,6 +113,9 @@ class Encoder(nn.Module):
             direction the first. Zeros where the length is 0.
         """
         steps = self.dropout(sequence)
+        mask = valid_steps(lengths, sequence.shape[1])
+        for convolution in self.convolutions:
+            steps = convolution(steps, mask)
         if self.gru.bidirectional:
             for layer in range(self.gru.num_layers):
                 forwards = self._direction(steps, f"l{layer}")
@@ -221,6 +251,8 @@ class Hopping(nn.Module):
         Number of concatenated utterance-level features by modality; none by default.
     share_hops
         Whether hops with the same target share their projection.
+    convolutions
+        Number of convolutional layers by modality; none by default.
     summary
         ``state`` or ``statistics``.
     batch_norm
@@ -244,6 +276,7 @@ class Hopping(nn.Module):
         bidirectional: bool = False,
         joined: Mapping[str, int] | None = None,
         share_hops: bool = False,
+        convolutions: Mapping[str, int] | None = None,
         summary: str = "state",
         batch_norm: bool = False,
     ) -> None:
@@ -260,6 +293,7 @@ class Hopping(nn.Module):
                 dropout.get(name, 0.0),
                 layers=layers,
                 bidirectional=bidirectional,
+                convolutions=(convolutions or {}).get(name, 0),
             )
             for name in self.modalities
         }

@@ -8,7 +8,7 @@ no configuration.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import (
     Field,
@@ -22,12 +22,13 @@ from pydantic import (
 
 from pipeline.params.file import ParamsError, as_yaml, describe, read_yaml
 from pipeline.params.names import with_extractors, with_reader
-from pipeline.params.types import Count, DvcPath, Group, Positive, Share
+from pipeline.params.types import Count, DvcPath, Group, NotNegative, Positive, Share
 from pipeline.registry import MODELS
 
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
 Modality = Literal["audio", "text", "video"]
+MODALITIES = get_args(Modality)
 
 FEATURES = ("audio", "text", "visual")
 """The groups of parameters that define streams."""
@@ -165,6 +166,10 @@ class MaxSteps(PerModality[Count]):
     """Numbers of steps after which a model truncates its input sequences."""
 
 
+class Convolutions(PerModality[NotNegative]):
+    """Numbers of convolutional layers before the GRUs."""
+
+
 class Model(Group):
     name: str
     modalities: Annotated[list[Modality], Field(min_length=1)]
@@ -179,6 +184,7 @@ class Model(Group):
     tune_embeddings: bool
     options: dict[str, Any]
     normalise: Literal["training", "speaker"] = "training"
+    convolutions: Convolutions = Convolutions(audio=0, text=0, video=0)
     summary: Literal["state", "statistics"] = "state"
     batch_norm: bool = False
 
