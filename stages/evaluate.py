@@ -42,7 +42,8 @@ def main() -> None:
     for name, figures in written.items():
         write_text(RESULTS / f"{name}.json", json.dumps(figures, indent=2) + "\n")
     for name, figure in summary.items():
-        print(f"{name:<20} {figure['mean']:.3f} ± {figure['deviation']:.3f}")
+        together = f", ensemble {figure['ensemble']:.3f}" if "ensemble" in figure else ""
+        print(f"{name:<20} {figure['mean']:.3f} ± {figure['deviation']:.3f}{together}")
 
 
 if __name__ == "__main__":

@@ -146,6 +146,20 @@ def test_deviations_over_folds_and_seeds_are_told_apart() -> None:
     assert figure["deviation_seeds"] == pytest.approx(0.5 / np.sqrt(2), abs=1e-6)
 
 
+def test_an_ensemble_classifies_by_the_mean_probabilities_over_seeds() -> None:
+    probabilities = {0: [[0.6, 0.4], [0.1, 0.9]], 7: [[0.1, 0.9], [0.2, 0.8]]}
+    truth, classes = np.array([1, 0]), ["ang", "sad"]
+    table = pd.concat(
+        prediction.predictions_table(["a", "b"], truth, np.array(p), classes, fold=1, seed=seed)
+        for seed, p in probabilities.items()
+    )
+    together = metrics.ensemble(table)
+    assert together["utterance"].tolist() == ["a", "b"]
+    assert together["p_ang"].tolist() == pytest.approx([0.35, 0.15])
+    assert together["predicted"].tolist() == ["sad", "sad"]
+    assert metrics.summary(metrics.by_fold(together))["weighted_accuracy"]["mean"] == 0.5
+
+
 def test_one_seed_has_no_deviation_over_seeds_and_one_fold_none_over_folds() -> None:
     folds = metrics.by_fold(predictions())
     assert set(metrics.summary(folds)["f1_macro"]) == {"mean", "deviation"}

@@ -75,6 +75,15 @@ def by_fold(predictions: pd.DataFrame) -> pd.DataFrame:
     return _by(predictions, ["fold", "seed"])
 
 
+def ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions of the mean probabilities over seeds: one row per fold and utterance."""
+    names = predictions.filter(regex="^p_").columns.tolist()
+    keys = ["fold", "utterance", "true"]
+    means = predictions.groupby(keys, sort=False, as_index=False)[names].mean()
+    classes = np.array([name.removeprefix("p_") for name in names])
+    return means.assign(seed=0, predicted=classes[means[names].to_numpy().argmax(axis=1)])
+
+
 def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.DataFrame:
     """The six figures over all test parts, by a column of the utterance table.
 

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from pipeline.corpus.description import Word
+from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
+from pipeline.store.batches import FEWEST_UTTERANCES
 from pipeline.store.identity import identity
 
 
@@ -45,6 +47,34 @@ def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame,
     )
     number = folds["fold"].nunique()
     return f"{name}; {number} fold{'' if number == 1 else 's'}: {speakers}"
+
+
+def standardisation(parameters: dict[str, Any]) -> str:
+    """By what features are standardised; `parameters` are those beside the models."""
+    if parameters["model"]["normalise"] == "training":
+        return "features standardised by the training part"
+    few, speakers = parameters["speakers"]["few"], parameters["speakers"]["all"]
+    text = "features standardised by speaker, over all utterances of each and without labels"
+    if few:
+        text += (
+            f"; {few} of {speakers} speakers have fewer than {FEWEST_UTTERANCES} utterances and "
+            "are standardised by the training part"
+        )
+    return text
+
+
+def selection(parameters: dict[str, Any]) -> str:
+    """How the weights of a model are chosen; `parameters` are those beside the models."""
+    if MODELS[parameters["model"]["name"]].pooled:
+        return (
+            "The strength C with the highest unweighted accuracy on the development part is fitted "
+            "again to the training and development part."
+        )
+    if parameters["train"]["patience"] is None:
+        return "All epochs are trained, and the last weights are kept."
+    return (
+        "Training stops when the development score no longer improves; the best weights are kept."
+    )
 
 
 def majority(predictions: pd.DataFrame) -> dict[str, Any]:

@@ -61,15 +61,17 @@ def shade(position: int, count: int) -> float:
 
 
 def curves(lines: pd.DataFrame) -> Figure:
-    """Loss and accuracy by epoch: one colour per fold, one line per seed."""
+    """Loss and accuracy by epoch, or by strength C: one colour per fold, one line per seed."""
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     lines = lines if "seed" in lines else lines.assign(seed=0)
-    for axes, (column, title) in zip(figure.subplots(1, 3), _CURVES.items(), strict=True):
+    over = "strength" if "strength" in lines else "epoch"
+    drawn = {column: title for column, title in _CURVES.items() if column in lines}
+    for axes, (column, title) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
         for number, (fold, rows) in enumerate(lines.groupby("fold")):
             for first, (_, run) in enumerate(rows.groupby("seed")):
                 label = None if first else f"fold {fold}"
-                axes.plot(run["epoch"], run[column], lw=1, label=label, color=f"C{number % 10}")
-        axes.set(title=title, xlabel="epoch")
+                axes.plot(run[over], run[column], lw=1, label=label, color=f"C{number % 10}")
+        axes.set(title=title, xlabel=over, xscale="log" if over == "strength" else "linear")
         axes.set_ylim(bottom=0)
     axes.set_ylim(0, 1)
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -103,6 +103,9 @@ def write(
         store, training, predictions, classes, missing=missing, attention_file=attention_file
     )
     summary = metrics.summary(tables["folds"])
+    if len(parameters["train"]["seeds"]) > 1:
+        together = metrics.summary(metrics.by_fold(metrics.ensemble(predictions)))
+        summary = {name: {**summary[name], "ensemble": together[name]["mean"]} for name in summary}
     typical = _median(predictions, classes)
     wrong = prediction.hardest(predictions, hardest)
     shown = _examples(store, models, predictions, [*typical, *wrong], plots=plots, media=media)
@@ -118,6 +121,8 @@ def write(
         modalities=" + ".join(parameters["model"]["modalities"]),
         protocol=facts.protocol(parameters["split"], assigned, table, store.description.group),
         targets=parameters["train"]["targets"],
+        standardisation=facts.standardisation(parameters),
+        selection=facts.selection(parameters),
         classes=classes,
         group=store.description.group,
         summary=summary,

@@ -239,13 +239,8 @@ def describe(jobs: list[Job]) -> str:
     text += f"; {unused} more are not in the list" if unused else ""
     if jobs[0].model.normalise == "speaker":
         few, speakers = jobs[0].speakers["few"], jobs[0].speakers["all"]
-        text += "; features standardised by speaker"
-        text += (
-            f", of {few} of {speakers} speakers with fewer than {FEWEST_UTTERANCES} utterances by "
-            "the training part"
-            if few
-            else ""
-        )
+        text += f"; standardised by speaker, but for {few} of {speakers} speakers, who have fewer "
+        text += f"than {FEWEST_UTTERANCES} utterances, by the training part"
     return text
 
 
