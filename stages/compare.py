@@ -16,9 +16,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
     parser.add_argument("row", help=f"a key of {ROWS}")
     key = parser.parse_args().row
+    output = Path("data/comparison") / key
     common = params.load()
     device = compute.device(common.compute.device).type
     listed = rows.read(ROWS)
+    if key in listed.overrides and (reason := listed.left_out(key, common)):
+        rows.skip(key, reason, output)
+        return
     settings = listed.settings(key, common)
     rows.run(
         key,
@@ -26,7 +30,7 @@ def main() -> None:
         store=Path("data/features", settings.corpus.name),
         lists=Path("splits"),
         parts=PARTS / key,
-        output=Path("data/comparison") / key,
+        output=output,
         device=device,
         parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
     )

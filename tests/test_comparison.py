@@ -54,9 +54,14 @@ def listed(folder: Path, raw: Any = LISTED) -> rows.Rows:
 def test_every_row_goes_with_every_configuration(parameters: str) -> None:
     shipped = rows.read(FOLDER / "rows.yaml")
     common = params.load(ROOT / parameters)
-    labels = {key: shipped.settings(key, common).model.label for key in shipped.overrides}
+    left_out = {key for key in shipped.overrides if shipped.left_out(key, common)}
+    assert left_out == {"linear-egemaps", "linear-compare"}
+    there = [key for key in shipped.overrides if key not in left_out]
+    labels = {key: shipped.settings(key, common).model.label for key in there}
     assert {labels[f"amh-{hops}"] for hops in range(1, 10)} == {f"AMH-{n}" for n in range(1, 10)}
-    assert set(labels.values()) - {f"AMH-{n}" for n in range(1, 10)} == {"MDRE", "MHA-2"}
+    assert set(labels.values()) - {f"AMH-{n}" for n in range(1, 10)} == {
+        *("MDRE", "MHA-2", "linear")
+    }
     assert set(table.published(FOLDER / "published.csv", shipped)) <= set(labels)
 
 
@@ -70,6 +75,44 @@ def test_a_row_sets_its_own_and_follows_the_parameter_file_in_the_rest(tmp_path:
     assert (mine.model.layers, mine.train.epochs, mine.train.seeds) == (3, 9, [0])
     assert listed(tmp_path).settings("mine", COMMON).train.seeds == [1, 2]
     assert listed(tmp_path).settings("mine", COMMON).model.hidden == COMMON.model.hidden
+
+
+def test_rows_that_a_corpus_or_its_streams_do_not_allow_are_left_out_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    shipped = rows.read(FOLDER / "rows.yaml")
+    sound_only = params.load(ROOT / "recipes" / "emodb.yaml")
+    reasons = {key: shipped.left_out(key, sound_only) for key in shipped.overrides}
+    assert all("EmoDB lacks" in reasons[key] for key in ("linear-t", "amh-7"))
+    assert not any(reasons[key] for key in ("linear-a", "mdre-a", "amh-1-a"))
+    raw = params.read_yaml(ROOT / "recipes" / "emodb.yaml")
+    del raw["audio"]["streams"]["prosody"]
+    raw["model"]["prosody"] = None
+    bare = params.parse(raw)
+    assert shipped.left_out("linear-a", bare) == "no stream prosody is extracted"
+    with pytest.raises(params.ParamsError, match="row linear-a: is left out here: no stream pros"):
+        shipped.settings("linear-a", bare)
+    rows.skip("linear-a", "no sound", tmp_path)
+    assert "no sound" in (tmp_path / "row.json").read_text()
+
+
+def test_a_row_that_was_left_out_and_can_be_trained_now_is_asked_for(tmp_path: Path) -> None:
+    chosen = listed(tmp_path)
+    for key in chosen.overrides:
+        rows.skip(key, "no sound", tmp_path / key)
+        (tmp_path / key / "predictions.csv").write_text("utterance\n")
+    with pytest.raises(table.ComparisonError, match="row@amh-1"):
+        table.results(chosen, COMMON, tmp_path, tmp_path / "store")
+
+
+def test_the_table_names_what_is_left_out_and_takes_the_next_reference() -> None:
+    found = {"half": made("half", HALF), "all": made("all", [True] * 12)}
+    built = table.build(found, ["amh-7", "all"], {}, {"amh-7": "EmoDB has no text"})
+    assert built.rows.set_index("key")["difference"].isna().to_dict() == {
+        "half": False,
+        "all": True,
+    }
+    assert "Left out: amh-7 (EmoDB has no text)." in writing.markdown(built)
 
 
 def test_the_parameter_file_decides_nothing_that_a_row_must_set(tmp_path: Path) -> None:
@@ -206,7 +249,7 @@ def test_a_row_repeats_itself(results: Path, tmp_path: Path) -> None:
 def test_the_table_has_each_rows_own_figures(results: Path, tmp_path: Path) -> None:
     shown = {"amh-2": {"weighted_accuracy": 0.617, "weighted_accuracy_deviation": 0.016}}
     found = table.results(listed(tmp_path), common(), results, results.parent / "store")
-    built = table.build(found, "amh-2", shown).rows.set_index("key")
+    built = table.build(found, ["amh-2"], shown).rows.set_index("key")
     assert list(built.index) == list(LISTED["rows"])
     assert list(built["model"]) == ["AMH-1", "AMH-2", "MDRE", "AMH-2"]
     assert list(built["modalities"]) == ["A+T+V", "A+T+V", "T+V", "A+T+V"]
@@ -227,8 +270,8 @@ def test_the_table_has_each_rows_own_figures(results: Path, tmp_path: Path) -> N
 
 def test_rows_that_differ_in_hops_alone_are_compared_by_hops(results: Path, tmp_path: Path) -> None:
     found = table.results(listed(tmp_path), common(), results, results.parent / "store")
-    assert table.build(found, "amh-2", {}).hops == {1: "amh-1", 2: "amh-2"}
-    assert table.build(found, "mine", {}).hops == {2: "mine"}
+    assert table.build(found, ["amh-2"], {}).hops == {1: "amh-1", 2: "amh-2"}
+    assert table.build(found, ["mine"], {}).hops == {2: "mine"}
 
 
 def test_stale_and_missing_rows_name_the_command(results: Path, tmp_path: Path) -> None:
@@ -299,7 +342,7 @@ def test_tests_are_adjusted_together() -> None:
         "all": made("all", [True] * 12, hops=3),
         "none": made("none", [False] * 12, hops=4),
     }
-    built = table.build(found, "half", {}).rows.set_index("key")
+    built = table.build(found, ["half"], {}).rows.set_index("key")
     np.testing.assert_allclose(built["difference"].astype(float), [np.nan, 0.5, -0.5])
     p = built.loc[["all", "none"], "p"].astype(float)
     assert (p < 0.06).all()
@@ -312,7 +355,7 @@ def test_rows_of_other_utterances_or_stores_are_not_compared(tmp_path: Path) -> 
     fewer = made("fewer", HALF)
     fewer = table.Result(fewer.record, fewer.predictions[:-1])
     with pytest.raises(table.ComparisonError, match="fewer and half were tested on different"):
-        table.build({"half": made("half", HALF), "fewer": fewer}, "half", {})
+        table.build({"half": made("half", HALF), "fewer": fewer}, ["half"], {})
 
 
 def test_published_figures_are_named_by_their_definition(tmp_path: Path) -> None:
@@ -345,7 +388,7 @@ def built() -> table.Table:
             "unweighted_accuracy_deviation": 0.025,
         }
     }
-    return table.build(found, "amh-2", shown)
+    return table.build(found, ["amh-2"], shown)
 
 
 def test_the_page_says_what_is_needed_to_read_it(tmp_path: Path) -> None:
@@ -368,7 +411,7 @@ def test_scenarios_have_columns_and_a_table_of_their_own(tmp_path: Path) -> None
     names = found["amh-2"].predictions["utterance"]
     scenarios = dict(zip(names, ["improvised", "scripted"] * 6, strict=True))
     found = {key: replace(result, scenarios=scenarios) for key, result in found.items()}
-    whole = table.build(found, "amh-2", {})
+    whole = table.build(found, ["amh-2"], {})
     assert whole.scenarios == ("improvised", "scripted")
     for scenario in whole.scenarios:
         for figure in ("weighted_accuracy", "unweighted_accuracy"):
@@ -400,7 +443,7 @@ def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
 
 def test_hops_of_an_earlier_comparison_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "hops.png").write_bytes(b"old")
-    alone = table.build({"half": made("half", HALF)}, "half", {})
+    alone = table.build({"half": made("half", HALF)}, ["half"], {})
     writing.write(alone, tmp_path)
     assert not (tmp_path / "hops.png").exists()
     assert "hops.png" not in (tmp_path / "comparison.md").read_text(encoding="utf-8")
@@ -415,7 +458,7 @@ def test_stages_end_with_a_message_that_helps(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "comparison").symlink_to(FOLDER)
     (tmp_path / "params.yaml").symlink_to(ROOT / "params.yaml")
-    with pytest.raises(SystemExit, match=r"error: .*mdre-at.*is not there; run `dvc repro"):
+    with pytest.raises(SystemExit, match=r"error: .*linear-a.*is not there; run `dvc repro"):
         run(table_stage.main)
     monkeypatch.setattr("sys.argv", ["compare", "amh-77"])
     with pytest.raises(SystemExit, match=r"error: .*no row amh-77 \(did you mean amh-7\?\)"):

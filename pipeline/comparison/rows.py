@@ -33,14 +33,14 @@ class Rows:
     ----------
     path
         The file, for error messages.
-    reference
-        Key of the row that all others are compared with.
+    references
+        Keys of rows; all others are compared with the first of these that is not left out.
     overrides
         By key, the parameters of ``model`` and ``train`` that the row sets.
     """
 
     path: Path
-    reference: str
+    references: tuple[str, ...]
     overrides: dict[str, dict[str, dict[str, Any]]]
 
     def settings(self, key: str, common: params.Params) -> params.Params:
@@ -65,6 +65,8 @@ class Rows:
                 f"{self.path}: no row {key}{hint}; there are {', '.join(self.overrides)}"
             )
         row = self.overrides[key]
+        if reason := self.left_out(key, common):
+            raise params.ParamsError(f"{self.path}, row {key}: is left out here: {reason}")
         groups = common.model_dump()
         required = ["name", "modalities"]
         registered = MODELS.get(str(row["model"].get("name")))
@@ -73,9 +75,29 @@ class Rows:
         for name in required:
             if name not in row["model"]:
                 raise params.ParamsError(f"{self.path}, row {key}:\n  model.{name}: is missing")
-        groups["model"] |= _DEFAULTS | row["model"]
+        streams = groups["model"]["streams"] | row["model"].get("streams", {})
+        groups["model"] |= _DEFAULTS | row["model"] | {"streams": streams}
         groups["train"] |= row.get("train", {})
         return params.parse(groups, f"{self.path}, row {key}")
+
+    def left_out(self, key: str, common: params.Params) -> str:
+        """Why this corpus has no such row; empty if it has.
+
+        It lacks a modality of the row, or the parameter file a stream that the row names.
+        """
+        row = self.overrides[key]["model"]
+        modalities = row.get("modalities")
+        if not isinstance(modalities, list):
+            return ""  # an error of its own
+        if lacking := common.corpus.reader.description.lacks(modalities):
+            return lacking
+        extracted = {name for group in params.FEATURES for name in getattr(common, group).streams}
+        streams = row.get("streams", {})
+        named = [streams[name] for name in modalities if name in streams]
+        named += [row["prosody"]] if row.get("prosody") else []
+        flat = [name for value in named for name in ([value] if isinstance(value, str) else value)]
+        missing = [name for name in flat if name not in extracted]
+        return f"no stream {missing[0]} is extracted" if missing else ""
 
 
 def read(path: Path) -> Rows:
@@ -94,11 +116,13 @@ def read(path: Path) -> Rows:
         raise params.ParamsError(f"{path}: rows must be a mapping of names to rows, is {rows!r}")
     for key, row in rows.items():
         _check(f"{path}, row {key}", key, row)
-    if str(reference) not in rows:
-        raise params.ParamsError(
-            f"{path}: reference is {reference!r}, which is no row; there are {', '.join(rows)}"
-        )
-    return Rows(path, str(reference), rows)
+    references = reference if isinstance(reference, list) and reference else [reference]
+    for name in references:
+        if name not in rows:
+            raise params.ParamsError(
+                f"{path}: reference is {name!r}, which is no row; there are {', '.join(rows)}"
+            )
+    return Rows(path, tuple(references), rows)
 
 
 def _check(where: str, key: Any, row: Any) -> None:
@@ -118,6 +142,12 @@ def _check(where: str, key: Any, row: Any) -> None:
             )
         if not isinstance(values, dict):
             raise params.ParamsError(f"{where}: {group}: must be a mapping, is {values!r}")
+
+
+def skip(key: str, reason: str, output: Path) -> None:
+    """Write the output of a row that is left out: ``row.json`` with the reason."""
+    print(f"{key}: left out: {reason}")
+    write_text(output / "row.json", json.dumps({"key": key, "left_out": reason}, indent=2) + "\n")
 
 
 def description(key: str, settings: params.Params) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -63,12 +63,15 @@ class Table:
     hops
         By number of hops, the keys of the reference and of all rows that differ from it in the
         number of hops only.
+    left_out
+        By key, why a row is not in the table.
     """
 
     rows: pd.DataFrame
     classes: list[str]
     hops: dict[int, str]
     scenarios: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def results(
@@ -90,12 +93,15 @@ def results(
     Raises
     ------
     ComparisonError
-        If a row has no result, or its result is of other parameters or another store.
+        If a row has no result, its result is of other parameters or another store, or all rows are
+        left out.
     StoreError
         If the store is missing or cannot be used.
     """
     read = {}
     for key in listed.overrides:
+        if listed.left_out(key, common):
+            continue
         settings = listed.settings(key, common)
         remedy = f"run `dvc repro comparison/dvc.yaml:row@{key}`, or `make table` for all"
         try:
@@ -104,12 +110,14 @@ def results(
         except FileNotFoundError as error:
             raise ComparisonError(f"{error.filename}: is not there; {remedy}") from error
         for name, value in rows.description(key, settings).items():
-            if record[name] != value:
+            if record.get(name) != value:
                 raise ComparisonError(
-                    f"{folder / key}: was made with {name} {record[name]}, which is now {value}; "
-                    f"{remedy}"
+                    f"{folder / key}: was made with {name} {record.get(name)}, which is now "
+                    f"{value}; {remedy}"
                 )
         read[key] = record, predictions
+    if not read:
+        raise ComparisonError(f"{listed.path}: no row can be trained on this corpus; add one")
     with FeatureStore(store) as opened:
         origin, sha256, scenarios = identity(opened), opened.sha256, opened.scenarios
     for key, (record, _) in read.items():
@@ -150,7 +158,10 @@ def published(path: Path, listed: rows.Rows) -> dict[str, dict[str, float]]:
 
 
 def build(
-    results: Mapping[str, Result], reference: str, figures: Mapping[str, Mapping[str, float]]
+    results: Mapping[str, Result],
+    references: Sequence[str],
+    figures: Mapping[str, Mapping[str, float]],
+    left_out: Mapping[str, str] | None = None,
 ) -> Table:
     """Build the table.
 
@@ -158,16 +169,19 @@ def build(
     ----------
     results
         From :func:`results`.
-    reference
-        Key of the row that all others are compared with.
+    references
+        All rows are compared with the first of these that has a result, or else with the last row.
     figures
         From :func:`published`.
+    left_out
+        Why rows have no result, by key.
 
     Raises
     ------
     ComparisonError
         If two rows were not tested on the same utterances.
     """
+    reference = next((key for key in references if key in results), list(results)[-1])
     first = results[reference]
     tests = {key: differences(result, first) for key, result in results.items() if key != reference}
     adjusted = {
@@ -194,7 +208,13 @@ def build(
             }
         lines.append(line)
     scenarios = tuple(metrics.by_scenario(first.predictions, first.scenarios))
-    return Table(pd.DataFrame(lines), first.record["classes"], _hops(results, reference), scenarios)
+    return Table(
+        pd.DataFrame(lines),
+        first.record["classes"],
+        _hops(results, reference),
+        scenarios,
+        left_out or {},
+    )
 
 
 def differences(result: Result, other: Result) -> dict[str, significance.Difference]:

@@ -75,6 +75,9 @@ def markdown(table: Table) -> str:
         _notes(reference, int(tested.sum())),
         "![Accuracies of all models](comparison.png)",
     ]
+    if table.left_out:
+        reasons = (f"{key} ({reason})" for key, reason in table.left_out.items())
+        parts.insert(-1, f"Left out: {'; '.join(reasons)}.")
     if len(table.hops) > 1:
         parts.append("![Accuracies by number of hops](hops.png)")
     parts += [

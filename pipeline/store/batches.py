@@ -27,7 +27,8 @@ from pipeline.features.stream import Statistics, Stream
 from pipeline.registry import MODELS
 from pipeline.store.reading import FeatureStore, StoreError
 
-_POOL = 16  # batches that are sorted by length together
+_POOL = 16  # the most batches that are sorted by length together
+_POOLS = 4
 _POOLED = " or ".join(name for name, model in MODELS.items() if model.pooled)
 
 FEWEST_UTTERANCES = 10
@@ -288,10 +289,15 @@ class StoreDataset(Dataset[Item]):
     def shuffled(
         self, indices: np.ndarray, size: int, random: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Yield random batches of similar length: shuffled pools of items are sorted and split."""
+        """Yield random batches of similar length: shuffled pools of items are sorted and split.
+
+        There are at least four pools, or one per batch: a pool of all items would give the same
+        batches in each epoch.
+        """
         mixed = random.permutation(indices)
+        pool_size = size * min(_POOL, max(1, len(indices) // (size * _POOLS)))
         batches = [
-            batch for pool in _split(mixed, _POOL * size) for batch in self.in_order(pool, size)
+            batch for pool in _split(mixed, pool_size) for batch in self.in_order(pool, size)
         ]
         for number in random.permutation(len(batches)):
             yield batches[number]
