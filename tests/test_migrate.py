@@ -103,7 +103,7 @@ def test_the_groups_that_have_not_changed_stay_as_they_are(old: Path) -> None:
 
 def test_the_second_version_is_known_by_its_embedded_corpus(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    start, end = text.index("embedded:  "), text.index("# Streams are named here")
+    start, end = text.index("embedded:  "), text.index("# Streams get their names here")
     moved = "".join(f"  {line}\n" for line in text[start:end].splitlines() if line)
     second = text[:start].rstrip() + "\n" + moved + "\n" + text[end:]
     for line in ("  format: ", "    traps: ", "  scenarios: "):
@@ -115,7 +115,7 @@ def test_the_second_version_is_known_by_its_embedded_corpus(tmp_path: Path) -> N
     ):
         params.load(path)
     migrated = migrate(path)
-    assert "# Streams are named here" in migrated and "\n\nembedded:" in migrated
+    assert "# Streams get their names here" in migrated and "\n\nembedded:" in migrated
     path.write_text(migrated, encoding="utf-8")
     assert params.load(path) == params.load(ROOT / "params.yaml")
 

@@ -41,7 +41,8 @@ def test_the_documented_experiment_sets_the_model_and_its_option(
     registered: str, tmp_path: Path
 ) -> None:
     """As DVC changes the parameter file; a second time too."""
-    [command] = [line for line in "".join(blocks("sh")).splitlines() if " exp run " in line]
+    lines = "".join(blocks("sh")).splitlines()
+    [command] = [line for line in lines if "model.options" in line]
     overrides = shlex.split(command.removeprefix("dvc exp run").replace(" -S", ""))
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
