@@ -11,21 +11,35 @@ from pathlib import Path
 from pipeline.corpus.table import CorpusError
 from pipeline.system.filesystem import unreadable
 
+_CONTROLS = {code: bytes([code]).decode("cp1252", errors="replace") for code in range(0x80, 0xA0)}
+"""Characters of Windows-1252 by the control characters that they become if read as Latin-1."""
+
+
+def _windows_1252(error: UnicodeError) -> tuple[str, int]:
+    """Decode the bytes that are not UTF-8; an error handler of codecs."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
+
+
+codecs.register_error("windows-1252", _windows_1252)
+
 
 def decode(content: bytes) -> tuple[list[str], str]:
     """Decode a text file with any kind of line ends; returns its lines and its encoding.
 
-    The encoding is ``utf-8``, ``utf-16`` (with or without a byte-order mark) or, if the bytes are
-    neither, ``windows-1252``. Undefined bytes become U+FFFD.
+    The encoding is ``utf-8``, ``utf-16`` (with or without a byte-order mark) or ``windows-1252``.
+    The last is a file with bytes that are not UTF-8, or with control characters that were once
+    characters of Windows-1252. Only these are replaced, so lines in UTF-8 may be beside them.
+    Undefined bytes become U+FFFD.
     """
     codec, encoding = _utf_16(content), "utf-16"
     if codec:
         text = content.decode(codec, errors="replace")
     else:
-        try:
-            text, encoding = content.decode("utf-8-sig"), "utf-8"
-        except UnicodeDecodeError:
-            text, encoding = content.decode("cp1252", errors="replace"), "windows-1252"
+        text = content.decode("utf-8-sig", errors="windows-1252").translate(_CONTROLS)
+        plain = text.encode("utf-8") == content.removeprefix(codecs.BOM_UTF8)
+        encoding = "utf-8" if plain else "windows-1252"
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), encoding
 
 
@@ -139,6 +153,6 @@ def _row(line: int, values: list[str], columns: tuple[str, ...]) -> Row:
             line,
             {},
             f"has {len(values)} values for {len(columns)} columns; put values that contain a "
-            "separator into double quotes",
+            "separator into double quotes, and close them",
         )
     return Row(line, {name: value.strip() for name, value in zip(columns, values, strict=False)})
