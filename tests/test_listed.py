@@ -26,10 +26,11 @@ def reasons(parsed: Parsed) -> dict[str, int]:
 
 
 def test_the_template_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    path = tmp_path / "utterances.csv"
+    root = tmp_path / "data/mine"  # made with the list
+    path = root / "utterances.csv"
     assert main(["template", str(path)]) == 0
-    clips.write(tmp_path / "talk1.mp4", clips.tone(4.2), clips.plain(42))
-    parsed = parse(Listed(), tmp_path)
+    clips.write(root / "talk1.mp4", clips.tone(4.2), clips.plain(42))
+    parsed = parse(Listed(), root)
     assert not parsed.items
     first, second = parsed.utterances.to_dict("records")
     assert (first["dialog"], first["group"], first["text"]) == ("talk1", "Ada", "Oh, how nice!")
@@ -37,7 +38,7 @@ def test_the_template_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert second["audio"] == second["video"] == "talk1.mp4"
     assert (second["audio_place"], second["place"]) == ("within", "whole")
     assert parsed.votes.set_index("utterance").loc["talk1_2"].to_dict() == {"joy": 0, "anger": 2}
-    assert main(["check", str(tmp_path), "--format", "listed"]) == 0
+    assert main(["check", str(root), "--format", "listed"]) == 0
     capsys.readouterr()
     assert main(["template", str(path)]) == 2
     assert "cannot be written: File exists" in capsys.readouterr().err
@@ -74,6 +75,7 @@ def test_what_is_left_out_is_made_up_for(tmp_path: Path) -> None:
         (HEADER, "a,Ada,joy,so, yes", "2: has 5 values for 4 columns"),
         (f"{HEADER},start", "a,Ada,joy,so,soon", "2: start: Input should be a valid number, "),
         (f"{HEADER},start", "a,Ada,joy,so,-1", "2: start: Input should be greater than or "),
+        (f"{HEADER},start", 'a,Ada,joy,so,"0,5"', "2: start: '0,5' has a decimal comma; write 0.5"),
         (f"{HEADER},start,end", "a,Ada,joy,so,2,1", "2: end: 1 is not after start, 2; write"),
         (f"{HEADER},end", "a,Ada,joy,so,nan", "2: end: Input should be a finite number, got 'nan'"),
         (f"{HEADER},region", "a,Ada,joy,so,middle", "2: region: Input should be 'left', 'right' "),
@@ -105,6 +107,24 @@ def test_a_fault_names_line_column_and_remedy(
     assert fault in str(found.value)
 
 
+def test_a_link_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
+    clips.write(tmp_path / "other/a.m4a", clips.tone(1.0))
+    clips.write(tmp_path / "copy/own.m4a", clips.tone(1.0))
+    (tmp_path / "copy/inside.m4a").symlink_to("own.m4a")
+    (tmp_path / "copy/file.m4a").symlink_to(tmp_path / "other/a.m4a")
+    (tmp_path / "copy/folder").symlink_to(tmp_path / "other")
+    (tmp_path / "link").symlink_to("copy")  # the root itself may be a link
+    names = ("inside.m4a", "file.m4a", "folder/a.m4a")
+    lines = [f"u{number},Ada,joy,so,{name}" for number, name in enumerate(names)]
+    root = listed(tmp_path / "link", f"{HEADER},audio", *lines)
+    with pytest.raises(CorpusError) as found:
+        parse(Listed(), root)
+    told = str(found.value).splitlines()
+    assert len(told) == 2 and ":3: audio: 'file.m4a' leaves corpus.root" in told[0]
+    assert "'folder/a.m4a' leaves corpus.root" in told[1]
+    assert len(parse(Listed(), listed(root, f"{HEADER},audio", lines[0])).utterances) == 1
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     lines = [f"u{n},Ada,joy," for n in range(25)]
     root = listed(tmp_path / "copy", "# mine", HEADER, "u0,Ada,joy,so", *lines)
@@ -118,7 +138,9 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         parse(Listed(), root)
 
 
-def test_missing_and_broken_files_are_findings(tmp_path: Path) -> None:
+def test_missing_and_broken_files_are_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     clips.write(tmp_path / "copy/a.mp4", clips.tone(1.0), clips.plain(10))
     (tmp_path / "copy/broken.mp4").write_bytes(b"no video")
     root = listed(
@@ -127,17 +149,23 @@ def test_missing_and_broken_files_are_findings(tmp_path: Path) -> None:
         "a,Ada,joy,so,a.mp4,0.2,3",
         "b,Ada,joy,so,gone.mp4,,",
         "c,Ada,joy,so,broken.mp4,,",
+        "d,Ada,joy,so,a.mp4,7,",
     )
     parsed = parse(Listed(), root)
     assert reasons(parsed) == {
         "video that cannot be opened": 1,
         "file missing": 1,
-        "ends after its file does": 1,
+        "ends after its file does": 2,
     }
     table = parsed.utterances.set_index("utterance")
+    assert table["end"]["d"] == table["start"]["d"] == 7
     assert (table.loc[["b", "c"], ["audio", "video"]] == "").all(axis=None)
     places = {item.reason.text: (item.file, item.line) for item in parsed.items}
     assert places["file missing"] == ("utterances.csv", 3)
+    command = ["check", str(root), "--format", "listed"]
+    assert main(command) == 0 and "--items shows each finding" in capsys.readouterr().out
+    assert main([*command, "--items"]) == 0
+    assert "utterances.csv:3: file missing: gone.mp4" in capsys.readouterr().out
 
 
 def test_the_list_may_lie_in_a_folder_and_paths_are_relative_to_it(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _template(output: Path) -> int:
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("x", encoding="utf-8", newline="\n") as file:
             file.write(TEMPLATE)
     except OSError as error:
@@ -89,6 +90,8 @@ def _check(reader: Reader, root: Path, parsed: Parsed, verbose: bool) -> int:
     print(text)
     if verbose:
         _print_items(parsed.items)
+    elif parsed.items:
+        print("\n--items shows each finding with its file and line")
     return int(not complete)
 
 

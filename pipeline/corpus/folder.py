@@ -159,16 +159,16 @@ class Folder:
         """The end of an utterance, in seconds, by the headers of its files."""
         sources = [source for source in (utterance.audio, utterance.video) if source]
         ends = [opened[source.path].seconds for source in sources if source.path in opened]
-        if math.isnan(utterance.end):
-            return ends[0] if ends else utterance.start
+        unknown = math.isnan(utterance.end)
         if not ends:
-            return utterance.end
+            return utterance.start if unknown else utterance.end
         if not utterance.audio or utterance.audio.place != WITHIN:
             return ends[0]
-        if utterance.end > max(ends) + _TOLERANCE:
-            detail = f"{utterance.id}: {utterance.end:.2f} s, the file has {max(ends):.2f} s"
+        end = max(utterance.start, ends[0] if unknown else utterance.end)
+        if end > max(ends) + _TOLERANCE:
+            detail = f"{utterance.id}: {end:.2f} s, the file has {max(ends):.2f} s"
             self.add(Reason.BEYOND, sources[0].path, detail=detail)
-        return utterance.end
+        return end
 
 
 def _if_in(source: Source | None, paths: Container[str]) -> Source | None:

@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -81,13 +82,24 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _check_point(value: str) -> str:
+    if re.fullmatch(r"-?\d+,\d+", value):  # as spreadsheets of many countries write it
+        raise ValueError(f"{value!r} has a decimal comma; write {value.replace(',', '.')}")
+    return value
+
+
 def _below_root(value: str, info: ValidationInfo) -> str:
-    """Make a path relative to the list, whose folder is the context, one relative to the root."""
-    path = _normal(f"{info.context}/{value}")
-    if value.startswith("/") or "\\" in value or re.match(r"[A-Za-z]:", value) or path is None:
+    """Make a path relative to the list, whose root and name are the context, relative to the root.
+
+    Links out of the root are refused too: nobody would notice that the recordings change.
+    """
+    root, file = info.context  # type: ignore[misc]
+    path = _normal(f"{Path(file).parent.as_posix()}/{value}")
+    foreign = value.startswith("/") or "\\" in value or re.match(r"[A-Za-z]:", value)
+    if foreign or path is None or not (root / path).resolve().is_relative_to(root):
         raise ValueError(
             f"{value!r} leaves corpus.root; write a path relative to this file, with /, of a "
-            "file below corpus.root"
+            "file below corpus.root, not of a link to another folder"
         )
     return path
 
@@ -100,6 +112,7 @@ def _normal(path: str) -> str | None:
 
 _Name = Annotated[str, AfterValidator(_check_name)]
 _Path = Annotated[str, AfterValidator(_below_root)]
+_Number = Annotated[float, BeforeValidator(_check_point)]
 
 
 class _Values(BaseModel):
@@ -113,16 +126,16 @@ class _Values(BaseModel):
     emotion: str = ""
     dialog: _Name = ""
     group: _Name = ""
-    start: Annotated[float, Field(ge=0)] = 0.0
-    end: float | None = None
+    start: Annotated[_Number, Field(ge=0)] = 0.0
+    end: _Number | None = None
     text: str = ""
     audio: _Path = ""
     video: _Path = ""
     region: Literal["left", "right", "whole"] = "whole"
     split: Literal["train", "development", "test"] | None = None
-    valence: float | None = None
-    activation: float | None = None
-    dominance: float | None = None
+    valence: _Number | None = None
+    activation: _Number | None = None
+    dominance: _Number | None = None
 
     @field_validator("end")
     @classmethod
@@ -197,7 +210,7 @@ class Listed(Reader):
             try:
                 if row.fault:
                     raise ValueError(row.fault)
-                checked = _Values.model_validate(values, context=Path(self.file).parent.as_posix())
+                checked = _Values.model_validate(values, context=(root.resolve(), self.file))
                 first = lines.setdefault(checked.utterance, row.line)
                 if first != row.line:
                     name = checked.utterance
