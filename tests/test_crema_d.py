@@ -76,7 +76,9 @@ def test_votes_are_counts_or_else_what_most_gave(
 def test_a_clone_without_git_lfs_says_what_to_do(copy: Path) -> None:
     for file in (*copy.glob("AudioWAV/*"), *copy.glob("VideoFlash/*")):
         file.write_text(POINTER)
-    with pytest.raises(CorpusError, match="without Git LFS: .* run `git lfs pull`"):
+    with pytest.raises(
+        CorpusError, match="without Git LFS: .* run `git lfs pull` .* clone it instead"
+    ):
         parse(CremaD(), copy)
 
 

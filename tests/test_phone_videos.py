@@ -69,9 +69,16 @@ def test_a_model_of_what_the_list_lacks_is_refused(raw: dict) -> None:
     raw["model"] |= {"modalities": ["audio", "text"]}
     raw["model"]["streams"]["text"] = "prosody"
     write(raw)
+    refused = "names text, which the listed corpus lacks; it has audio"
+    with pytest.raises(InputError, match=refused):
+        parse.main()  # before anything is extracted
+    raw["model"]["modalities"] = ["audio"]
+    write(raw)
     for stage in STAGES[:6]:
         stage.main()
-    with pytest.raises(InputError, match="names text, which the listed corpus lacks; it has audio"):
+    raw["model"]["modalities"] = ["audio", "text"]  # changed since
+    write(raw)
+    with pytest.raises(InputError, match=refused):
         train.main()
 
 

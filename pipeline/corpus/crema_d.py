@@ -102,7 +102,7 @@ class CremaD(Reader):
             if any(item.reason is CremaReason.POINTERS for item in folder.items):
                 raise CorpusError(
                     f"{root}: was cloned without Git LFS: its media are pointers; run "
-                    "`git lfs pull` in it"
+                    "`git lfs pull` in it (a ZIP download has pointers only: clone it instead)"
                 )
             raise not_a_copy(root, "CREMA-D", "recordings in AudioWAV and VideoFlash")
         paths = videos | audio
