@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from pipeline.corpus import totals
+from pipeline.corpus import findings, totals
 from pipeline.corpus.description import Description, Word
 from pipeline.corpus.folder import Folder, Reason, not_a_copy
 from pipeline.corpus.reader import Reader, Reading
@@ -54,6 +54,12 @@ _NAME = re.compile(
 _FOUR = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}
 
 
+class EmoReason(findings.Reason):
+    """Reasons of EmoDB only."""
+
+    ONE_LENGTH = "copy cut or padded to one length", "kept"
+
+
 class EmoDB(Reader):
     """The reader of EmoDB."""
 
@@ -89,8 +95,12 @@ class EmoDB(Reader):
             sentences.append({"utterance": name, "sentence": match["sentence"]})
         if not utterances:
             raise not_a_copy(root, "EmoDB", "recordings such as 03a01Fa.wav, or a folder wav")
+        utterances = folder.with_media(utterances)
+        lengths = {utterance.end for utterance in utterances}
+        if len(utterances) > len(lengths) == 1:
+            folder.add(EmoReason.ONE_LENGTH, ".", detail=f"{lengths.pop():.2f} s")
         return Reading(
-            folder.with_media(utterances),
+            utterances,
             items=folder.items,
             hidden=folder.hidden,
             details={"sentences": pd.DataFrame(sentences)},
