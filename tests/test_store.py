@@ -133,6 +133,21 @@ def test_a_sound_store_verifies_and_describes(path: Path, capsys: pytest.Capture
     assert "no problem" in capsys.readouterr().out
 
 
+def test_utterances_without_an_emotion_are_named(copy: Path, capsys: pytest.CaptureFixture) -> None:
+    unlabelled = table()
+    unlabelled.loc[0, "emotion"] = ""
+    writing.write_table(
+        copy,
+        unlabelled,
+        votes(unlabelled),
+        {"audio": ["mfcc"]},
+        corpus="x",
+        description=DESCRIPTION,
+    )
+    assert command.main(["describe", str(copy)]) == 0
+    assert "(none) 1\n" in capsys.readouterr().out
+
+
 def test_streams_of_other_utterances_are_refused_and_nothing_is_written(
     path: Path, copy: Path
 ) -> None:

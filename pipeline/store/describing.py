@@ -12,7 +12,8 @@ def describe(path: Path) -> str:
     """The content of a store, packed or not, as a table."""
     with FeatureStore(path) as opened:
         table, word = opened.utterances, opened.description.group
-        emotions = [f"{name} {count}" for name, count in table["emotion"].value_counts().items()]
+        counts = table["emotion"].replace("", "(none)").value_counts()
+        emotions = [f"{name} {count}" for name, count in counts.items()]
         lines = [
             f"corpus      {opened.corpus}, schema version {SCHEMA_VERSION}",
             f"utterances  {len(opened)} in {table['dialog'].nunique()} dialogs, "
