@@ -39,6 +39,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"joined": True, "bidirectional": True},
     {"joined": True, "bidirectional": True, "summary": "statistics"},
     {"convolutions": {"audio": 2, "text": 1}, "batch_norm": True},
+    {"input_statistics": True, "summary_dropout": 0.5},
 ]
 
 
@@ -72,7 +73,9 @@ def feed(model: Hopping, lengths: dict[str, list[int]], **options: Any) -> Any:
     sequences, counts, joined = batch({name: lengths[name] for name in model.modalities})
     states: Any = [encoder.width for encoder in model.encoders.values()]
     each = 2 if model.with_deviation else 1
-    takes_prosody = model.classifier.in_features > each * sum(states)
+    statistics = 2 * sum(INPUTS[name] for name in model.modalities)
+    bare = each * sum(states) + (statistics if model.input_statistics else 0)
+    takes_prosody = model.classifier.in_features > bare
     return model(sequences, counts, joined if takes_prosody else None, **options)
 
 
@@ -186,7 +189,11 @@ def reference(
             summary[target] = pool(weights[-1], states[target])
             if target == "audio" and prosody is not None:
                 summary[target] = np.concatenate([summary[target], prosody])
-    joined = np.concatenate([summary[modality] for modality in model.modalities])
+    parts = [summary[modality] for modality in model.modalities]
+    if model.input_statistics:
+        inputs = [utterance[modality] for modality in model.modalities]
+        parts += [pool(np.full(len(x), 1 / len(x)), x) for x in inputs]
+    joined = np.concatenate(parts)
     if isinstance(model.norm, torch.nn.BatchNorm1d):  # running statistics of 0 and 1
         joined = joined / np.sqrt(1 + 1e-5)
     return linear(model.classifier, joined), weights

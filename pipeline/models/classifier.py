@@ -249,7 +249,9 @@ def _model(
     optional = {
         "convolutions": (settings.convolutions.model_dump(), dict.fromkeys(params.MODALITIES, 0)),
         "summary": (settings.summary, "state"),
+        "input_statistics": (settings.input_statistics, False),
         "batch_norm": (settings.batch_norm, False),
+        "summary_dropout": (settings.summary_dropout, 0.0),
     }
     for name, (value, default) in optional.items():
         if takes_any or name in parameters:

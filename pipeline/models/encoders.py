@@ -255,8 +255,13 @@ class Hopping(nn.Module):
         Number of convolutional layers by modality; none by default.
     summary
         ``state`` or ``statistics``.
+    input_statistics
+        Whether the mean and standard deviation of the inputs of each modality are concatenated to
+        the summaries before the classifier.
     batch_norm
         Whether the concatenated summaries are batch-normalised before the classifier.
+    summary_dropout
+        Dropout probability of the concatenated summaries.
 
     Raises
     ------
@@ -278,7 +283,9 @@ class Hopping(nn.Module):
         share_hops: bool = False,
         convolutions: Mapping[str, int] | None = None,
         summary: str = "state",
+        input_statistics: bool = False,
         batch_norm: bool = False,
+        summary_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         unknown = set(inputs) - set(ORDER)
@@ -311,8 +318,12 @@ class Hopping(nn.Module):
             if target not in made or not share_hops:
                 made[target] = Hop(sum(widths[name] for name in context), states[target])
             self.hops.append(made[target])
-        self.norm = BatchNorm(sum(widths.values())) if batch_norm else nn.Identity()
-        self.classifier = nn.Linear(sum(widths.values()), classes)
+        self.input_statistics = input_statistics
+        width = sum(widths.values())
+        width += 2 * sum(inputs[name] for name in self.modalities) if input_statistics else 0
+        self.norm = BatchNorm(width) if batch_norm else nn.Identity()
+        self.dropout = nn.Dropout(summary_dropout)
+        self.classifier = nn.Linear(width, classes)
 
     def route(self, hops: int) -> list[tuple[str, list[str]]]:
         """Return for each hop its target and the modalities whose summaries are its context."""
@@ -371,6 +382,11 @@ class Hopping(nn.Module):
             summaries[target] = with_joined(target, summary)
             weights.append(hop_weights)
 
-        joint = torch.cat([summaries[name] for name in self.modalities], dim=1)
-        logits = self.classifier(self.norm(joint))
+        joint = [summaries[name] for name in self.modalities]
+        if self.input_statistics:
+            joint += [
+                mean_and_deviation(sequences[name], uniform(masks[name]))
+                for name in self.modalities
+            ]
+        logits = self.classifier(self.dropout(self.norm(torch.cat(joint, dim=1))))
         return (logits, weights) if attention else logits

@@ -186,7 +186,9 @@ class Model(Group):
     normalise: Literal["training", "speaker"] = "training"
     convolutions: Convolutions = Convolutions(audio=0, text=0, video=0)
     summary: Literal["state", "statistics"] = "state"
+    input_statistics: bool = False
     batch_norm: bool = False
+    summary_dropout: Share = 0.0
 
     @field_validator("name")
     @classmethod
@@ -244,6 +246,7 @@ class Train(Group):
     clip_norm: Positive
     max_steps: MaxSteps
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    with_development: bool = False
 
     @field_validator("seeds")
     @classmethod
@@ -256,6 +259,15 @@ class Train(Group):
     def _plateau_needs_patience(self) -> Train:
         if self.schedule == "plateau" and self.patience is None:
             raise ValueError("schedule plateau needs train.patience, which is null; set a number")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_chosen_on_what_was_trained_on(self) -> Train:
+        if self.with_development and self.patience is not None:
+            raise ValueError(
+                "with_development trains on the development part too, so it cannot choose the best "
+                "weights; set train.patience to null"
+            )
         return self
 
 

@@ -71,7 +71,12 @@ def selection(parameters: dict[str, Any]) -> str:
             "again to the training and development part."
         )
     if parameters["train"]["patience"] is None:
-        return "All epochs are trained, and the last weights are kept."
+        both = parameters["train"]["with_development"]
+        return "All epochs are trained, and the last weights are kept." + (
+            " The development part is trained on too, so its curves are not of unseen utterances."
+            if both
+            else ""
+        )
     return (
         "Training stops when the development score no longer improves; the best weights are kept."
     )

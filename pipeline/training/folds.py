@@ -312,6 +312,8 @@ def train_fold(job: Job) -> None:
         dataset = of_model(store, job.model, job.train.max_steps)
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
         development = np.array([store.row_of[utterance] for utterance in job.fold.development])
+        if job.train.with_development:
+            train = np.concatenate([train, development])
 
         # independent seeds for each fold, for the weights and for the order of the batches
         initial, order = np.random.SeedSequence([job.seed, job.fold.number]).generate_state(2)
