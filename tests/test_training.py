@@ -342,6 +342,93 @@ def test_learning_rates_by_hand() -> None:
     assert [learning_rate(plateau, 0.7, n) for n in (0, 1, 3)] == [0.1, 0.05, 0.0125]
 
 
+def test_the_one_cycle_schedule_is_that_of_torch() -> None:
+    """Its rate rises for 30 % of the steps from a 25th, then falls; torch ends a little above 0."""
+    settings = of("train", learning_rate=0.1, schedule="one_cycle").train
+    optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    steps = 1000
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, total_steps=steps)
+    for step in range(steps - 1):
+        ours = learning_rate(settings, step / steps, 0)
+        assert ours == pytest.approx(theirs.get_last_lr()[0], abs=6e-4)
+        optimiser.step()
+        theirs.step()
+    assert learning_rate(settings, 0, 0) == pytest.approx(0.1 / 25)
+    assert learning_rate(settings, 0.3, 0) == pytest.approx(0.1)
+    assert learning_rate(settings, 1, 0) == pytest.approx(0)
+
+
+def test_without_patience_all_epochs_are_trained_and_the_last_weights_kept(
+    dataset: StoreDataset,
+) -> None:
+    chosen = of("train", patience=None, epochs=7)
+    classifier, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
+    assert [figures["epoch"] for figures in log] == list(range(1, 8))
+    probabilities = predict(classifier, dataset, np.arange(21, 28), 8, CPU)
+    right = (probabilities.argmax(axis=1) == LABELS[21:28]).mean()
+    assert right == pytest.approx(log[-1]["development/weighted_accuracy"])
+    shorter, _ = fitted(dataset, of("train", patience=None, epochs=1), np.arange(21), [21, 22])
+    assert (predict(shorter, dataset, np.arange(21, 28), 8, CPU) != probabilities).any()
+
+
+def test_label_smoothing_mixes_the_target_with_the_uniform_distribution(
+    dataset: StoreDataset,
+) -> None:
+    """The first loss, before any step: (1 - e) of the loss of the class, e of the mean loss."""
+    losses = []
+    for smoothing in (0.0, 0.3, 0.6):
+        chosen = of("train", epochs=1, batch_size=21, label_smoothing=smoothing)
+        _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
+        losses.append(log[0]["train/loss"])
+    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-2)
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("name", ["mdre", "linear"])
+def test_with_development_the_development_part_is_trained_on_too(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """But not by the linear classifier, which chooses its strength there first."""
+    seen: list[tuple[set[int], set[int]]] = []
+
+    def note(classifier, dataset, train, development, **_) -> None:
+        seen.append((set(train.tolist()), set(development.tolist())))
+
+    monkeypatch.setattr(folds.fitting, "fit", note)
+    monkeypatch.setattr(folds.linear, "fit", note)
+    raw = settings(name=name).model_dump()
+    raw["train"] |= {"patience": None, "with_development": True}
+    jobs = folds.plan(
+        store.path,
+        params.parse(raw),
+        lists=tmp_path,
+        models=tmp_path / "models",
+        curves=tmp_path / "curves",
+        checkpoints=tmp_path / "kept",
+        device="cpu",
+    )
+    folds.train_fold(jobs[0])
+    [(train, development)] = seen
+    assert development and (development <= train) == (name == "mdre")
+    assert not train & {store.row_of[utterance] for utterance in jobs[0].fold.test}
+
+
+def test_nothing_is_chosen_on_what_was_trained_on() -> None:
+    with pytest.raises(params.ParamsError, match="with_development trains on the development part"):
+        of("train", with_development=True, patience=3)
+    with pytest.raises(params.ParamsError, match="schedule plateau needs train.patience"):
+        of("train", schedule="plateau", patience=None)
+
+
+def test_batches_of_a_small_part_change_from_epoch_to_epoch(dataset: StoreDataset) -> None:
+    random = np.random.default_rng(0)
+    epochs = [
+        {frozenset(batch.tolist()) for batch in dataset.shuffled(np.arange(35), 4, random)}
+        for _ in range(2)
+    ]
+    assert epochs[0] != epochs[1]
+
+
 def test_the_rate_is_halved_on_a_plateau(dataset: StoreDataset) -> None:
     chosen = of("train", schedule="plateau", patience=6, learning_rate=1e-9)
     _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))

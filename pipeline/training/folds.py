@@ -32,6 +32,7 @@ from pipeline.corpus import labels
 from pipeline.evaluation.prediction import TRAINED_WITH
 from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
+from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import FEWEST_UTTERANCES, StoreDataset, of_model
 from pipeline.system.compute import start_worker
@@ -312,7 +313,7 @@ def train_fold(job: Job) -> None:
         dataset = of_model(store, job.model, job.train.max_steps)
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
         development = np.array([store.row_of[utterance] for utterance in job.fold.development])
-        if job.train.with_development:
+        if job.train.with_development and not MODELS[job.model.name].pooled:
             train = np.concatenate([train, development])
 
         # independent seeds for each fold, for the weights and for the order of the batches
