@@ -68,6 +68,7 @@ def test_mfcc_frame_sees_its_own_window_only(tmp_path: Path) -> None:
 def test_mfcc_of_silence_are_finite(tmp_path: Path) -> None:
     values = heard(tmp_path, Mfcc(), np.zeros(1000, np.float32)).values
     assert np.isfinite(values).all()
+    np.testing.assert_allclose(values[:, 0], -100 * np.sqrt(40), rtol=1e-5)  # the floor in dB
     np.testing.assert_allclose(values[:, 1:], 0, atol=1e-3)
 
 
