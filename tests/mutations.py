@@ -1,8 +1,8 @@
 """Mutation testing: which changed operators and constants do unit tests not notice.
 
 ``python -m tests.mutations`` draws mutations of the modules below, runs each module's unit tests on
-them in copies of the repository, and lists the mutations that no test notices. Strings and
-annotations are not changed. ``--seed`` draws the same sample again, and ``--only`` takes some
+them in copies of the repository, and lists the mutations that no test notices. Strings,
+annotations and decorators are not changed. ``--seed`` draws the same sample again, and ``--only`` takes some
 modules. Mutations that change no result are in ``equivalent.txt``, each with a reason. Needs fork.
 """
 
@@ -61,6 +61,9 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 }
 
 
+SKIPPED = ("annotation", "returns", "decorator_list")
+
+
 class Mutation(NamedTuple):
     """A module, the line, the statement before and after, and the changed source."""
 
@@ -98,7 +101,7 @@ def changed(node: Any) -> ast.AST | None:
 def children(parent: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
     """Containers, keys and nodes of all that is computed below a node."""
     for name, value in ast.iter_fields(parent):
-        if name in ("annotation", "returns") or isinstance(parent, ast.JoinedStr):
+        if name in SKIPPED or isinstance(parent, ast.JoinedStr):
             continue
         container = dict(enumerate(value)) if isinstance(value, list) else {name: value}
         for key, node in container.items():

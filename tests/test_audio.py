@@ -88,6 +88,12 @@ def test_mfcc_times_are_the_middles_of_the_windows_in_the_utterance(tmp_path: Pa
     assert 0.9 < steps.times[-1] < utterance.end - utterance.start
 
 
+def test_a_step_may_be_a_window_but_no_longer() -> None:
+    assert Mfcc(window=0.02, step=0.02).step == 0.02
+    with pytest.raises(ValueError, match=r"step \(0.03\) must not exceed window \(0.02\)"):
+        Mfcc(window=0.02, step=0.03)
+
+
 # Prosody
 
 
