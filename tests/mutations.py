@@ -1,8 +1,8 @@
 """Mutation testing: which changed operators and constants do unit tests not notice.
 
 ``python -m tests.mutations`` draws mutations of the modules below, runs each module's unit tests on
-them in copies of the repository, and lists the mutations that no test notices. Strings,
-annotations and decorators are not changed. ``--seed`` draws the same sample again, and ``--only`` takes some
+them in copies of the repository, and lists the mutations that no test notices. Strings, annotations
+and decorators are not changed. ``--seed`` draws the same sample again, and ``--only`` takes some
 modules. Mutations that change no result are in ``equivalent.txt``, each with a reason. Needs fork.
 """
 

@@ -79,6 +79,12 @@ def test_mfcc_at_other_settings(tmp_path: Path, rate: int, coefficients: int) ->
     assert steps.values.shape == (98, 3 * coefficients)
 
 
+@pytest.mark.filterwarnings("error")
+def test_short_windows_leave_no_mel_band_empty(tmp_path: Path) -> None:
+    steps = heard(tmp_path, Mfcc(window=0.004, step=0.004), noise(640))
+    assert steps.values.shape == (10, 120) and np.isfinite(steps.values).all()
+
+
 def test_mfcc_times_are_the_middles_of_the_windows_in_the_utterance(tmp_path: Path) -> None:
     utterance = recorded(tmp_path, noise(RATE), start=61.5)
     extractor = Mfcc(window=0.05, step=0.02)
