@@ -127,11 +127,11 @@ def mutations(module: str) -> list[Mutation]:
     return result
 
 
-def clone() -> None:
+def clone(parent: str) -> None:
     """Make a copy of the repository for this process and go there."""
-    folder = Path(tempfile.mkdtemp(prefix="mutations-"))
+    folder = Path(parent) / str(os.getpid())
     skipped = shutil.ignore_patterns(".git", ".venv", ".dvc", "data", "results", "models", "*.pyc")
-    shutil.copytree(ROOT, folder, ignore=skipped, dirs_exist_ok=True)
+    shutil.copytree(ROOT, folder, ignore=skipped)
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", dirs_exist_ok=True)  # with its models
     os.chdir(folder)
 
@@ -189,7 +189,10 @@ def main() -> None:
     if 0 < chosen.sample < len(drawn):
         drawn = random.Random(chosen.seed).sample(drawn, chosen.sample)
     drawn = sorted(mutation for mutation in drawn if mutation.change not in equivalent)
-    with ProcessPoolExecutor(chosen.workers, FORK, initializer=clone) as workers:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(chosen.workers, FORK, initializer=clone, initargs=(folder,)) as workers,
+    ):
         modules = sorted({mutation.module for mutation in drawn})
         fails = zip(modules, workers.map(is_noticed, modules), strict=True)
         failing = [module for module, failed in fails if failed]
