@@ -118,6 +118,15 @@ def test_times_are_from_the_start_that_the_file_states(tmp_path: Path) -> None:
     assert [round(picture.time, 2) for picture in shown] == [0.2, 0.9]
 
 
+@pytest.mark.parametrize(("stated", "begin"), [(0.001, 0.0), (0.002, 0.002)])
+def test_a_start_within_a_millisecond_is_rounding(
+    tmp_path: Path, stated: float, begin: float
+) -> None:
+    times = [stated + number / 10 for number in range(10)]
+    path = clips.write(tmp_path / "a.mp4", clips.tone(1.5), clips.plain(10), times=times)
+    assert next(displayed(path, np.array([0.05]))).time == pytest.approx(begin, abs=1e-6)
+
+
 def test_frames_that_come_when_they_come(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.5, 0.52, 1.3]
     path = clips.write(tmp_path / "a.mp4", clips.tone(1.5), clips.plain(5), times=times)
@@ -132,6 +141,13 @@ def test_pictures_of_any_size_are_scaled(tmp_path: Path, place: str) -> None:
         path = clips.write(tmp_path / f"{width}.mp4", None, pictures)
         image = next(displayed(path, np.array([0.05]))).image
         assert square(image, place, 224, scaled=True).shape == (224, 224, 3)
+    # of a half of 200 x 300, the middle 200 rows
+    wide = np.full((300, 400, 3), 255, np.uint8)
+    wide[:50] = wide[250:] = 0
+    whole = square(wide, "left", 200, scaled=True)
+    assert whole.shape == (200, 200, 3) and whole.min() == 255
+    wide[60] = 0
+    assert square(wide, "left", 200, scaled=True)[10].max() == 0
     with pytest.raises(VideoError, match="do not hold a crop of 224"):
         square(clips.plain(1, 160, 120)[0], place, 224)
     half = np.zeros((100, 400, 3), np.uint8)
