@@ -118,6 +118,14 @@ def test_times_are_from_the_start_that_the_file_states(tmp_path: Path) -> None:
     assert [round(picture.time, 2) for picture in shown] == [0.2, 0.9]
 
 
+def test_a_stream_without_times_begins_at_zero(tmp_path: Path) -> None:
+    path = clips.write(tmp_path / "a.h264", None, clips.plain(10))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].start_time is None
+    shown = list(displayed(path, np.array([0.01, 0.21])))  # FFmpeg takes 25 frames a second
+    assert [round(picture.time, 2) for picture in shown] == [0.0, 0.2]
+
+
 @pytest.mark.parametrize(("stated", "begin"), [(0.001, 0.0), (0.002, 0.002)])
 def test_a_start_within_a_millisecond_is_rounding(
     tmp_path: Path, stated: float, begin: float
