@@ -206,6 +206,7 @@ def test_profile_by_hand(tmp_path: Path) -> None:
     assert list(table.loc["ang"]) == pytest.approx([0.5, 0.5, 0, 0])
     assert list(table.loc["sad"]) == pytest.approx([0.25] * 4)
     assert list(table.loc["all"]) == pytest.approx([0.375, 0.375, 0.125, 0.125])
+    assert set(attention.profile(path)["bin"]) == set(range(10))
 
 
 @settings(max_examples=50)

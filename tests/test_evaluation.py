@@ -85,6 +85,9 @@ def test_predictions_name_classes_and_probabilities() -> None:
         *("p_ang", "p_sad"),
     ]
     assert predictions()["predicted"].tolist() == ["ang", "sad", "ang", "ang"]
+    thirds = np.array([[2 / 3, 1 / 3]])
+    table = prediction.predictions_table(["u"], np.array([0]), thirds, ["a", "b"], fold=1, seed=0)
+    assert table[["p_a", "p_b"]].to_numpy().tolist() == [[0.666667, 0.333333]]
 
 
 def test_summary_is_mean_and_sample_deviation_over_folds() -> None:
@@ -371,6 +374,7 @@ def test_each_model_is_asked_about_its_test_part(
     store: FeatureStore, folder: Path, without: str | None, stream: str
 ) -> None:
     table = prediction.test_folds(store, folder, CPU, without)
+    assert table.index.is_unique
     parts = pd.read_csv(folder / "folds.csv")
     test = parts[parts["part"] == "test"]
     for seed in (9, 10):
