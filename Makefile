@@ -3,15 +3,17 @@
 # make environment   create the environment only, for a machine without the corpus
 # make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
 # make recover   repair DVC's own files after a kill; no work is lost (docs/experiments.md)
-# make test    check format, lint and types, and run the tests
+# make test    check format, lint and types, and run the quick tests
+# make test-slow   run the other tests: kills, runs by DVC, memory, transport by S3 and SSH
 # Each creates the environment that it needs in .venv, once.
 
 PYTHON ?= python3
 VENV := .venv
 # targets are relative, since make splits names at spaces
+IN_PROCESSES := --numprocesses auto --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro environment table share recover test checkout clean help
+.PHONY: repro environment table share recover test test-slow checkout clean help
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -43,7 +45,10 @@ test: $(VENV)/.test
 	ruff format --check .
 	ruff check .
 	mypy
-	pytest --numprocesses auto --dist loadfile
+	pytest $(IN_PROCESSES) -m "not slow and not transport"
+
+test-slow: $(VENV)/.test
+	pytest $(IN_PROCESSES) -m "slow or transport"
 
 checkout:
 	@command -v git > /dev/null || { echo "git is needed; install it first."; exit 1; }

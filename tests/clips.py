@@ -32,6 +32,7 @@ def write(
     layout: str = "mono",
     times: Sequence[float] | None = None,
     sound_begins: float = 0.0,
+    clock: float = 0.0,
     codecs: tuple[str, str] = ("aac", "libx264"),
 ) -> Path:
     """Write a file.
@@ -46,13 +47,16 @@ def write(
         Seconds at which they are presented; None for ten a second.
     sound_begins
         Seconds after the pictures' zero.
+    clock
+        Seconds that the clock of the file shows at its start.
     codecs
         Of sound and of pictures.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     is_h264 = codecs[1] == "libx264"
     base = Fraction(1, TICKS if is_h264 else 10)
-    with av.open(str(path), "w") as container:
+    options = {"output_ts_offset": str(clock)}
+    with av.open(str(path), "w", options=options) as container:
         # all tracks are there before the first packet is written
         audio: av.AudioStream | None = None
         if sound is not None:

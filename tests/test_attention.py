@@ -72,7 +72,7 @@ def test_weights_are_those_of_the_first_seeds_model_of_the_fold(
 ) -> None:
     """Against each model asked about one utterance at a time."""
     with h5py.File(amh) as file:
-        assert file.attrs["seed"] == 3
+        assert (file.attrs["schema_version"], file.attrs["seed"]) == (1, 3)
         folds = file["utterances/fold"][:]
         predicted = file["utterances/predicted"].asstr()[:]
     hops = [weights_of(amh, number) for number in range(1, 5)]
@@ -206,6 +206,7 @@ def test_profile_by_hand(tmp_path: Path) -> None:
     assert list(table.loc["ang"]) == pytest.approx([0.5, 0.5, 0, 0])
     assert list(table.loc["sad"]) == pytest.approx([0.25] * 4)
     assert list(table.loc["all"]) == pytest.approx([0.375, 0.375, 0.125, 0.125])
+    assert set(attention.profile(path)["bin"]) == set(range(10))
 
 
 @settings(max_examples=50)

@@ -68,6 +68,7 @@ def test_mfcc_frame_sees_its_own_window_only(tmp_path: Path) -> None:
 def test_mfcc_of_silence_are_finite(tmp_path: Path) -> None:
     values = heard(tmp_path, Mfcc(), np.zeros(1000, np.float32)).values
     assert np.isfinite(values).all()
+    np.testing.assert_allclose(values[:, 0], -100 * np.sqrt(40), rtol=1e-5)  # the floor in dB
     np.testing.assert_allclose(values[:, 1:], 0, atol=1e-3)
 
 
@@ -78,6 +79,12 @@ def test_mfcc_at_other_settings(tmp_path: Path, rate: int, coefficients: int) ->
     assert steps.values.shape == (98, 3 * coefficients)
 
 
+@pytest.mark.filterwarnings("error")
+def test_short_windows_leave_no_mel_band_empty(tmp_path: Path) -> None:
+    steps = heard(tmp_path, Mfcc(window=0.004, step=0.004), noise(640))
+    assert steps.values.shape == (10, 120) and np.isfinite(steps.values).all()
+
+
 def test_mfcc_times_are_the_middles_of_the_windows_in_the_utterance(tmp_path: Path) -> None:
     utterance = recorded(tmp_path, noise(RATE), start=61.5)
     extractor = Mfcc(window=0.05, step=0.02)
@@ -85,6 +92,12 @@ def test_mfcc_times_are_the_middles_of_the_windows_in_the_utterance(tmp_path: Pa
     assert steps.times is not None and steps.times.dtype == np.float64
     np.testing.assert_allclose(steps.times, 0.025 + 0.02 * np.arange(len(steps.values)))
     assert 0.9 < steps.times[-1] < utterance.end - utterance.start
+
+
+def test_a_step_may_be_a_window_but_no_longer() -> None:
+    assert Mfcc(window=0.02, step=0.02).step == 0.02
+    with pytest.raises(ValueError, match=r"step \(0.03\) must not exceed window \(0.02\)"):
+        Mfcc(window=0.02, step=0.03)
 
 
 # Prosody

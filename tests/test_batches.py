@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -197,10 +198,15 @@ def test_without_takes_away_only_the_lengths_of_the_streams(dataset: StoreDatase
 
 
 def test_all_of_a_batch_goes_to_a_device(dataset: StoreDataset) -> None:
-    batch = dataset.batch([3, 20]).to("meta")
-    groups = (batch.sequences, batch.lengths, batch.joined)
+    whole = replace(dataset.batch([3, 20]), of_speakers={"mfcc": torch.zeros(2, 2, 4)})
+    batch = whole.to("meta")
+    assert batch.utterances == whole.utterances
+    groups = (batch.sequences, batch.lengths, batch.joined, batch.of_speakers)
+    assert [list(group) for group in groups] == [
+        *(list(whole.sequences), list(whole.lengths), ["prosody"], ["mfcc"])
+    ]
     tensors = [batch.labels, *(tensor for group in groups for tensor in group.values())]
-    assert len(tensors) == 1 + 3 + 3 + 1
+    assert len(tensors) == 1 + 3 + 3 + 1 + 1
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 

@@ -81,6 +81,7 @@ def test_it_goes_on_after_a_stop_at_any_validation(
     assert outcome(broken) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill_at_any_moment(store: Path, tmp_path: Path) -> None:
     """A real process, killed while it trains, at moments drawn from a seed."""
     options = {"epochs": 80, "validate_every": 1.0, "patience": 80, "learning_rate": 1e-3}

@@ -22,7 +22,7 @@ from tests.test_training import settings
 TWO_STREAMS = {
     "modalities": ["audio", "text"],
     "streams": {"audio": "mfcc", "text": ["glove", "resnet"], "video": "unused"},
-    "hidden": {"audio": 4, "text": 6, "video": 1},
+    "hidden": {"audio": 4, "text": 7, "video": 1},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -77,6 +78,14 @@ def test_the_middle_of_six_channels_is_heard(tmp_path: Path) -> None:
     assert centre == pytest.approx(0.3 / 3.414, rel=0.15)
 
 
+def test_the_middle_of_three_channels_counts_more(tmp_path: Path) -> None:
+    sound = np.zeros((3, RATE), np.float32)
+    sound[2] = clips.tone(1.0)  # centre
+    path = clips.write(tmp_path / "a.mp4", sound, layout="3.0")
+    heard = np.abs(read(path, RATE, 1.0)[0][RATE // 4 : RATE // 2]).max()
+    assert heard == pytest.approx(0.3 / 2.414, rel=0.05)
+
+
 def test_two_channels_are_averaged(tmp_path: Path) -> None:
     sound = np.stack([clips.tone(1.0), np.zeros(RATE, np.float32)])
     path = clips.write(tmp_path / "a.mp4", sound, layout="stereo")
@@ -97,6 +106,35 @@ def test_sound_and_pictures_begin_when_the_file_says(tmp_path: Path) -> None:
     assert [int(picture.image.mean()) for picture in shown] == pytest.approx([20, 60, 100], abs=8)
 
 
+def test_times_are_from_the_start_that_the_file_states(tmp_path: Path) -> None:
+    """A transport stream, whose clock does not start at zero."""
+    path = clips.write(
+        tmp_path / "a.ts", clips.tone(1.0), clips.plain(15), sound_begins=0.5, clock=2.0
+    )
+    with av.open(str(path)) as container:
+        assert container.start_time == 2_000_000
+    assert loud(read(path, RATE, None)[0]) == pytest.approx((0.5, 1.5), abs=0.05)
+    shown = list(displayed(path, np.array([0.25, 0.95])))
+    assert [round(picture.time, 2) for picture in shown] == [0.2, 0.9]
+
+
+def test_a_stream_without_times_begins_at_zero(tmp_path: Path) -> None:
+    path = clips.write(tmp_path / "a.h264", None, clips.plain(10))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].start_time is None
+    shown = list(displayed(path, np.array([0.01, 0.21])))  # FFmpeg takes 25 frames a second
+    assert [round(picture.time, 2) for picture in shown] == [0.0, 0.2]
+
+
+@pytest.mark.parametrize(("stated", "begin"), [(0.001, 0.0), (0.002, 0.002)])
+def test_a_start_within_a_millisecond_is_rounding(
+    tmp_path: Path, stated: float, begin: float
+) -> None:
+    times = [stated + number / 10 for number in range(10)]
+    path = clips.write(tmp_path / "a.mp4", clips.tone(1.5), clips.plain(10), times=times)
+    assert next(displayed(path, np.array([0.05]))).time == pytest.approx(begin, abs=1e-6)
+
+
 def test_frames_that_come_when_they_come(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.5, 0.52, 1.3]
     path = clips.write(tmp_path / "a.mp4", clips.tone(1.5), clips.plain(5), times=times)
@@ -111,6 +149,13 @@ def test_pictures_of_any_size_are_scaled(tmp_path: Path, place: str) -> None:
         path = clips.write(tmp_path / f"{width}.mp4", None, pictures)
         image = next(displayed(path, np.array([0.05]))).image
         assert square(image, place, 224, scaled=True).shape == (224, 224, 3)
+    # of a half of 200 x 300, the middle 200 rows
+    wide = np.full((300, 400, 3), 255, np.uint8)
+    wide[:50] = wide[250:] = 0
+    whole = square(wide, "left", 200, scaled=True)
+    assert whole.shape == (200, 200, 3) and whole.min() == 255
+    wide[60] = 0
+    assert square(wide, "left", 200, scaled=True)[10].max() == 0
     with pytest.raises(VideoError, match="do not hold a crop of 224"):
         square(clips.plain(1, 160, 120)[0], place, 224)
     half = np.zeros((100, 400, 3), np.uint8)
@@ -162,6 +207,7 @@ def test_an_utterance_within_a_recording(tmp_path: Path) -> None:
     assert loud(signal) == pytest.approx((0.5, 1.5), abs=0.02)
     signal, problem = heard(2.2, 3.0)
     assert problem == "a.mp4: holds nothing but silence; kept" and len(signal) == 0.8 * RATE
+    assert heard(3.1, 3.2)[1].endswith("are wanted; left out")  # there, but only just
     signal, problem = heard(2.0, 5.0)
     assert not len(signal)
     assert problem.startswith("a.mp4: ends at 3.") and problem.endswith("are wanted; left out")

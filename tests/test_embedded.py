@@ -90,6 +90,17 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 class TestReproducible:
+    def test_a_dialog_is_the_same_in_any_folder_and_process(
+        self, root: Path, tmp_path: Path
+    ) -> None:
+        """Made alone in this process, and among the others in one of two."""
+        dialog = screenplay.write(1, SIZE.seed, SIZE.traps)[0]
+        making._produce(dialog, tmp_path, SIZE.seed)
+        alone, among = digests(tmp_path), digests(root)
+        assert len(alone) > 5
+        assert alone == {name: among[name] for name in alone}
+
+    @pytest.mark.slow
     def test_any_folder_and_any_number_of_workers(
         self, corpus: tuple[Path, Path], tmp_path: Path
     ) -> None:
@@ -388,6 +399,7 @@ class TestErrors:
         assert len(list(root.glob("Ses*.txt"))) == 5
 
 
+@pytest.mark.slow
 def test_worker_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path

@@ -97,3 +97,37 @@ def test_any_line_is_read_or_refused(line: str) -> None:
 )
 def test_dialog_ids(name: str, expected: formats.Dialog | None) -> None:
     assert formats.dialog(name) == expected
+
+
+@pytest.mark.parametrize("dialog", ["Ses01F_impro01", "Ses05M_script03_2", "Ses02F_impro05a"])
+def test_ids_of_turns(dialog: str) -> None:
+    found = formats.dialog(dialog)
+    assert found is not None
+    for turn in ("F000", "M012", "M1000"):
+        assert formats.is_turn(f"{dialog}_{turn}", found)
+        assert formats.speaker(f"{dialog}_{turn}") == turn[0]
+    for other in ("F00", "X000", "F000a", "FXX0", "_F000", ""):
+        assert not formats.is_turn(f"{dialog}_{other}", found)
+    assert not formats.is_turn("Ses03F_impro01_F000", found)
+    for unnumbered in ("MXX0", "FXX", "FXX12"):
+        assert formats.is_unnumbered(f"{dialog}_{unnumbered}")
+    for other in ("M000", "XXX0", "MXXa", "MX0"):
+        assert not formats.is_unnumbered(f"{dialog}_{other}")
+    assert not formats.is_unnumbered("MXX0")
+
+
+@pytest.mark.parametrize(
+    ("speaker", "marked_actor", "place"),
+    [
+        ("F", "left", "left"),
+        ("M", "left", "right"),
+        ("F", "right", "right"),
+        ("M", "right", "left"),
+    ],
+)
+def test_the_marked_actor_is_on_the_side_that_is_given(
+    speaker: str, marked_actor: str, place: str
+) -> None:
+    found = formats.dialog("Ses01F_impro01")
+    assert found is not None
+    assert formats.place(found, speaker, marked_actor) == place

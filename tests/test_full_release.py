@@ -259,6 +259,7 @@ def test_check(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "/" not in output  # no count that differs
 
 
+@pytest.mark.slow
 def test_benchmark(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
     full_release.main(["--root", str(full), "--repeat", "1"])
     measured, table = capsys.readouterr().out.split("\n\n")
@@ -288,6 +289,7 @@ def test_damage_to_one_dialog(name: str, full: Path, parsed: Parsed, tmp_path: P
     assert untouched.to_numpy().tolist() == (before[before["dialog"] == WHOLE].to_numpy().tolist())
 
 
+@pytest.mark.slow
 def test_all_damage_at_once(
     parsed: Parsed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

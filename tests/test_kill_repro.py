@@ -1,6 +1,7 @@
 """The whole `dvc repro` killed at any moment, with all its processes: it ends with the same hashes.
 
-``KILLS=50 pytest tests/test_kill_repro.py`` kills fifty times.
+So outputs do not depend on folder and time either. ``KILLS=50 pytest tests/test_kill_repro.py``
+kills fifty times, and ``SEED=...``, which a failure prints, at the same moments again.
 """
 
 from __future__ import annotations

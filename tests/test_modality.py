@@ -121,6 +121,7 @@ def test_a_recording_that_the_system_does_not_let_see_ends_no_run(
     assert said.endswith("cannot be read from the disk: File name too long; left out")
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes(tmp_path: Path, recordings: list[Utterance]) -> None:
     again = [
         replace(one, id=one.id.replace("Ses01", "Ses02"), dialog="Ses02F_impro01")

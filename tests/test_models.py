@@ -21,7 +21,7 @@ INPUTS = {"audio": 5, "text": 4, "video": 6}
 HIDDEN = {"audio": 3, "text": 7, "video": 4}
 PROSODY = 2
 CLASSES = 7
-RAGGED = {"audio": [9, 2, 4, 6], "text": [3, 5, 2, 2], "video": [3, 2, 6, 2]}
+RAGGED = {"audio": [9, 1, 4, 6], "text": [3, 5, 2, 2], "video": [3, 2, 6, 1]}
 SETS = [set(chosen) for size in (1, 2, 3) for chosen in combinations(ORDER, size)]
 # each model with each set of modalities it is defined for
 CASES = [
@@ -378,6 +378,13 @@ def test_each_model_overfits_32_utterances(name: str, modalities: list[str]) -> 
         torch.nn.functional.cross_entropy(logits, truth).backward()
         optimiser.step()
     assert (logits.argmax(dim=1) == truth).all()
+
+
+def test_options_are_off_unless_asked_for() -> None:
+    model = AMH(INPUTS, HIDDEN, CLASSES, 4)
+    assert not any(encoder.gru.bidirectional for encoder in model.encoders.values())
+    assert isinstance(model.norm, torch.nn.Identity)
+    assert len(set(map(id, model.hops))) == 4
 
 
 def test_impossible_models_are_refused() -> None:

@@ -21,6 +21,7 @@ import embedded
 from benchmarks import release
 from pipeline import params
 
+pytestmark = pytest.mark.slow  # makes a corpus of its own
 LABEL = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\t(\w+)\t([a-z]{3})\t\[\d\.\d+, \d\.\d+, \d\.\d+\]")
 TAKES = {
     *("Ses03M_impro05a", "Ses03M_impro05b", "Ses03M_impro08a", "Ses03M_impro08b"),

@@ -271,6 +271,7 @@ def s3_server() -> Iterator[str]:
         server.stop()
 
 
+@pytest.mark.transport
 def test_a_store_travels_by_s3(
     owner: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +319,7 @@ def ssh_server(folder: Path, key: asyncssh.SSHKey) -> Iterator[int]:
         loop.close()
 
 
+@pytest.mark.transport
 def test_a_store_travels_by_ssh(owner: Machine, tmp_path: Path) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(tmp_path / "key")

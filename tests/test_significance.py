@@ -73,6 +73,12 @@ def test_interval_keeps_each_groups_size() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
+def test_interval_of_groups_of_two() -> None:
+    """The mean of one group in four resamples is 1, that of both in one of sixteen."""
+    found = significance.paired(np.array([0.0, 1.0, 0.0, 1.0]), np.array([0, 0, 1, 1]))
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
 def test_p_is_uniform_where_neither_is_better() -> None:
     random = np.random.default_rng(5)
     groups = np.repeat([0, 1, 2], [20, 100, 280])

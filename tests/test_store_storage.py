@@ -240,3 +240,26 @@ def test_remains_of_killed_runs_go_and_those_of_live_ones_stay(tmp_path: Path) -
     with h5py.File(alive, "w"):
         write(tmp_path / "x.h5", header(columns, [1]), [columns])
         assert alive.exists() and not killed.exists()
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "constant"),
+    # the deviation must exceed a millionth of 1 + |mean|
+    [
+        (0.0, 0.9e-6, True),
+        (0.0, 1.1e-6, False),
+        (-8.0, 8e-6, True),
+        (-8.0, 11e-6, False),
+        (1.0, 1.8e-6, True),
+        (1.0, 2.4e-6, False),
+    ],
+)
+def test_a_value_that_hardly_varies_is_not_scaled(
+    mean: float, deviation: float, constant: bool
+) -> None:
+    """Rounding would be blown up to the size of a feature."""
+    values = np.array([[mean - deviation], [mean + deviation]], np.float64)
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        file["values"] = values
+        (found,) = store.Stream("one", file).statistics(np.arange(2)).deviation
+    assert found == 1 if constant else found == pytest.approx(deviation, rel=0.2)

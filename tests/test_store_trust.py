@@ -53,7 +53,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(path: Path, copy: Path, name:
     sound, expected = (path / name).read_bytes(), content(path)
     chosen = random.Random(name)
     found = 0
-    for _ in range(40):
+    for _ in range(20):
         data = bytearray(sound)
         data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
         (copy / name).write_bytes(data)
@@ -64,7 +64,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(path: Path, copy: Path, name:
         found += bool(faults)
         # some bytes are HDF5's free space
         assert faults or content(copy) == expected
-    assert found > 5
+    assert found > 2
 
 
 def test_rot_in_a_value_is_named_by_stream_and_utterance(copy: Path) -> None:
@@ -165,7 +165,7 @@ def test_wherever_it_is_cut_verifying_ends_with_a_message(
     path: Path, copy: Path, name: str
 ) -> None:
     data = (path / name).read_bytes()
-    for size in np.linspace(1, len(data) - 1, 30).astype(int):
+    for size in np.linspace(1, len(data) - 1, 12).astype(int):
         (copy / name).write_bytes(data[:size])
         if size < 48:  # no superblock, so no size to miss
             with pytest.raises(store.StoreError, match="is damaged"):

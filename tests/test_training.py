@@ -77,9 +77,16 @@ def fitted(dataset: StoreDataset, chosen: params.Params, train, development, tar
     return classifier, log
 
 
-def test_it_learns_and_restores_its_best_weights(dataset: StoreDataset) -> None:
-    train, development = np.arange(21), np.arange(21, 28)
-    classifier, log = fitted(dataset, settings(), train, development)
+@pytest.fixture(scope="module")
+def trained(store: FeatureStore) -> tuple[Classifier, list[dict[str, float]]]:
+    """A model with the default settings of these tests, and its log; no test changes it."""
+    dataset = of_model(store, settings().model, settings().train.max_steps)
+    return fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
+
+
+def test_it_learns_and_restores_its_best_weights(dataset: StoreDataset, trained) -> None:
+    development = np.arange(21, 28)
+    classifier, log = trained
     probabilities = predict(classifier, dataset, development, 8, CPU)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
     accuracy = (probabilities.argmax(axis=1) == LABELS[development]).mean()
@@ -98,8 +105,8 @@ def test_it_stops_when_patience_is_used_up(dataset: StoreDataset) -> None:
     assert len(log) == min(best + 3, 40)
 
 
-def test_the_same_seed_gives_the_same_model(dataset: StoreDataset) -> None:
-    first, _ = fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
+def test_the_same_seed_gives_the_same_model(dataset: StoreDataset, trained) -> None:
+    first, _ = trained
     second, _ = fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
     for name, value in first.state_dict().items():
         torch.testing.assert_close(value, second.state_dict()[name], atol=0, rtol=0)
@@ -107,15 +114,15 @@ def test_the_same_seed_gives_the_same_model(dataset: StoreDataset) -> None:
 
 @pytest.mark.parametrize("tune", [True, False])
 def test_embeddings_are_tuned_or_kept(dataset: StoreDataset, tune: bool) -> None:
-    classifier, _ = fitted(
-        dataset, settings(tune_embeddings=tune), np.arange(21), np.arange(21, 28)
-    )
+    raw = settings(tune_embeddings=tune).model_dump()
+    raw["train"] |= {"epochs": 2}
+    classifier, _ = fitted(dataset, params.parse(raw), np.arange(21), np.arange(21, 28))
     vectors = dataset.stream("glove").vectors
     assert np.array_equal(classifier.inputs["glove"].weight.detach().numpy(), vectors) != tune
 
 
-def test_predictions_do_not_depend_on_the_batch(dataset: StoreDataset) -> None:
-    classifier, _ = fitted(dataset, settings(), np.arange(21), np.arange(21, 28))
+def test_predictions_do_not_depend_on_the_batch(dataset: StoreDataset, trained) -> None:
+    classifier, _ = trained
     alone = predict(classifier, dataset, np.arange(35), 1, CPU)
     np.testing.assert_allclose(
         predict(classifier, dataset, np.arange(35), 16, CPU), alone, atol=1e-5
@@ -125,7 +132,10 @@ def test_predictions_do_not_depend_on_the_batch(dataset: StoreDataset) -> None:
 def test_a_saved_model_is_the_same_and_has_the_same_bytes(
     dataset: StoreDataset, tmp_path: Path
 ) -> None:
-    classifier, _ = fitted(dataset, settings(share_hops=True), np.arange(21), np.arange(21, 28))
+    chosen = settings(share_hops=True)
+    classifier = folds.build(
+        dataset, chosen.model, chosen.train.max_steps, list(CODES), np.arange(21)
+    )
     classifier.save(tmp_path / "a.safetensors")
     loaded = Classifier.load(tmp_path / "a.safetensors")
     loaded.save(tmp_path / "b.safetensors")

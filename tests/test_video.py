@@ -301,3 +301,43 @@ def test_only_frames_in_demand_are_converted(avi, monkeypatch):
     found, _ = shown(avi, [0.5, 1.0, 1.5])
     assert len(found) == 3
     assert len(converted) <= 2 * len(found)
+
+
+def state(monkeypatch, name: int, value: float) -> None:
+    """Have videos state another value of one property."""
+    real = cv2.VideoCapture
+
+    class Stating:
+        def __init__(self, *arguments):
+            self._capture = real(*arguments)
+
+        def __getattr__(self, attribute):
+            return getattr(self._capture, attribute)
+
+        def get(self, asked):
+            return value if asked == name else self._capture.get(asked)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Stating)
+
+
+@pytest.mark.parametrize("rate", [0.0, -25.0, np.nan, np.inf])
+def test_a_frame_rate_that_cannot_be_is_an_error(avi, monkeypatch, rate):
+    state(monkeypatch, cv2.CAP_PROP_FPS, rate)
+    assert shown(avi, [0.5]) == ([], f"states an impossible frame rate: {rate}")
+
+
+def test_without_times_frames_follow_each_other_at_the_stated_rate(avi, monkeypatch):
+    state(monkeypatch, cv2.CAP_PROP_POS_MSEC, 0.0)
+    found, ending = shown(avi, (np.array([3, 33, 59]) + 0.5) / RATE)
+    assert [index for index, _, _ in found] == [3, 33, 59]
+    assert not ending
+
+
+@pytest.mark.parametrize(
+    ("missing", "ending"),
+    [(0, "ends at 2.00 s"), (29, "ends at 2.00 s"), (31, "breaks off at 2.00 s of the 3.04 s")],
+)
+def test_a_video_breaks_off_if_its_header_states_a_second_more(tmp_path, missing, ending):
+    path = write_avi(tmp_path / "short.avi", FRAMES)
+    state_frames(path, FRAMES + missing)
+    assert shown(path, [9.0])[1].startswith(ending)
