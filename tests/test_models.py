@@ -381,7 +381,7 @@ def test_each_model_overfits_32_utterances(name: str, modalities: list[str]) -> 
 
 
 def test_options_are_off_unless_asked_for() -> None:
-    model = AMH(INPUTS, HIDDEN, CLASSES, 4)
+    model: Any = AMH(INPUTS, HIDDEN, CLASSES, 4)
     assert not any(encoder.gru.bidirectional for encoder in model.encoders.values())
     assert isinstance(model.norm, torch.nn.Identity)
     assert len(set(map(id, model.hops))) == 4
