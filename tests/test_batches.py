@@ -235,13 +235,19 @@ def test_epochs_differ(dataset: StoreDataset) -> None:
 
 
 def test_batches_are_of_like_length(dataset: StoreDataset) -> None:
-    """Within a pool batches are disjoint in length: far less padding than at random."""
+    """Within a pool, here of four batches of two, batches are disjoint in length."""
     lengths = np.max(list(dataset.lengths.values()), axis=0)
-    pools = dataset.shuffled(np.arange(35), 5, np.random.default_rng(0))  # all are one pool
-    bounds = sorted((lengths[batch].min(), lengths[batch].max()) for batch in pools)
-    assert len(bounds) == 7
-    for (_, longest), (shortest, _) in pairwise(bounds):
-        assert longest <= shortest
+    mixed = np.random.default_rng(0).permutation(np.arange(35))
+    batches = {
+        frozenset(batch.tolist())
+        for batch in dataset.shuffled(np.arange(35), 2, np.random.default_rng(0))
+    }
+    for start in range(0, 35, 8):
+        pool = set(mixed[start : start + 8].tolist())
+        inside = [sorted(lengths[list(batch)]) for batch in batches if batch <= pool]
+        assert sum(map(len, inside)) == len(pool)
+        for (*_, longest), (shortest, *_) in pairwise(sorted(inside)):
+            assert longest <= shortest
 
 
 # --- statistics ----------------------------------------------------------------------------------
