@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -365,6 +366,20 @@ def asked(
             logits = classifier(dataclasses.replace(batch, lengths=lengths, joined=joined))
         found.append(logits[0].double().softmax(dim=0).numpy())
     return np.array(found)
+
+
+def test_a_class_may_be_called_na(store: FeatureStore, folder: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "models")
+    parts = pd.read_csv(copied / "folds.csv")
+    for path in copied.glob("*.safetensors"):
+        classifier = Classifier.load(path)
+        parts["emotion"] = parts["emotion"].replace(classifier.classes[0], "NA")
+        classifier.classes[0] = "NA"
+        classifier.save(path)
+    parts.to_csv(copied / "folds.csv", index=False)
+    tested = prediction.test_folds(store, copied, CPU)
+    expected = parts["emotion"][parts["part"] == "test"].tolist()
+    assert sorted(tested["true"]) == sorted(2 * expected) and "NA" in expected  # of two seeds
 
 
 @pytest.mark.parametrize(

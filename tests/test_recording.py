@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.corpus.utterance import Source, Utterance
+from pipeline.corpus.utterance import WITHIN, Source, Utterance
 from pipeline.features import recording
 
 RATE = 16000
@@ -243,3 +243,15 @@ def test_a_recording_that_the_system_does_not_let_see_is_left_out(tmp_path: Path
     nothing, problem = of(tmp_path, name, 1.0)
     assert not len(nothing)
     assert problem == f"{name}: cannot be read from the disk: File name too long; left out"
+
+
+@pytest.mark.parametrize(("start", "samples"), [(0.98, 320), (1.0, 0)])
+def test_an_utterance_must_begin_within_its_recording(
+    tmp_path: Path, start: float, samples: int
+) -> None:
+    write(tmp_path / "a.wav", 1.0)
+    utterance = Utterance("U", "D", start, start + 0.05, audio=Source("a.wav", WITHIN))
+    signal, problem = recording.of_utterance(utterance, tmp_path, RATE)
+    assert len(signal) == samples
+    wanted = "a.wav: ends at 1.00 s, 1.00 s to 1.05 s are wanted; left out"
+    assert problem == ("" if samples else wanted)
