@@ -34,7 +34,7 @@ TESTS = {
     "models/encoders": "models normalise",
     "models/standardise": "normalise classifier",
     "models/linear": "linear",
-    "models/classifier": "classifier normalise linear model_identity new_model",
+    "models/classifier": "classifier normalise linear model_identity",
     "store/batches": "batches normalise classifier",
     "training/splits": "splits leaks",
     "corpus/labels": "labels votes batches",
