@@ -135,11 +135,11 @@ def test_the_comparison_names_its_store_by_its_identity(path: Path, tmp_path: Pa
     def found(of: Path) -> dict[str, comparison.Result]:
         return comparison.results(rows, common(), tmp_path / "results", of)
 
-    built = comparison.build(found(path), "amh-1", {})
+    built = comparison.build(found(path), ["amh-1"], {})
     assert built.rows["store"].tolist() == [identity_of(path)]
     other = make_store(tmp_path, synthetic.table(8))
     with pytest.raises(
-        comparison.ComparisonError, match=r"amh-1: is of another .*run `make table`"
+        comparison.ComparisonError, match=r"amh-1: was trained on another .*run `make table`"
     ):
         found(other)
     with pytest.raises(StoreError, match=r"none/store.h5: no such file"):
