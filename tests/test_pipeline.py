@@ -179,7 +179,8 @@ def test_experiments_recompute_what_they_touch(clone: Clone) -> None:
 def test_the_comparison_runs_its_rows_and_shows_them_in_the_report(clone: Clone) -> None:
     path = clone.folder / "comparison/rows.yaml"
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    raw["rows"] = {key: raw["rows"][key] for key in ("mdre-at", "mha-tv", "amh-7")}
+    kept = ("linear-atv", "linear-egemaps", "mdre-at", "mha-tv", "amh-7")
+    raw |= {"reference": "amh-7", "rows": {key: raw["rows"][key] for key in kept}}
     raw["rows"]["amh-7"]["train"] = {"seeds": [0, 1], "epochs": 1}
     path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     printed = clone.run("dvc", "repro", "comparison/dvc.yaml")
@@ -189,7 +190,9 @@ def test_the_comparison_runs_its_rows_and_shows_them_in_the_report(clone: Clone)
     clone.run(sys.executable, "-m", "stages.table")
     with (clone.folder / "results/comparison.csv").open(encoding="utf-8") as file:
         rows = {row["key"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["mdre-at", "mha-tv", "amh-7"]
+    assert list(rows) == ["linear-atv", "mdre-at", "mha-tv", "amh-7"]
+    written = (clone.folder / "results/comparison.md").read_text(encoding="utf-8")
+    assert "Left out: linear-egemaps (no stream egemaps is extracted)." in written
     assert float(rows["mdre-at"]["published_weighted_accuracy"]) == 0.498
     assert 0 <= float(rows["mha-tv"]["p_holm"]) <= 1 and rows["amh-7"]["p_holm"] == ""
     raw["rows"]["mha-tv"]["model"]["hops"] = 1
