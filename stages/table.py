@@ -16,9 +16,7 @@ def main() -> None:
     store = Path("data/features", settings.corpus.name)
     results = table.results(listed, settings, Path("data/comparison"), store)
     published = table.published(FOLDER / "published.csv", listed)
-    reasons = {key: listed.left_out(key, settings) for key in listed.overrides}
-    left_out = {key: reason for key, reason in reasons.items() if reason}
-    comparison = table.build(results, listed.references, published, left_out)
+    comparison = table.build(results, listed.references, published, listed.all_left_out(settings))
     writing.write(comparison, OUTPUT)
     print(f"{OUTPUT / 'comparison.md'}: {len(comparison.rows)} models")
 

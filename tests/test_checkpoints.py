@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from benchmarks.synthetic import make_store
 from pipeline import InputError, params
 from pipeline.system.kept import Kept
-from pipeline.training import folds
+from pipeline.training import checkpoints, folds
 from pipeline.training.checkpoints import Checkpoint, digest
 from tests.test_training import of
 
@@ -189,3 +190,22 @@ def test_the_key_tells_all_that_decides_apart(store: Path, tmp_path: Path) -> No
     assert len(keys) == 4
     assert job(store, tmp_path).checkpoint.key in keys
     assert digest([1], [b"a", b"bc"]) != digest([1], [b"ab", b"c"])
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("models/amh.py", "models/linear.py", "models/standardise.py", "store/batches.py"),
+        *("training/fitting.py", "training/folds.py", "training/linear.py"),
+    ],
+)
+def test_an_edit_of_code_that_trains_changes_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    package = tmp_path / "pipeline"
+    shutil.copytree(Path(checkpoints.__file__).parents[1], package)
+    monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
+    before = checkpoints.digest([])
+    with (package / file).open("a", encoding="utf-8") as edited:
+        edited.write("# edited\n")
+    assert checkpoints.digest([]) != before

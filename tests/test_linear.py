@@ -18,6 +18,7 @@ from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import of_model
 from pipeline.training import folds, linear
 from pipeline.training.fitting import class_weights
+from tests import test_training
 from tests.test_training import LABELS, settings
 
 CPU = torch.device("cpu")
@@ -36,21 +37,7 @@ def chosen(**model) -> params.Params:
 
 def fitted(store: FeatureStore, parameters: params.Params, train, development, targets=LABELS):
     dataset = of_model(store, parameters.model, parameters.train.max_steps)
-    classes = ["ang", "exc", "hap", "sad", "fru", "sur", "neu"]
-    classifier = folds.build(
-        dataset, parameters.model, parameters.train.max_steps, classes, np.asarray(train)
-    )
-    rows: list[dict[str, float]] = []
-    linear.fit(
-        classifier,
-        dataset,
-        np.asarray(train),
-        np.asarray(development),
-        truth=LABELS,
-        targets=targets,
-        settings=parameters.train,
-        log=rows.append,
-    )
+    classifier, rows = test_training.fitted(dataset, parameters, train, development, targets)
     return classifier, dataset, rows
 
 

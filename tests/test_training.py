@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,7 +26,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import StoreDataset, of_model
-from pipeline.training import folds
+from pipeline.training import folds, linear
 from pipeline.training.fitting import balanced, class_weights, fit, learning_rate
 
 ROOT = Path(__file__).parents[1]
@@ -62,18 +63,16 @@ def fitted(dataset: StoreDataset, chosen: params.Params, train, development, tar
         dataset, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
     )
     log: list[dict[str, float]] = []
-    fit(
-        classifier,
-        dataset,
-        np.asarray(train),
-        np.asarray(development),
-        truth=LABELS,
-        targets=targets,
-        settings=chosen.train,
-        device=CPU,
-        random=np.random.default_rng(0),
-        log=log.append,
-    )
+    arguments: dict[str, Any] = {
+        "truth": LABELS,
+        "targets": targets,
+        "settings": chosen.train,
+        "log": log.append,
+    }
+    if not chosen.model.is_pooled:
+        arguments |= {"device": CPU, "random": np.random.default_rng(0)}
+    by = linear.fit if chosen.model.is_pooled else fit
+    by(classifier, dataset, np.asarray(train), np.asarray(development), **arguments)
     return classifier, log
 
 

@@ -99,6 +99,11 @@ class Rows:
         missing = [name for name in flat if name not in extracted]
         return f"no stream {missing[0]} is extracted" if missing else ""
 
+    def all_left_out(self, common: params.Params) -> dict[str, str]:
+        """By key, why rows are left out."""
+        reasons = {key: self.left_out(key, common) for key in self.overrides}
+        return {key: reason for key, reason in reasons.items() if reason}
+
 
 def read(path: Path) -> Rows:
     """Read ``comparison/rows.yaml``.

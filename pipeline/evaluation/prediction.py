@@ -16,7 +16,7 @@ from pipeline import InputError, params
 from pipeline.evaluation.metrics import by_fold, summary
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
-from pipeline.store.batches import StoreDataset
+from pipeline.store.batches import Batch, StoreDataset
 from pipeline.system.filesystem import unreadable
 from pipeline.system.values import differences
 
@@ -43,13 +43,12 @@ def predict(
     The streams `without` are removed from every utterance.
     """
     classifier.eval()
-    row_of: dict[int, np.ndarray] = {}
-    for chosen in dataset.in_order(indices, batch_size):
-        batch = dataset.batch(chosen).to(device).without(without)
-        logits = classifier(batch)
-        rows = logits.cpu().double().softmax(dim=1).numpy()  # MPS has no float64
-        row_of.update(zip(chosen.tolist(), rows, strict=True))
-    return np.array([row_of[index] for index in indices.tolist()])
+
+    def probabilities(batch: Batch) -> np.ndarray:
+        logits = classifier(batch.to(device).without(without))
+        return logits.cpu().double().softmax(dim=1).numpy()  # MPS has no float64
+
+    return dataset.by_batch(indices, batch_size, probabilities)
 
 
 def predictions_table(

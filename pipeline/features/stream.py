@@ -46,6 +46,12 @@ class Statistics(NamedTuple):
     mean: np.ndarray
     deviation: np.ndarray
 
+    @classmethod
+    def of(cls, mean: np.ndarray, deviation: np.ndarray) -> Statistics:
+        """The standard deviation of a constant value is set to 1."""
+        varies = deviation > 1e-6 * (1 + np.abs(mean))
+        return cls(mean, np.where(varies, deviation, 1.0))
+
     def standardise(self, values: np.ndarray) -> np.ndarray:
         """(values - mean) / deviation of [..., D], as float32."""
         return ((values - self.mean) / self.deviation).astype(np.float32)
@@ -171,9 +177,7 @@ class Stream:
             mean += self._steps(index, lengths).sum(axis=0, dtype=np.float64) / steps
         for index in indices:
             square += np.square(self._steps(index, lengths) - mean).sum(axis=0) / steps
-        deviation = np.sqrt(square)
-        varies = deviation > 1e-6 * (1 + np.abs(mean))
-        return Statistics(mean, np.where(varies, deviation, 1.0))
+        return Statistics.of(mean, np.sqrt(square))
 
     def _steps(self, index: int, lengths: np.ndarray) -> np.ndarray:
         """[T, D], the first steps of one utterance; one row for an utterance-level stream."""

@@ -31,6 +31,9 @@ from pipeline.store.batches import Batch, Sizes, StoreDataset, of_model
 from pipeline.system.filesystem import replacing, unreadable
 from pipeline.system.values import differences
 
+# parameters that a user's own model may lack
+_OPTIONAL = ("convolutions", "summary", "input_statistics", "batch_norm", "summary_dropout")
+
 
 class Standardised(NamedTuple):
     """The streams of a batch after the input layers.
@@ -99,13 +102,13 @@ class Classifier(nn.Module):
                     self.inputs[name] = table
                 else:
                     self.inputs[name] = Standardise(widths[name])
-            if self.is_pooled:
+            if settings.is_pooled:
                 continue
             if len(names) > 1:
                 for name in names:
                     self.mixing[name] = nn.Linear(widths[name], settings.hidden[modality])
             inputs[modality] = settings.hidden[modality] if len(names) > 1 else widths[names[0]]
-        if self.is_pooled:
+        if settings.is_pooled:
             joined = {name: widths[name] for name in sizes.joined}
             sequences = {name: widths[name] for name in self.inputs if name not in joined}
             model = MODELS[settings.name].load()
@@ -113,11 +116,6 @@ class Classifier(nn.Module):
         else:
             joined = {} if settings.prosody is None else {"audio": widths[settings.prosody]}
             self.model = _model(settings, inputs, joined, len(classes))
-
-    @property
-    def is_pooled(self) -> bool:
-        """Whether it classifies pooled statistics of its streams."""
-        return MODELS[self.settings.name].pooled
 
     @property
     def parameter_counts(self) -> dict[str, int]:
@@ -131,7 +129,7 @@ class Classifier(nn.Module):
     def forward(self, batch: Batch, attention: bool = False) -> Any:
         """Return logits [B, classes]; with `attention` also each hop's weights [B, T]."""
         standardised = self.standardised(batch)
-        if self.is_pooled:
+        if self.settings.is_pooled:
             return self.model(*standardised, attention=attention)
         sequences, lengths = {}, {}
         for modality in self.settings.modalities:
@@ -245,18 +243,11 @@ def _model(
     }
     parameters = inspect.signature(model).parameters
     takes_any = any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values())
-    # a user's own model may lack these
-    optional = {
-        "convolutions": (settings.convolutions.model_dump(), dict.fromkeys(params.MODALITIES, 0)),
-        "summary": (settings.summary, "state"),
-        "input_statistics": (settings.input_statistics, False),
-        "batch_norm": (settings.batch_norm, False),
-        "summary_dropout": (settings.summary_dropout, 0.0),
-    }
-    for name, (value, default) in optional.items():
+    values = settings.model_dump()
+    for name in _OPTIONAL:
         if takes_any or name in parameters:
-            common[name] = value
-        elif value != default:
+            common[name] = values[name]
+        elif getattr(settings, name) != params.Model.model_fields[name].default:
             raise InputError(f"model.{name}: {settings.name} does not take it; remove it")
     shared = {"inputs", "hidden", "classes", "hops", "share_hops", *common}
     own = [

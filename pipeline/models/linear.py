@@ -77,6 +77,9 @@ class Linear(nn.Module):
         Missing values are replaced by the training part's mean. With `attention`, also the weights
         of its hops, of which it has none.
         """
-        values = self.standardise(self.pooled(sequences, lengths, joined)).nan_to_num(0.0)
-        logits = self.classifier(values)
+        logits = self.logits(self.pooled(sequences, lengths, joined))
         return (logits, []) if attention else logits
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Classify pooled values [B, W]: logits [B, classes]."""
+        return self.classifier(self.standardise(pooled).nan_to_num(0.0))

@@ -8,7 +8,7 @@ no configuration.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     Field,
@@ -28,7 +28,6 @@ from pipeline.registry import MODELS
 __all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
 
 Modality = Literal["audio", "text", "video"]
-MODALITIES = get_args(Modality)
 
 FEATURES = ("audio", "text", "visual")
 """The groups of parameters that define streams."""
@@ -223,9 +222,14 @@ class Model(Group):
         return [*self.streams.names(modality), *joined]
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether it classifies pooled statistics of its streams."""
+        return MODELS[self.name].pooled
+
+    @property
     def label(self) -> str:
         """The name of the model in papers, such as AMH-7 or MDRE."""
-        if MODELS[self.name].pooled:
+        if self.is_pooled:
             return self.name
         name = self.name.upper()
         return f"{name}-{self.hops}" if MODELS[self.name].hops else name

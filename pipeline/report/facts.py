@@ -12,7 +12,6 @@ import pandas as pd
 from pipeline.corpus.description import Word
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
-from pipeline.store.batches import FEWEST_UTTERANCES
 from pipeline.store.identity import identity
 
 
@@ -47,20 +46,6 @@ def protocol(split: dict[str, Any], assigned: pd.DataFrame, table: pd.DataFrame,
     )
     number = folds["fold"].nunique()
     return f"{name}; {number} fold{'' if number == 1 else 's'}: {speakers}"
-
-
-def standardisation(parameters: dict[str, Any]) -> str:
-    """By what features are standardised; `parameters` are those beside the models."""
-    if parameters["model"]["normalise"] == "training":
-        return "features standardised by the training part"
-    few, speakers = parameters["speakers"]["few"], parameters["speakers"]["all"]
-    text = "features standardised by speaker, over all utterances of each and without labels"
-    if few:
-        text += (
-            f"; {few} of {speakers} speakers have fewer than {FEWEST_UTTERANCES} utterances and "
-            "are standardised by the training part"
-        )
-    return text
 
 
 def selection(parameters: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pipeline.evaluation import attention, calibration, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, examples, facts, figures
 from pipeline.store import FeatureStore
+from pipeline.store.batches import standardisation
 from pipeline.system.filesystem import write_csv, write_text
 
 _BINS = 10  # of the reliability diagram
@@ -121,7 +122,7 @@ def write(
         modalities=" + ".join(parameters["model"]["modalities"]),
         protocol=facts.protocol(parameters["split"], assigned, table, store.description.group),
         targets=parameters["train"]["targets"],
-        standardisation=facts.standardisation(parameters),
+        standardisation=standardisation(parameters["model"]["normalise"], parameters["speakers"]),
         selection=facts.selection(parameters),
         classes=classes,
         group=store.description.group,

@@ -8,7 +8,7 @@ table and the items that are being read are in memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -306,6 +306,15 @@ class StoreDataset(Dataset[Item]):
         """Yield batches of similar length, in a fixed order."""
         return _split(self.order(indices), size)
 
+    def by_batch(
+        self, indices: np.ndarray, size: int, function: Callable[[Batch], np.ndarray]
+    ) -> np.ndarray:
+        """Apply a function to batches of similar length; its rows in the order of `indices`."""
+        row_of: dict[int, np.ndarray] = {}
+        for chosen in self.in_order(indices, size):
+            row_of.update(zip(chosen.tolist(), function(self.batch(chosen)), strict=True))
+        return np.array([row_of[index] for index in indices.tolist()])
+
     def statistics(self, name: str, indices: np.ndarray) -> Statistics:
         """Statistics of a stream over the items at `indices`, after truncation."""
         return self._statistics(name, self._rows[indices])
@@ -316,6 +325,21 @@ class StoreDataset(Dataset[Item]):
         if name in self.lengths:
             lengths = np.minimum(lengths, self._limit(name))
         return stream.statistics(rows, lengths)
+
+
+def standardisation(normalise: str, speakers: Mapping[str, int]) -> str:
+    """How ``model.normalise`` standardises features, in words for people.
+
+    `speakers` are the numbers of ``all`` speakers of a store, and of those with too ``few``
+    utterances for statistics of their own.
+    """
+    if normalise == "training":
+        return "features standardised by the training part"
+    text = "features standardised by speaker, over all utterances of each and without labels"
+    if speakers["few"]:
+        text += f"; for {speakers['few']} of {speakers['all']} speakers, who have fewer than "
+        text += f"{FEWEST_UTTERANCES} utterances, by the training part"
+    return text
 
 
 def of_model(
@@ -333,7 +357,7 @@ def of_model(
         for name in settings.streams.names(modality):
             if store.stream(name).is_sequence:
                 limits[name] = max_steps[modality]
-            elif MODELS[settings.name].pooled:
+            elif settings.is_pooled:
                 utterance_level.append(name)
             else:
                 raise StoreError(

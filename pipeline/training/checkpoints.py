@@ -28,6 +28,7 @@ _CODE = (
     "training/checkpoints.py",
     "training/fitting.py",
     "training/folds.py",
+    "training/linear.py",
 )
 
 

@@ -32,9 +32,13 @@ from pipeline.corpus import labels
 from pipeline.evaluation.prediction import TRAINED_WITH
 from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
-from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import FEWEST_UTTERANCES, StoreDataset, of_model
+from pipeline.store.batches import (
+    FEWEST_UTTERANCES,
+    StoreDataset,
+    of_model,
+    standardisation,
+)
 from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
@@ -239,9 +243,7 @@ def describe(jobs: list[Job]) -> str:
     text += f" of {len(used)} labelled utterances"
     text += f"; {unused} more are not in the list" if unused else ""
     if jobs[0].model.normalise == "speaker":
-        few, speakers = jobs[0].speakers["few"], jobs[0].speakers["all"]
-        text += f"; standardised by speaker, but for {few} of {speakers} speakers, who have fewer "
-        text += f"than {FEWEST_UTTERANCES} utterances, by the training part"
+        text += f"; {standardisation(jobs[0].model.normalise, jobs[0].speakers)}"
     return text
 
 
@@ -313,7 +315,7 @@ def train_fold(job: Job) -> None:
         dataset = of_model(store, job.model, job.train.max_steps)
         train = np.array([store.row_of[utterance] for utterance in job.fold.train])
         development = np.array([store.row_of[utterance] for utterance in job.fold.development])
-        if job.train.with_development and not MODELS[job.model.name].pooled:
+        if job.train.with_development and not job.model.is_pooled:
             train = np.concatenate([train, development])
 
         # independent seeds for each fold, for the weights and for the order of the batches
@@ -324,7 +326,7 @@ def train_fold(job: Job) -> None:
             Live(str(job.curves), save_dvc_exp=False, dvcyaml=None) as live,
             tqdm(
                 total=len(linear.STRENGTHS)
-                if classifier.is_pooled
+                if job.model.is_pooled
                 else math.ceil(job.train.epochs / job.train.validate_every),
                 desc=name,
                 unit="validation",
@@ -345,10 +347,10 @@ def train_fold(job: Job) -> None:
                 "log": log,
                 "checkpoint": job.checkpoint,
             }
-            if not classifier.is_pooled:
+            if not job.model.is_pooled:
                 arguments["device"] = torch.device(job.device)
                 arguments["random"] = np.random.default_rng(int(order))
-            fit = linear.fit if classifier.is_pooled else fitting.fit
+            fit = linear.fit if job.model.is_pooled else fitting.fit
             try:
                 fit(classifier, dataset, train, development, **arguments)
             except DivergedError as error:

@@ -15,8 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from pipeline import params
+from pipeline.evaluation.prediction import BATCH
+from pipeline.features.stream import Statistics
 from pipeline.models.classifier import Classifier
-from pipeline.store.batches import StoreDataset
+from pipeline.store.batches import Batch, StoreDataset
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.fitting import Progress, class_weights, development_figures
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 STRENGTHS = tuple(10.0**power for power in range(-5, 2))
 """The values of C that are tried."""
 
-_BATCH = 32  # utterances read at once
 _NEVER = -1e4  # bias of a class that the training part lacks: its probability is 0
 
 
@@ -45,7 +46,7 @@ def fit(
     """Fit a linear classifier, with the best C on the development part.
 
     The best has the highest unweighted accuracy; among equals, the lowest loss. The pooled values
-    of both parts are held in memory, 8 bytes each. Of the parameters `train`, ``targets`` and
+    of both parts are held in memory. Of the parameters `train`, ``targets`` and
     ``balance`` apply; ``sampling`` weighs classes like ``weights``, which it equals on average.
 
     Parameters
@@ -70,7 +71,9 @@ def fit(
         scores = []
         for number, strength in enumerate(STRENGTHS, start=1):
             problem.solve(strength)
-            probabilities = _probabilities(model, parts[1])
+            with torch.inference_mode():
+                logits = model.logits(torch.from_numpy(parts[1]).float())
+            probabilities = logits.double().softmax(dim=1).numpy()
             figures = development_figures(probabilities, truth[development])
             scores.append(
                 (figures["development/unweighted_accuracy"], -figures["development/loss"])
@@ -91,12 +94,11 @@ def fit(
 def pooled(classifier: Classifier, dataset: StoreDataset, indices: np.ndarray) -> np.ndarray:
     """[n, W] float64 pooled values of utterances; NaN for streams that they lack."""
     classifier.eval()
-    rows = np.empty((len(indices), classifier.model.classifier.in_features))
-    place_of = {index: place for place, index in enumerate(indices.tolist())}
-    for chosen in dataset.in_order(indices, _BATCH):
-        values = classifier.model.pooled(*classifier.standardised(dataset.batch(chosen)))
-        rows[[place_of[index] for index in chosen.tolist()]] = values.numpy()
-    return rows
+
+    def values(batch: Batch) -> np.ndarray:
+        return classifier.model.pooled(*classifier.standardised(batch)).double().numpy()
+
+    return dataset.by_batch(indices, BATCH, values)
 
 
 class _Problem:
@@ -107,8 +109,8 @@ class _Problem:
     ) -> None:
         counts = np.maximum((~np.isnan(values)).sum(axis=0), 1)
         mean = np.nansum(values, axis=0) / counts
-        deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / counts)
-        deviation[deviation <= 1e-6 * (1 + np.abs(mean))] = 1.0
+        variance = np.nansum((values - mean) ** 2, axis=0) / counts
+        mean, deviation = Statistics.of(mean, np.sqrt(variance))
         self.values = np.nan_to_num((values - mean) / deviation)
         self.basis: np.ndarray | None = None
         if self.values.shape[1] > len(self.values):
@@ -145,10 +147,3 @@ class _Problem:
 def _copy(target: Tensor, array: np.ndarray, rows: Any = ...) -> None:
     with torch.no_grad():
         target[rows] = torch.from_numpy(array).to(target.dtype)
-
-
-@torch.inference_mode()
-def _probabilities(model: Linear, values: np.ndarray) -> np.ndarray:
-    """[n, classes] float64 of pooled values."""
-    standardised = model.standardise(torch.from_numpy(values).float()).nan_to_num(0.0)
-    return model.classifier(standardised).double().softmax(dim=1).numpy()
