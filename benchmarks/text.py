@@ -17,10 +17,9 @@ import pandas as pd
 
 from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
 from pipeline import params
-from pipeline.features import pretrained
-from pipeline.features.bert import Bert
 from pipeline.features.extractor import Context
 from pipeline.features.glove import Glove
+from pipeline.features.text_encoder import TextEncoder
 from pipeline.features.words import normalise
 from pipeline.system import compute
 
@@ -31,7 +30,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
 
     settings = params.load()
     text, device = settings.text, str(compute.device(settings.compute.device))
-    name, bert = stream_of(text.streams, Bert)
+    name, bert = stream_of(text.streams, TextEncoder)
     vectors, glove = stream_of(text.streams, Glove)
     glove = glove.model_copy(update={"vectors": str(corpus / "glove.embedded.300d.txt")})
     context = Context(corpus / RELEASE, device, text)
@@ -40,7 +39,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
 
     import transformers  # only now, since the extractor prepares its import
 
-    folder = pretrained.bert_folder(bert.model)
+    folder = bert.pretrained.folder()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).to(device).eval()
 

@@ -33,17 +33,8 @@ class Corpus(Entry):
     """The reader of a corpus."""
 
 
-@dataclass(frozen=True)
 class Extractor(Entry):
-    """An extractor and its modalities.
-
-    Attributes
-    ----------
-    modalities
-        The groups of ``params.yaml`` whose streams may use it: ``audio``, ``text``, ``visual``.
-    """
-
-    modalities: tuple[str, ...]
+    """An extractor of one modality."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +65,23 @@ CORPORA = {
     "listed": Corpus("pipeline.corpus.listed:Listed"),
 }
 
+# by modality, the groups of params.yaml; `transformers` is another class in each of them
 EXTRACTORS = {
-    "mfcc": Extractor("pipeline.features.mfcc:Mfcc", ("audio",)),
-    "prosody": Extractor("pipeline.features.prosody:Prosody", ("audio",)),
-    "opensmile": Extractor("pipeline.features.smile:Smile", ("audio",)),
-    "glove": Extractor("pipeline.features.glove:Glove", ("text",)),
-    "transformers": Extractor("pipeline.features.bert:Bert", ("text",)),
-    "torchvision": Extractor("pipeline.features.visual:Torchvision", ("visual",)),
-    "external": Extractor("pipeline.features.external:External", ("audio", "text", "visual")),
+    "audio": {
+        "mfcc": Extractor("pipeline.features.mfcc:Mfcc"),
+        "prosody": Extractor("pipeline.features.prosody:Prosody"),
+        "opensmile": Extractor("pipeline.features.smile:Smile"),
+        "external": Extractor("pipeline.features.external:External"),
+    },
+    "text": {
+        "glove": Extractor("pipeline.features.glove:Glove"),
+        "transformers": Extractor("pipeline.features.text_encoder:TextEncoder"),
+        "external": Extractor("pipeline.features.external:External"),
+    },
+    "visual": {
+        "torchvision": Extractor("pipeline.features.visual:Torchvision"),
+        "external": Extractor("pipeline.features.external:External"),
+    },
 }
 
 MODELS = {

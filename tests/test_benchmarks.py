@@ -18,8 +18,8 @@ from benchmarks import extraction, memory, repro, results, synthetic
 from benchmarks import store as store_benchmark
 from benchmarks.results import BENCHMARKS, STAGES, FigureError, Target
 from pipeline import InputError, params
-from pipeline.features.bert import Bert
 from pipeline.features.mfcc import Mfcc
+from pipeline.features.text_encoder import TextEncoder
 from pipeline.store import FeatureStore
 from pipeline.store.checking import verify
 
@@ -227,11 +227,15 @@ def test_a_command_that_fails_is_told_from_one_that_does_not(tmp_path: Path) -> 
 
 
 def test_a_benchmark_measures_the_stream_of_its_extractor_whatever_its_name() -> None:
-    streams = {"words": Bert(model="folder"), "sound": Mfcc(), "again": Mfcc(coefficients=13)}
+    streams = {
+        "words": TextEncoder(model="folder"),
+        "sound": Mfcc(),
+        "again": Mfcc(coefficients=13),
+    }
     assert extraction.stream_of(streams, Mfcc) == ("sound", streams["sound"])
     del streams["words"]
-    with pytest.raises(InputError, match=r"params\.yaml: no stream has the extractor Bert"):
-        extraction.stream_of(streams, Bert)
+    with pytest.raises(InputError, match=r"params\.yaml: no stream has the extractor TextEncoder"):
+        extraction.stream_of(streams, TextEncoder)
 
 
 @pytest.mark.parametrize("name", store_benchmark.LAYOUTS)

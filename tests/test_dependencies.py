@@ -150,7 +150,8 @@ STAGES = stages("dvc.yaml")
 
 def by_name(stage: str) -> set[str]:
     """Files of what a stage gets from the parameters, which load it: readers or extractors."""
-    paths = {entry.path for entry in EXTRACTORS.values() if stage in ("weights", *entry.modalities)}
+    modalities = EXTRACTORS if stage == "weights" else [stage]
+    paths = {entry.path for name in modalities for entry in EXTRACTORS.get(name, {}).values()}
     paths |= {entry.path for entry in CORPORA.values() if stage == "parse"}
     return {f"{path.partition(':')[0].replace('.', '/')}.py" for path in paths}
 

@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOAD = """
 from pipeline import params, registry
-for entry in (*registry.CORPORA.values(), *registry.EXTRACTORS.values()):
+of_extractors = [entry for group in registry.EXTRACTORS.values() for entry in group.values()]
+for entry in (*registry.CORPORA.values(), *of_extractors):
     entry.load()
 print(params.__file__)
 """

@@ -14,13 +14,13 @@ import soundfile
 
 from pipeline import InputError, params
 from pipeline.corpus.utterance import Source, Utterance
-from pipeline.features.bert import Bert
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor, State
 from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.pretrained import WeightsError, check, record
 from pipeline.features.prosody import NAMES, Prosody
+from pipeline.features.text_encoder import TextEncoder
 from pipeline.store import Stream
 from tests.extractors import (
     DIALOG,
@@ -178,7 +178,7 @@ def transcripts() -> list[Utterance]:
 def test_the_files_of_text(
     tmp_path: Path, tiny: str, glove: Glove, transcripts: list[Utterance]
 ) -> None:
-    streams = {"glove": glove, "bert": Bert(model=tiny, batch_size=2)}
+    streams = {"glove": glove, "bert": TextEncoder(model=tiny, batch_size=2)}
     found = extracted(tmp_path, "text", transcripts, text_context(), streams)
     words, pieces = found["glove"], found["bert"]
     assert np.diff(words["offsets"]).tolist() == [5, 0, 3, 1, 16]
@@ -197,13 +197,13 @@ def test_the_files_of_text(
 
 
 def test_a_corpus_without_any_words(tmp_path: Path, tiny: str, glove: Glove) -> None:
-    streams = {"glove": glove, "bert": Bert(model=tiny)}
+    streams = {"glove": glove, "bert": TextEncoder(model=tiny)}
     found = extracted(tmp_path, "text", spoken(""), text_context(), streams)
     assert found["bert"]["values"].shape == (0, SIZE)
     assert found["glove"]["offsets"].tolist() == [0, 0]
 
 
-class Grouped(Bert):
+class Grouped(TextEncoder):
     """BERT in groups of eight utterances or more."""
 
     @property
@@ -221,7 +221,7 @@ def test_texts_that_are_read_in_groups_come_back_each_its_own(tmp_path: Path, ti
     streams = {"bert": Grouped(model=tiny, batch_size=2)}
     found = extracted(tmp_path, "text", utterances, text_context(), streams)["bert"]
     for number, utterance in enumerate(utterances):
-        (alone,) = Bert(model=tiny).extract([utterance], {}, text_context())
+        (alone,) = TextEncoder(model=tiny).extract([utterance], {}, text_context())
         start, end = found["offsets"][number : number + 2]
         assert end - start == len(alone.values)
         np.testing.assert_allclose(found["values"][start:end], alone.values, atol=1e-5)
@@ -271,8 +271,12 @@ def test_the_models_of_text_are_named(
 ) -> None:
     for stream, extractor, fault in (
         ("words", Glove(vectors=str(tmp_path / "no.txt")), r"vectors: .*no\.txt cannot be read"),
-        ("pieces", Bert(model=tiny, layers=[7]), r"layers: is 7"),
-        ("pieces", Bert(model=str(tmp_path / "no")), r"model: there is no BERT at"),
+        ("pieces", TextEncoder(model=tiny, layers=[7]), r"layers: is 7"),
+        (
+            "pieces",
+            TextEncoder(model=str(tmp_path / "no")),
+            r"model: there is no complete",
+        ),
     ):
         with pytest.raises(InputError, match=rf"^text\.streams\.{stream}\.{fault}"):
             extracted(tmp_path, "text", transcripts, text_context(), {stream: extractor})
@@ -284,7 +288,7 @@ def test_weights_that_fail_when_they_are_first_used_are_named(
     for path in Path(tiny).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"cut")
-    streams = {"pieces": Bert(model=str(tmp_path))}
+    streams = {"pieces": TextEncoder(model=str(tmp_path))}
     with pytest.raises(InputError, match=r"^text\.streams\.pieces\.model: the weights in .*again"):
         extracted(tmp_path, "text", transcripts, text_context(), streams)
 

@@ -19,12 +19,12 @@ import stages.weights
 from pipeline import InputError
 from pipeline.corpus.table import CorpusError
 from pipeline.features import pretrained
-from pipeline.features.bert import Bert
 from pipeline.features.extractor import Extractor
 from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.prosody import CONFIGURATION, Prosody
+from pipeline.features.text_encoder import TextEncoder
 from pipeline.features.visual import Torchvision
 from pipeline.system.filesystem import unreadable
 
@@ -70,7 +70,7 @@ Streams = dict[str, dict[str, Extractor]]
 def streams_of(bert: Path, glove: Path, resnet: Path) -> Streams:
     return {
         "audio": {"mfcc": Mfcc(), "prosody": Prosody()},
-        "text": {"glove": Glove(vectors=str(glove)), "bert": Bert(model=str(bert))},
+        "text": {"glove": Glove(vectors=str(glove)), "bert": TextEncoder(model=str(bert))},
         "visual": {"resnet": visual(resnet)},
     }
 
@@ -180,10 +180,10 @@ def test_nothing_heavy_is_loaded_for_local_files(bert, glove, resnet):
     script = (
         "import sys\n"
         "from pipeline.registry import EXTRACTORS\n"
-        "for name, keywords in (('glove', {'vectors': sys.argv[1]}),"
-        " ('transformers', {'model': sys.argv[2]}),"
-        " ('torchvision', {'network': 'resnet18', 'weights': sys.argv[3]})):\n"
-        "    EXTRACTORS[name].load()(**keywords).files()\n"
+        "for of, name, keywords in (('text', 'glove', {'vectors': sys.argv[1]}),"
+        " ('text', 'transformers', {'model': sys.argv[2]}),"
+        " ('visual', 'torchvision', {'network': 'resnet18', 'weights': sys.argv[3]})):\n"
+        "    EXTRACTORS[of][name].load()(**keywords).files()\n"
         "print([name for name in ('torch', 'torchvision', 'transformers', 'huggingface_hub')"
         " if name in sys.modules])\n"
     )

@@ -2,12 +2,14 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
 import torch
 
 from pipeline.features import pretrained
+from pipeline.features.hub import TOKENIZER, Model
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.visual import Torchvision
 
@@ -17,8 +19,12 @@ FILES = {
     "tokenizer.json": b"{}",
     "README.md": b"not loaded",
 }
+# what the hub says of a model
+FOUND = SimpleNamespace(
+    sha="1234abcd", siblings=[SimpleNamespace(rfilename=name) for name in FILES]
+)
 
-# --- BERT ------------------------------------------------------------------------------------
+# --- models of transformers ------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def hub(monkeypatch, tmp_path):
         assert options["timeout"] <= 60
         raise ConnectionError("[Errno -2] Name or service not known\nand a long story")
 
-    def download(name, *, allow_patterns, local_files_only=False):
+    def download(name, *, allow_patterns, revision=None, local_files_only=False):
         calls.append("cache" if local_files_only else "download")
         if local_files_only and not cache.exists():
             raise LocalEntryNotFoundError("not in the cache")
@@ -63,21 +69,21 @@ def test_a_missing_bert_is_an_error_with_a_remedy(tmp_path, name, reason):
     for folder in ("empty", "weightless"):
         (tmp_path / folder).mkdir()
     (tmp_path / "weightless/config.json").write_text("{}")
-    remedy = r"model\.safetensors \(440 MB.*huggingface\.co/google-bert/bert-base-uncased"
+    remedy = r"config\.json, model\.safetensors and tokenizer\.json or.*by hand"
     with pytest.raises(WeightsError, match=rf"^model: .*{reason}.*\nFetch .*{remedy}"):
-        pretrained.bert_folder(name.format(folder=tmp_path))
+        Model(name.format(folder=tmp_path), TOKENIZER).folder()
 
 
 def test_a_bert_out_of_reach_is_asked_for_once_and_says_how_to_get_it(hub):
     with pytest.raises(WeightsError) as caught:
-        pretrained.bert_folder("acme/tiny-bert")
+        Model("acme/tiny-bert", TOKENIZER).folder()
     assert hub == ["cache", "ask"], "the download, which repeats itself, is not begun"
     message = str(caught.value)
     for part in (
-        "model: there is no BERT at acme/tiny-bert",
+        "model: there is no complete model at acme/tiny-bert",
         "Name or service not known",
         "https://huggingface.co/acme/tiny-bert by hand",
-        "model.safetensors (440 MB",
+        "Fetch config.json, model.safetensors and tokenizer.json",
         "data/weights/tiny-bert and set model to it",
     ):
         assert part in message
@@ -85,16 +91,16 @@ def test_a_bert_out_of_reach_is_asked_for_once_and_says_how_to_get_it(hub):
 
 
 def test_a_bert_in_reach_is_downloaded_once(hub, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
-    first = pretrained.bert_identity("acme/tiny-bert")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: FOUND)
+    first = Model("acme/tiny-bert", TOKENIZER).files()
     assert sorted(first) == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert pretrained.bert_identity("acme/tiny-bert") == first
+    assert Model("acme/tiny-bert", TOKENIZER).files() == first
     assert hub == ["cache", "download", "cache"]
 
 
 def test_a_name_that_is_neither_folder_nor_model_is_an_error(tmp_path):
     with pytest.raises(WeightsError, match=r"^model: .*/missing: no such folder"):
-        pretrained.bert_folder(str(tmp_path / "missing"))
+        Model(str(tmp_path / "missing"), TOKENIZER).folder()
 
 
 # --- ResNet ----------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ class Steps:
     Attributes
     ----------
     values
-        [T, D] float32; [T] int32 token ids, rows of the state's ``vectors``; or [P] float32, NaN
-        if there are no features of the utterance.
+        [T, D] float32, or [T, L, D] of several layers; [T] int32 token ids, rows of the state's
+        ``vectors``; or [P] float32, NaN if there are no features of the utterance.
     times
         [T] seconds from the start of the utterance to the middle of each step; None if steps have
         no times.
@@ -87,6 +87,11 @@ class Extractor(Group):
         Names of the modality's parameters that the values depend on.
     libraries
         Distributions whose versions are recorded as provenance.
+    neutral
+        Parameters that change no value, which identities leave out.
+    later
+        Parameters that were added after the first version, and whose defaults changed no value:
+        identities leave them out at their default, so that earlier features remain usable.
     extractor
         Its name in the registry.
     dtype, compression
@@ -97,6 +102,8 @@ class Extractor(Group):
     version: ClassVar[int]
     reads: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()
+    neutral: ClassVar[tuple[str, ...]] = ("extractor", "compression")
+    later: ClassVar[tuple[str, ...]] = ()
 
     extractor: str
     dtype: Literal["float32", "float16"] = "float32"
@@ -125,6 +132,14 @@ class Extractor(Group):
         """
         return {}
 
+    def origin(self) -> dict[str, str]:
+        """Where pretrained files come from, such as their revision; recorded, not compared."""
+        return {}
+
+    def layer_numbers(self) -> list[int]:
+        """The layers of values [T, L, D], counted from 0; empty for extractors without layers."""
+        return []
+
     def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
         """Compute the state from all utterances of the corpus."""
         return {}
@@ -145,8 +160,8 @@ class Extractor(Group):
 
     def parameters(self) -> dict[str, Any]:
         """The parameters that determine the values; absolute paths without their folders."""
-        own = self.model_dump(exclude={"compression", "batch_size"})
-        return {
+        own = self.model_dump(exclude=set(self.neutral) - {"extractor"})
+        return self.origin() | {
             name: Path(value).name
             if isinstance(value, str) and Path(value).is_absolute()
             else value
@@ -155,7 +170,9 @@ class Extractor(Group):
 
     def identity(self, context: Context) -> dict[str, Any]:
         """All that determines the values, for JSON; see above."""
-        own = self.model_dump(exclude={"extractor", "compression", "batch_size"})
+        fields = type(self).model_fields
+        defaults = {name for name in self.later if getattr(self, name) == fields[name].default}
+        own = self.model_dump(exclude=set(self.neutral) | defaults)
         own |= {name: Path(own[name]).name for name in own_paths(type(self))}
         shared = {name: getattr(context.shared, name) for name in self.reads}
         return {
@@ -180,9 +197,15 @@ class NetworkExtractor(Extractor):
     ----------
     batch_size
         Utterances or frames per batch.
+    precision
+        Type in which the network computes.
     """
 
+    neutral: ClassVar = (*Extractor.neutral, "batch_size")
+    later: ClassVar = ("precision",)
+
     batch_size: Count = 32
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
     def provenance(self, context: Context) -> dict[str, Any]:
         """Also the kind of device (``cpu``, ``cuda`` or ``mps``) and the batch size."""

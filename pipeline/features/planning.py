@@ -78,6 +78,7 @@ def plan(
     with of_stream(modality, name):
         state = extractor.prepare(utterances, context)
         identity, provenance = extractor.identity(context), extractor.provenance(context)
+        layers = extractor.layer_numbers()
     if extractor.kind == "utterance":
         state = {**state, "names": np.array(extractor.names())}
     prepared = {
@@ -99,6 +100,8 @@ def plan(
         "provenance": provenance,
         "sources": digest(rows),
     }
+    if len(layers) > 1:
+        attributes["layers"] = layers
     include_text = include_text or extractor.kind != "tokens"
     return Plan(modality, name, extractor, state, groups, keys, attributes, include_text)
 

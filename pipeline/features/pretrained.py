@@ -9,13 +9,11 @@ This module imports torch only for a ResNet from torchvision's catalogue.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,6 @@ Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
 RANDOM = "random"
 STATE_DICT_ENDINGS = (".safetensors", ".pth", ".pt")
-
-_BERT_WEIGHTS = ("*.safetensors", "pytorch_model.bin")
-_TOKENIZER = ("tokenizer.json", "vocab*")
-_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt")
-_HUB_FILES = [*_SETTINGS, *_TOKENIZER, "*.safetensors"]  # pytorch_model.bin has the same weights
 
 _TIMEOUT = 20.0  # seconds for a server to answer
 
@@ -62,7 +55,7 @@ def record(modalities: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
         for name, extractor in streams.items():
             try:
                 with of_stream(modality, name):
-                    identities[modality][name] = extractor.files()
+                    identities[modality][name] = extractor.files() | extractor.origin()
             except WeightsError as error:
                 faults.append(str(error))
     if faults:
@@ -100,7 +93,8 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
     now: dict[tuple[str, str], str] = {}
     for name, extractor in streams.items():
         with of_stream(path.stem, name):
-            now |= {(name, file): sha for file, sha in extractor.files().items()}
+            files = extractor.files() | extractor.origin()
+            now |= {(name, file): sha for file, sha in files.items()}
     for name, file in sorted(now.keys() | before.keys()):
         old, new = before.get((name, file), "missing"), now.get((name, file), "missing")
         if old != new:
@@ -151,93 +145,6 @@ def _sha256(path: Path) -> str:
 @cache
 def _of_content(path: Path, size: int, changed: int) -> str:
     return sha256(path)
-
-
-# --- BERT ----------------------------------------------------------------------------------------
-
-
-def bert_identity(name: str) -> dict[str, str]:
-    """SHA-256 of each file of a BERT, by its name; arguments and errors as :func:`bert_folder`."""
-    files = _matching(bert_folder(name), [*_SETTINGS, *_TOKENIZER, *_BERT_WEIGHTS])
-    return hashes("model", files)
-
-
-def bert_folder(name: str) -> Path:
-    """The folder of a BERT.
-
-    Parameters
-    ----------
-    name
-        A folder, ``package:<module>/<folder>`` of an installed package, or a model name of the
-        Hugging Face hub, which is downloaded unless it is in the hub's cache.
-
-    Raises
-    ------
-    WeightsError
-        If there is no such model; the message says how to get one.
-    """
-    try:
-        if name.startswith("package:"):
-            return _complete(_package_folder(name.removeprefix("package:")))
-        if Path(name).is_dir():
-            return _complete(Path(name))
-        return _hub_folder(name)
-    except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise WeightsError(f"model: {unreadable(Path(name), error)}") from error
-        is_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
-        model = name if is_name else "google-bert/bert-base-uncased"
-        local = f"data/weights/{Path(model).name}"
-        raise WeightsError(
-            f"model: there is no BERT at {name}: {error}\n"
-            f"Fetch config.json, model.safetensors (440 MB for a base model, 1.3 GB for a large "
-            f"one), tokenizer.json or vocab.txt, and tokenizer_config.json of "
-            f"https://huggingface.co/{model} by hand (with a network: hf download {model} "
-            f"--local-dir {local}), put them into a folder such as {local} and set model to "
-            "it. It may also be a model name of the hub, or package:<module>/<folder>."
-        ) from error
-
-
-def _package_folder(name: str) -> Path:
-    module, _, inside = name.partition("/")
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"there is no package {module}")
-    return Path(spec.submodule_search_locations[0]) / inside
-
-
-def _hub_folder(name: str) -> Path:
-    """The folder of a model in the hub's cache; a cached model is not updated."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    fetch = partial(snapshot_download, name, allow_patterns=_HUB_FILES)
-    try:
-        return _complete(Path(fetch(local_files_only=True)))
-    except HFValidationError as error:
-        raise ValueError("no such folder, and not a model name of the Hugging Face hub") from error
-    except OSError:
-        pass  # not in the cache, or not completely
-    try:
-        # snapshot_download itself has no timeout and retries
-        HfApi().model_info(name, timeout=_TIMEOUT)
-        return _complete(Path(fetch()))
-    except Exception as error:  # of the hub, or of the HTTP library that its version uses
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise OSError(f"the Hugging Face hub does not provide it ({reason[0]})") from error
-
-
-def _complete(folder: Path) -> Path:
-    """Return `folder` if it has all files of a model."""
-    for kind in (["config.json"], _BERT_WEIGHTS, _TOKENIZER):
-        if not _matching(folder, kind):
-            raise FileNotFoundError(f"it lacks {' or '.join(kind)}")
-    return folder
-
-
-def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """The files of a folder that match any of the patterns, sorted."""
-    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
 # --- ResNet --------------------------------------------------------------------------------------

@@ -39,7 +39,10 @@ def with_extractors(group: str, values: dict[str, Any]) -> tuple[dict[str, Any],
         try:
             streams[name] = _extractor(group, specification)
         except ValidationError as error:
-            kind, where = EXTRACTORS[specification["extractor"]].load(), [group, "streams", name]
+            kind, where = (
+                EXTRACTORS[group][specification["extractor"]].load(),
+                [group, "streams", name],
+            )
             faults += [describe(dict(fault), kind, where) for fault in error.errors()]
         except ValueError as error:
             faults.append(f"{group}.streams.{name}: {error}")
@@ -56,11 +59,11 @@ def _extractor(group: str, specification: Any) -> Any:
     """
     if isinstance(specification, BaseModel):
         return specification
-    names = [name for name, entry in EXTRACTORS.items() if group in entry.modalities]
+    names = list(EXTRACTORS[group])
     name = specification.get("extractor") if isinstance(specification, dict) else None
     if name not in names:
         raise ValueError(
             f"must name an extractor of {group}, one of {', '.join(names)}, such as "
             f"{{extractor: {names[0]}}}, got {specification!r}"
         )
-    return EXTRACTORS[name].load().model_validate(specification)
+    return EXTRACTORS[group][name].load().model_validate(specification)

