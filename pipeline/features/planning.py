@@ -92,7 +92,7 @@ def plan(
         dialog: digest([shared, dialog, {other: rows[other] for other in group}])
         for dialog, group in groups.items()
     }
-    attributes = {
+    attributes: dict[str, Any] = {
         "extractor": extractor.extractor,
         "parameters": {name: getattr(context.shared, name) for name in extractor.reads}
         | extractor.parameters(),
