@@ -36,6 +36,7 @@ TESTS = {
     "models/linear": "linear",
     "models/classifier": "classifier normalise linear model_identity",
     "store/batches": "batches normalise classifier",
+    "store/dataset": "batches normalise classifier",
     "training/splits": "splits leaks",
     "corpus/labels": "labels votes batches",
     "corpus/iemocap/formats": "formats votes",

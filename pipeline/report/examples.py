@@ -15,7 +15,7 @@ from pipeline.features.recording import of_utterance
 from pipeline.features.video import Segment, VideoError, crops
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, Stream
-from pipeline.store.batches import StoreDataset
+from pipeline.store.dataset import StoreDataset
 
 _ENVELOPE = 900  # points of a waveform
 _RATE = 16000  # Hz

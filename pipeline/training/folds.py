@@ -33,12 +33,7 @@ from pipeline.evaluation.prediction import TRAINED_WITH
 from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import (
-    FEWEST_UTTERANCES,
-    StoreDataset,
-    of_model,
-    standardisation,
-)
+from pipeline.store.dataset import FEWEST_UTTERANCES, StoreDataset, of_model, standardisation
 from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
