@@ -71,6 +71,8 @@ class Classifier(nn.Module):
     ----------
     identities
         :attr:`pipeline.store.Stream.identity` of each stream that it was trained on.
+    extractors
+        :attr:`pipeline.store.dataset.StoreDataset.extractors` of these streams.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class Classifier(nn.Module):
         self.sizes = sizes
         widths, vocabularies = sizes.widths, sizes.vocabularies
         self.identities: dict[str, dict[str, Any]] = {}
+        self.extractors: dict[str, dict[str, Any]] = {}
         self.inputs = nn.ModuleDict()
         self.layers = nn.ModuleDict()
         self.mixing = nn.ModuleDict()
@@ -205,6 +208,7 @@ class Classifier(nn.Module):
             "classes": self.classes,
             "max_steps": self.max_steps.model_dump(),
             "streams": self.identities,
+            "extractors": self.extractors,
             "sizes": asdict(self.sizes),
         }
         tensors = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
@@ -234,6 +238,7 @@ class Classifier(nn.Module):
             )
             classifier.load_state_dict(tensors)
             classifier.identities = dict(config["streams"])
+            classifier.extractors = dict(config["extractors"])
         except OSError as error:
             raise InputError(unreadable(path, error)) from error
         except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:

@@ -136,10 +136,18 @@ class StoreDataset(Dataset[Item]):
 
     def stream(self, name: str) -> Stream:
         """One of its streams, opened in this process."""
+        return self._store.stream(name)
+
+    def modality(self, name: str) -> str:
+        """The modality of a stream, a group of ``params.yaml``."""
+        return self._store.modality(name)
+
+    @property
+    def _store(self) -> FeatureStore:
         # HDF5 handles cannot be used in a forked child of the process that opened them
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), FeatureStore(self.path))
-        return self._opened[1].stream(name)
+        return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """The state for pickling, without open files."""
@@ -149,6 +157,25 @@ class StoreDataset(Dataset[Item]):
     def identities(self) -> dict[str, dict[str, Any]]:
         """The identity of each stream; see :attr:`Stream.identity`."""
         return {name: self.stream(name).identity for name in self.streams}
+
+    @property
+    def extractors(self) -> dict[str, dict[str, Any]]:
+        """By stream, all that extracts it from another recording, for JSON.
+
+        These are ``modality``, ``extractor`` and ``parameters``, and of token ids the
+        ``vocabulary``, if the store has text.
+        """
+        specified = {}
+        for name in self.streams:
+            stream = self.stream(name)
+            specified[name] = {
+                "modality": self.modality(name),
+                "extractor": stream.group.attrs["extractor"],
+                "parameters": stream.parameters,
+            }
+            if stream.has_tokens and "vocabulary" in stream.group:
+                specified[name]["vocabulary"] = stream.vocabulary
+        return specified
 
     @property
     def checksums(self) -> dict[str, np.ndarray]:

@@ -365,7 +365,7 @@ def build(
     Means and standard deviations are those of the utterances at the indices `train`.
     """
     classifier = Classifier(settings, dataset.sizes, classes, max_steps)
-    classifier.identities = dataset.identities
+    classifier.identities, classifier.extractors = dataset.identities, dataset.extractors
     for name, layer in classifier.inputs.items():  # by stream
         if isinstance(layer, Standardise):
             mean, deviation = dataset.statistics(name, train)
