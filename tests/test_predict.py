@@ -174,7 +174,7 @@ def test_a_clip_is_cut_and_cropped(world: World, predictor: Predictor) -> None:
         video=Source("0.mp4", "right"),
     )
     assert found.probabilities == predictor.predict([same], world.media)[0].probabilities
-    assert found.utterance == "0.mp4"
+    assert found.utterance.id == "0.mp4"
     whole = predictor(path, "ang sad")
     assert whole.probabilities != found.probabilities
 

@@ -19,7 +19,7 @@ from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.features.pretrained import of_stream
 from pipeline.models.classifier import Classifier
 from pipeline.params.types import own_paths
-from pipeline.predict.clips import utterance_of
+from pipeline.predict.clips import Clip
 from pipeline.registry import EXTRACTORS
 from pipeline.store.batches import Item, collate
 from pipeline.system import compute
@@ -43,12 +43,15 @@ class Hop:
         [T] tokens, for text.
     times
         [T] seconds from the start of the clip to the middle of each step; NaN if steps have none.
+    streams
+        The number of steps of each stream of the modality, in this order.
     """
 
     target: str
     weights: np.ndarray
     words: list[str]
     times: np.ndarray
+    streams: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Prediction:
     Attributes
     ----------
     utterance
-        Its name.
+        The clip.
     probabilities
         By emotion, the mean over the models.
     hops
@@ -67,13 +70,16 @@ class Prediction:
         By modality without any feature, the reason.
     remarks
         What else is incomplete: truncated features, statistics of an unknown speaker.
+    parameters
+        By stream, the parameters of its extractor.
     """
 
-    utterance: str
+    utterance: Utterance
     probabilities: dict[str, float]
     hops: list[Hop]
     missing: dict[str, str]
     remarks: list[str]
+    parameters: dict[str, dict[str, Any]]
 
     @property
     def emotion(self) -> str:
@@ -208,7 +214,7 @@ class Predictor:
             If the file cannot be read, or is shorter than `start`.
         """
         path = Path(clip)
-        utterance = utterance_of(path, text, start=start, end=end, region=region)
+        utterance = Clip(path, text, start, end, region).utterance()
         return self.predict([utterance], path.parent)[0]
 
     @torch.inference_mode()
@@ -260,7 +266,8 @@ class Predictor:
         missing, remarks = self._incomplete(arrays, features)
         if self.settings.normalise == "speaker":
             remarks.append("features are standardised by the training part: the speaker is unknown")
-        return Prediction(utterance.id, probabilities, hops, missing, remarks)
+        parameters = {reader.name: reader.extractor.parameters() for reader in self.readers}
+        return Prediction(utterance, probabilities, hops, missing, remarks, parameters)
 
     def _read(self, reader: Reader, steps: Steps) -> np.ndarray:
         """The values as a model reads them from a store: of the stored type, truncated."""
@@ -300,8 +307,9 @@ class Predictor:
                     f"#{n}" if vocabulary is None else str(vocabulary[token])
                     for n, token in enumerate(tokens[:length])
                 ]
-        count = sum(map(len, times))
-        return Hop(target, weights[:count], words, np.concatenate(times))
+        lengths = {name: len(arrays[name]) for name in self.settings.streams.names(target)}
+        count = sum(lengths.values())
+        return Hop(target, weights[:count], words, np.concatenate(times), lengths)
 
     def _incomplete(
         self, arrays: dict[str, np.ndarray], features: dict[str, Steps]
