@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -227,13 +228,32 @@ def run(task: Task) -> None:
                 f"{task.context.root / source.path}: existed when the corpus was parsed and is "
                 "missing now; restore it, or run `dvc repro parse` to record it as missing"
             )
-    for each in task.plans:
-        with of_stream(each.modality, each.name):
-            steps = iter(each.extractor.extract(together, each.state, task.context))
-        done = Kept(task.kept / each.name)
-        for dialog, members in task.dialogs.items():
-            content = _packed(each.extractor, [next(steps) for _ in members])
-            done.save(dialog, each.keys[dialog], content)
+    for plans in _reading_together(task.plans):
+        for each, steps in zip(plans, _extracted(plans, together, task.context), strict=True):
+            done, rest = Kept(task.kept / each.name), iter(steps)
+            for dialog, members in task.dialogs.items():
+                content = _packed(each.extractor, [next(rest) for _ in members])
+                done.save(dialog, each.keys[dialog], content)
+
+
+def _reading_together(plans: Sequence[Plan]) -> list[list[Plan]]:
+    """The streams in the lists in which they are extracted together."""
+    lists: dict[object, list[Plan]] = {}
+    for each in plans:
+        lists.setdefault(each.extractor.together or each.name, []).append(each)
+    return list(lists.values())
+
+
+def _extracted(
+    plans: Sequence[Plan], utterances: Sequence[Utterance], context: Context
+) -> list[list[Steps]]:
+    """The features of streams that are extracted together."""
+    wrappers = [partial(of_stream, each.modality, each.name) for each in plans]
+    extractors = [each.extractor for each in plans]
+    if together := extractors[0].together:
+        return together(extractors, wrappers, utterances, context)
+    with wrappers[0]():
+        return [extractors[0].extract(utterances, plans[0].state, context)]
 
 
 def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+_GPU_SHARE = 4 * 2**30  # bytes of a process: CUDA itself, a large network, and a batch of it
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of GNU's malloc.h
 
 
@@ -67,6 +68,23 @@ def processes(workers: int) -> int:
     from joblib import cpu_count  # slow to import
 
     return workers or cpu_count()
+
+
+def network_processes(workers: int, device: torch.device) -> int:
+    """The number of processes that each run a network; `workers` as of :func:`processes`.
+
+    A GPU also serves one process per core, since one core decodes media more slowly than the GPU
+    runs a network. Each process has its own copy of the network, so the free memory of the GPU
+    limits their number. The GPU of a Mac serves one.
+    """
+    if device.type == "cpu":
+        return processes(workers)
+    if device.type != "cuda":
+        return 1
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(processes(workers), free // _GPU_SHARE))
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
