@@ -17,14 +17,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
+from pipeline.features.pretrained import of_stream
 from pipeline.params.types import Count, Group, own_paths
 
 State = Mapping[str, np.ndarray]
@@ -230,3 +232,39 @@ class NetworkExtractor(Extractor):
         """Also the kind of device (``cpu``, ``cuda`` or ``mps``) and the batch size."""
         own = {"device": context.device.partition(":")[0], "batch_size": self.batch_size}
         return super().provenance(context) | own
+
+
+class Prepared(Protocol):
+    """A stream that can be extracted; `modality` and `name` are for messages."""
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def extractor(self) -> Extractor: ...
+    @property
+    def state(self) -> State: ...
+
+
+_Stream = TypeVar("_Stream", bound=Prepared)
+
+
+def reading_together(streams: Sequence[_Stream]) -> list[list[_Stream]]:
+    """The streams in the lists in which they are extracted together."""
+    lists: dict[object, list[_Stream]] = {}
+    for each in streams:
+        lists.setdefault(each.extractor.together or each.name, []).append(each)
+    return list(lists.values())
+
+
+def extracted(
+    streams: Sequence[Prepared], utterances: Sequence[Utterance], context: Context
+) -> list[list[Steps]]:
+    """The features of each utterance, for each of the streams that are extracted together."""
+    wrappers = [partial(of_stream, each.modality, each.name) for each in streams]
+    extractors = [each.extractor for each in streams]
+    if together := extractors[0].together:
+        return together(extractors, wrappers, utterances, context)
+    with wrappers[0]():
+        return [extractors[0].extract(utterances, streams[0].state, context)]

@@ -15,7 +15,14 @@ import torch
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.evaluation.prediction import models
-from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.extractor import (
+    Context,
+    Extractor,
+    State,
+    Steps,
+    extracted,
+    reading_together,
+)
 from pipeline.features.pretrained import of_stream
 from pipeline.models.classifier import Classifier
 from pipeline.params.types import own_paths
@@ -27,6 +34,8 @@ from pipeline.system.values import differences
 
 WEIGHTS = Path("data/weights")
 """Where files are looked up of which models record the name only."""
+
+_AT_ONCE = 64  # utterances whose sound and text features are in memory
 
 
 @dataclass(frozen=True)
@@ -221,6 +230,9 @@ class Predictor:
     def predict(self, utterances: Sequence[Utterance], root: Path) -> list[Prediction]:
         """Predict the emotion of several utterances.
 
+        Each film is decoded once. Memory holds the embeddings of all frames, and the other features
+        of a few utterances.
+
         Parameters
         ----------
         utterances
@@ -228,16 +240,30 @@ class Predictor:
         root
             The folder of their recordings.
         """
-        features = {
-            reader.name: reader.extractor.extract(
-                utterances, reader.state, reader.context(root, self.device)
-            )
-            for reader in self.readers
-        }
-        return [
-            self._predict(utterance, {name: steps[row] for name, steps in features.items()})
-            for row, utterance in enumerate(utterances)
-        ]
+        films = [reader for reader in self.readers if reader.extractor.together]
+        others = [reader for reader in self.readers if not reader.extractor.together]
+        embeddings = self._extract(films, utterances, root)
+        predictions = []
+        for first in range(0, len(utterances), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            features = self._extract(others, utterances[part], root)
+            features |= {name: steps[part] for name, steps in embeddings.items()}
+            predictions += [
+                self._predict(utterance, {name: steps[row] for name, steps in features.items()})
+                for row, utterance in enumerate(utterances[part])
+            ]
+        return predictions
+
+    def _extract(
+        self, readers: Sequence[Reader], utterances: Sequence[Utterance], root: Path
+    ) -> dict[str, list[Steps]]:
+        """The features of all utterances, by stream."""
+        features: dict[str, list[Steps]] = {}
+        for streams in reading_together(readers):
+            context = streams[0].context(root, self.device)
+            steps = extracted(streams, utterances, context)
+            features |= zip((stream.name for stream in streams), steps, strict=True)
+        return features
 
     def _predict(self, utterance: Utterance, features: dict[str, Steps]) -> Prediction:
         arrays = {reader.name: self._read(reader, features[reader.name]) for reader in self.readers}
