@@ -26,13 +26,7 @@ from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import (
-    Context,
-    Extractor,
-    Steps,
-    extracted,
-    reading_together,
-)
+from pipeline.features.extractor import Context, Extractor, Steps, extracted
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
@@ -232,12 +226,11 @@ def run(task: Task) -> None:
                 f"{task.context.root / source.path}: existed when the corpus was parsed and is "
                 "missing now; restore it, or run `dvc repro parse` to record it as missing"
             )
-    for plans in reading_together(task.plans):
-        for each, steps in zip(plans, extracted(plans, together, task.context), strict=True):
-            done, rest = Kept(task.kept / each.name), iter(steps)
-            for dialog, members in task.dialogs.items():
-                content = _packed(each.extractor, [next(rest) for _ in members])
-                done.save(dialog, each.keys[dialog], content)
+    for each, steps in extracted(task.plans, together, task.context):
+        done, rest = Kept(task.kept / each.name), iter(steps)
+        for dialog, members in task.dialogs.items():
+            content = _packed(each.extractor, [next(rest) for _ in members])
+            done.save(dialog, each.keys[dialog], content)
 
 
 def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:

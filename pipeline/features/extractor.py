@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import platform
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -250,21 +250,22 @@ class Prepared(Protocol):
 _Stream = TypeVar("_Stream", bound=Prepared)
 
 
-def reading_together(streams: Sequence[_Stream]) -> list[list[_Stream]]:
-    """The streams in the lists in which they are extracted together."""
+def extracted(
+    streams: Sequence[_Stream], utterances: Sequence[Utterance], context: Context
+) -> Iterator[tuple[_Stream, list[Steps]]]:
+    """Yield each stream of a modality with the features of each utterance.
+
+    Streams that read the same media are extracted together.
+    """
     lists: dict[object, list[_Stream]] = {}
     for each in streams:
         lists.setdefault(each.extractor.together or each.name, []).append(each)
-    return list(lists.values())
-
-
-def extracted(
-    streams: Sequence[Prepared], utterances: Sequence[Utterance], context: Context
-) -> list[list[Steps]]:
-    """The features of each utterance, for each of the streams that are extracted together."""
-    wrappers = [partial(of_stream, each.modality, each.name) for each in streams]
-    extractors = [each.extractor for each in streams]
-    if together := extractors[0].together:
-        return together(extractors, wrappers, utterances, context)
-    with wrappers[0]():
-        return [extractors[0].extract(utterances, streams[0].state, context)]
+    for own in lists.values():
+        wrappers = [partial(of_stream, each.modality, each.name) for each in own]
+        extractors = [each.extractor for each in own]
+        if together := extractors[0].together:
+            yield from zip(own, together(extractors, wrappers, utterances, context), strict=True)
+        else:
+            with wrappers[0]():
+                steps = extractors[0].extract(utterances, own[0].state, context)
+            yield own[0], steps

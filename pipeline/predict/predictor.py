@@ -15,18 +15,12 @@ import torch
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.evaluation.prediction import models
-from pipeline.features.extractor import (
-    Context,
-    Extractor,
-    State,
-    Steps,
-    extracted,
-    reading_together,
-)
+from pipeline.features.extractor import Context, Extractor, State, Steps, extracted
 from pipeline.features.pretrained import of_stream
 from pipeline.models.classifier import Classifier
 from pipeline.params.types import own_paths
 from pipeline.predict.clips import Clip
+from pipeline.predict.prediction import Hop, Prediction
 from pipeline.registry import EXTRACTORS
 from pipeline.store.batches import Item, collate
 from pipeline.system import compute
@@ -36,64 +30,6 @@ WEIGHTS = Path("data/weights")
 """Where files are looked up of which models record the name only."""
 
 _AT_ONCE = 64  # utterances whose sound and text features are in memory
-
-
-@dataclass(frozen=True)
-class Hop:
-    """The attention of one hop.
-
-    Attributes
-    ----------
-    target
-        The modality: ``audio``, ``text`` or ``video``.
-    weights
-        [T], with sum 1; the mean over the models. Empty if the clip lacks the modality.
-    words
-        [T] tokens, for text.
-    times
-        [T] seconds from the start of the clip to the middle of each step; NaN if steps have none.
-    streams
-        The number of steps of each stream of the modality, in this order.
-    """
-
-    target: str
-    weights: np.ndarray
-    words: list[str]
-    times: np.ndarray
-    streams: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one clip.
-
-    Attributes
-    ----------
-    utterance
-        The clip.
-    probabilities
-        By emotion, the mean over the models.
-    hops
-        The attention of each hop.
-    missing
-        By modality without any feature, the reason.
-    remarks
-        What else is incomplete: truncated features, statistics of an unknown speaker.
-    parameters
-        By stream, the parameters of its extractor.
-    """
-
-    utterance: Utterance
-    probabilities: dict[str, float]
-    hops: list[Hop]
-    missing: dict[str, str]
-    remarks: list[str]
-    parameters: dict[str, dict[str, Any]]
-
-    @property
-    def emotion(self) -> str:
-        """The emotion with the highest probability."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -259,10 +195,10 @@ class Predictor:
     ) -> dict[str, list[Steps]]:
         """The features of all utterances, by stream."""
         features: dict[str, list[Steps]] = {}
-        for streams in reading_together(readers):
-            context = streams[0].context(root, self.device)
-            steps = extracted(streams, utterances, context)
-            features |= zip((stream.name for stream in streams), steps, strict=True)
+        for modality in dict.fromkeys(reader.modality for reader in readers):
+            own = [reader for reader in readers if reader.modality == modality]
+            context = own[0].context(root, self.device)
+            features |= {each.name: steps for each, steps in extracted(own, utterances, context)}
         return features
 
     def _predict(self, utterance: Utterance, features: dict[str, Steps]) -> Prediction:
