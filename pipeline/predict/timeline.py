@@ -101,6 +101,10 @@ def figure(predictions: Sequence[Prediction], recording: Utterance, root: Path) 
     heights = [wave, row * len(predictions[0].probabilities)]
     drawn = Figure(figsize=(10, count * (sum(heights) + 0.4) + 0.3), layout="constrained")
     panels = drawn.subplots(2 * count, 1, height_ratios=heights * count)
+    title = recording.id
+    if recording.video and recording.video.place != "whole":
+        title += f", actor on the {recording.video.place}; the sound is that of both actors"
+    panels[0].set_title(title)
     for number, (upper, lower) in enumerate(zip(panels[::2], panels[1::2], strict=True)):
         start = recording.start + number * strip
         end = min(start + strip, recording.end)
