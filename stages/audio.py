@@ -1,4 +1,4 @@
-"""Stage `audio`: the audio streams, such as MFCC and prosody."""
+"""Stage `audio`: the audio streams, such as MFCC, prosody and hidden states of WavLM."""
 
 from pipeline import params
 from pipeline.system import compute
@@ -9,7 +9,8 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     workers = compute.processes(settings.compute.workers)
-    extract("audio", settings, device="cpu", workers=workers)
+    device = str(compute.device(settings.compute.device))
+    extract("audio", settings, device=device, workers=workers)
 
 
 if __name__ == "__main__":

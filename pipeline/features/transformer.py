@@ -49,7 +49,7 @@ class Transformer(NetworkExtractor):
     network: ClassVar[str] = "AutoModel"
     optional: ClassVar[tuple[str, ...]] = ("pooler.",)
     neutral: ClassVar = (*NetworkExtractor.neutral, "revision", "pickled_weights")
-    libraries: ClassVar = ("tokenizers", "torch", "transformers")
+    libraries: ClassVar[tuple[str, ...]] = ("tokenizers", "torch", "transformers")
 
     extractor: Literal["transformers"] = "transformers"
     model: OwnPath

@@ -69,6 +69,15 @@ def processes(workers: int) -> int:
     return workers or cpu_count()
 
 
+def network_processes(workers: int, device: str) -> int:
+    """The number of processes that run networks.
+
+    On a CPU these are those of :func:`processes`, with one thread each: several threads wait for
+    each other after every layer. On a GPU it is one, since each has weights of its own there.
+    """
+    return processes(workers) if device == "cpu" else 1
+
+
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Yield `items`, and prefetch one item in a thread."""
     with ThreadPoolExecutor(1) as thread:
