@@ -7,7 +7,7 @@ JSTSP 2022; Radford et al., "Robust speech recognition via large-scale weak supe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.features.speech_network import SpeechNetwork, batches, speech_netw
 from pipeline.features.transformer import Transformer
 from pipeline.params.types import Positive
 
-_BATCHES = 8  # per group of dialogs, if one layer is read
+_BATCHES = 4  # per group of dialogs, if one layer is read
 _SECONDS = 2.0  # of speech in a batch, with padding, for each of `batch_size`
 
 
@@ -139,9 +139,7 @@ class SpeechEncoder(Transformer):
             network.steps(min(len(signals[row]) - start, network.longest)) for row, start in pieces
         ]
         parts: dict[tuple[int, int], np.ndarray] = {}
-        for batch in batches(
-            lengths, most=self.batch_size, room=self._room(network), padded=network.padded
-        ):
+        for batch in self.batches(lengths, network):
             chosen = [pieces[index] for index in batch]
             inputs = [
                 network.inputs(signals[row])[start : start + network.longest]
@@ -154,6 +152,12 @@ class SpeechEncoder(Transformer):
                     whole = network.joined(starts[row], [parts.pop(piece) for piece in own])
                     found[row] = self._finished(whole, network)
         return found
+
+    def batches(self, lengths: Sequence[int], network: SpeechNetwork) -> Iterator[list[int]]:
+        """The indices of each batch of windows of `lengths` steps."""
+        return batches(
+            lengths, most=self.batch_size, room=self._room(network), padded=network.padded
+        )
 
     def _room(self, network: SpeechNetwork) -> int:
         """Steps that a batch may have."""

@@ -7,8 +7,10 @@ SEW) read samples by convolutions. Whisper's encoder reads the log-mel spectrogr
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 LONGEST = 40.0  # seconds that a network of the wav2vec2 family reads at once
 OVERLAP = 10.0  # seconds at least that windows of a longer utterance share
 
-_PADDING = 0.1  # largest share of padding in a batch
+_PADDING = 0.05  # largest share of padding in a batch
 # steps of noise that show whether a network sees padding; SEW does only after a part of a step
 _TRIAL = (9.0, 5.0, 5.34, 5.67)
 _SEES_PADDING = 1e-4  # of the deviation; rounding of float32 is about 1e-6 of it
@@ -106,6 +108,16 @@ class SpeechNetwork(ABC):
 
         return torch.from_numpy(array).to(self.network.device, self.network.dtype)
 
+    def _hidden(self, values: torch.Tensor, layers: Sequence[int], **options: Any) -> np.ndarray:
+        """Hidden states [B, T, L, D] float32 of the input of the network."""
+        import torch
+
+        with warnings.catch_warnings():
+            # of WavLM's own attention, and torch: mask and bias are of different types
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+            hidden = self.network(values, output_hidden_states=True, **options).hidden_states
+        return torch.stack([hidden[layer] for layer in layers], dim=2).float().cpu().numpy()
+
 
 class Convolutional(SpeechNetwork):
     """A network that reads samples by convolutions, such as wav2vec2.
@@ -147,16 +159,13 @@ class Convolutional(SpeechNetwork):
     def states(self, inputs: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
         import torch
 
-        with torch.inference_mode():
+        with computing():
             features = [self.convolutions(self._tensor(own)[None])[0].T for own in inputs]
             samples = torch.tensor([len(own) for own in inputs], device=self.network.device)
             padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
             # the network itself counts steps by the sum of a mask of samples
             mask = None if len({*map(len, features)}) == 1 else samples[:, None]
-            hidden = self.network(
-                padded.transpose(1, 2), attention_mask=mask, output_hidden_states=True
-            ).hidden_states
-            values = torch.stack([hidden[layer] for layer in layers], dim=2).float().cpu().numpy()
+            values = self._hidden(padded.transpose(1, 2), layers, attention_mask=mask)
         return [own[: self.steps(len(one))] for own, one in zip(values, inputs, strict=True)]
 
     def _sees_padding(self) -> bool:
@@ -205,15 +214,24 @@ class Whisper(SpeechNetwork):
         return signal
 
     def states(self, inputs: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
-        import torch
-
         mel = self.prepare(
             list(inputs), sampling_rate=self.rate, max_length=self.longest, return_tensors="np"
         ).input_features
-        with torch.inference_mode():
-            hidden = self.network(self._tensor(mel), output_hidden_states=True).hidden_states
-            values = torch.stack([hidden[layer] for layer in layers], dim=2).float().cpu().numpy()
+        with computing():
+            values = self._hidden(self._tensor(mel), layers)
         return [own[: self.steps(len(one))] for own, one in zip(values, inputs, strict=True)]
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Without gradients, and on a GPU without TF32, so that its values agree with a CPU's."""
+    import torch
+
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with torch.inference_mode(), flags:
+        yield
 
 
 @cache
@@ -238,7 +256,7 @@ def speech_network(network: Any, prepare: Any) -> SpeechNetwork:
 
 
 def batches(lengths: Sequence[int], *, most: int, room: int, padded: bool) -> Iterator[list[int]]:
-    """Yield the indices of each batch: inputs of similar length, and a tenth of padding at most.
+    """Yield the indices of each batch: similar lengths, and a twentieth of padding at most.
 
     Parameters
     ----------
