@@ -178,7 +178,10 @@ def test_some_again_keep_the_others(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| audio extraction / plain loop | ≥ 1.7 | 1.2 | no |" in page
     assert f"`python -m benchmarks.text {' '.join(BENCHMARKS['text'].quick)}`" in page
-    assert "Not measured: visual, store, training, repro, memory, full_release, corpus." in page
+    assert (
+        "Not measured: visual, speech, store, training, repro, memory, full_release, corpus."
+        in page
+    )
     assert "small sizes, so that the figures mean little: text." in page
 
 
@@ -188,7 +191,9 @@ def test_the_others_run_when_one_fails(tmp_path: Path, capsys: pytest.CaptureFix
     failed = command.measure(names, kept, tmp_path, MACHINE, run=Commands("visual"))
     assert failed == ["visual"]
     assert list(content(tmp_path)["benchmarks"]) == ["audio", "text"]
-    assert "Not measured: visual, store" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "Not measured: visual, speech, store" in (tmp_path / "results.md").read_text(
+        encoding="utf-8"
+    )
     printed = capsys.readouterr().err
     assert "[2/3] visual\nvisual: Command 'benchmarks.visual'" in printed
 

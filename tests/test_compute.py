@@ -21,6 +21,12 @@ def test_a_fold_a_core_on_a_cpu_one_on_a_gpu_or_as_many_as_asked_for() -> None:
     assert compute.parallel_folds(3, "cuda") == compute.parallel_folds(3, "cpu") == 3
 
 
+def test_a_network_runs_in_a_process_a_core_on_a_cpu_and_in_one_on_a_gpu() -> None:
+    assert compute.network_processes(0, "cpu") == joblib.cpu_count()
+    assert compute.network_processes(3, "cpu") == 3
+    assert compute.network_processes(3, "cuda") == compute.network_processes(0, "cuda:1") == 1
+
+
 class TestAhead:
     def test_gives_all_items_in_order(self) -> None:
         assert list(compute.ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
