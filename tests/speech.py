@@ -56,18 +56,18 @@ def save(folder: Path, family: str, change: Callable[[Any], object] = lambda mod
     transformers = library()
     import torch
 
-    name, own = FAMILIES[family]
-    sizes = _WHISPER if name == "Whisper" else _SIZES
-    config = getattr(transformers, f"{name}Config")(**{**sizes, **own})
-    model = getattr(transformers, f"{name}Model")(config)
+    kind, own = FAMILIES[family]
+    sizes = _WHISPER if kind == "Whisper" else _SIZES
+    config = getattr(transformers, f"{kind}Config")(**{**sizes, **own})
+    model = getattr(transformers, f"{kind}Model")(config)
     rng = np.random.default_rng(0)  # the same numbers for every version of torch
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:  # larger than at first, so that layers differ
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 or name.endswith("bias"):  # large, so that layers differ
                 parameter.copy_(torch.from_numpy(rng.normal(0, 0.3, parameter.shape)))
     change(model)
     model.save_pretrained(folder)
-    if name == "Whisper":
+    if kind == "Whisper":
         prepare = transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=round(WINDOW))
     else:
         prepare = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=own is _LAYER)
