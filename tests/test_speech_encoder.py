@@ -252,6 +252,22 @@ def test_the_largest_batch_is_tried_at_its_length(
     assert tried == [[round(4.5 * RATE)] * 4]
 
 
+def test_batches_of_whisper_are_of_whole_windows(
+    models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second of speech takes as much memory as six of them: 16 s are two windows."""
+    network = SpeechEncoder(model=models("whisper")).network_on("cpu")
+    whole, sizes = network.states, []
+
+    def counted(inputs: list[np.ndarray], layers: list[int]) -> list[np.ndarray]:
+        sizes.append(len(inputs))
+        return whole(inputs, layers)
+
+    monkeypatch.setattr(network, "states", counted)
+    assert len(states(models("whisper"), signals(*[RATE] * 5), batch_size=8)) == 5
+    assert sizes == [2, 2, 1]
+
+
 # --- the extractor -------------------------------------------------------------------------------
 
 

@@ -96,7 +96,7 @@ class SpeechEncoder(Transformer):
         seconds = max((one.end - one.start for one in utterances if one.audio), default=0.0)
         seconds += recording.SLACK + recording.SLACK_SHARE * seconds
         samples = min(math.ceil(seconds * network.rate), network.longest)
-        count = min(self.batch_size, math.ceil(self._room(network) / network.steps(samples)))
+        count = min(self.batch_size, math.ceil(self._room(network) / network.computed(samples)))
         noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
         network.states([network.inputs(noise)] * count, self.layer_numbers())
 
@@ -136,7 +136,8 @@ class SpeechEncoder(Transformer):
         starts = [network.windows(len(signal)) if len(signal) else [] for signal in signals]
         pieces = [(row, start) for row, own in enumerate(starts) for start in own]
         lengths = [
-            network.steps(min(len(signals[row]) - start, network.longest)) for row, start in pieces
+            network.computed(min(len(signals[row]) - start, network.longest))
+            for row, start in pieces
         ]
         parts: dict[tuple[int, int], np.ndarray] = {}
         for batch in self.batches(lengths, network):

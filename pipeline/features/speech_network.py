@@ -64,6 +64,10 @@ class SpeechNetwork(ABC):
     def steps(self, samples: int) -> int:
         """The number of steps of a signal of at least one sample."""
 
+    def computed(self, samples: int) -> int:
+        """The number of steps that it computes for a signal; some may be dropped."""
+        return self.steps(samples)
+
     @abstractmethod
     def inputs(self, signal: np.ndarray) -> np.ndarray:
         """The input of the network for a whole signal, by the model's own normalisation."""
@@ -209,6 +213,9 @@ class Whisper(SpeechNetwork):
 
     def steps(self, samples: int) -> int:
         return math.ceil(samples / self.stride)
+
+    def computed(self, samples: int) -> int:
+        return self.longest // self.stride
 
     def inputs(self, signal: np.ndarray) -> np.ndarray:
         return signal
