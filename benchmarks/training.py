@@ -41,7 +41,8 @@ from benchmarks import store as store_benchmark
 from pipeline import params
 from pipeline.corpus import labels
 from pipeline.store import FeatureStore
-from pipeline.store.batches import Batch, StoreDataset, of_model
+from pipeline.store.batches import Batch
+from pipeline.store.dataset import StoreDataset, of_model
 from pipeline.system import compute
 from pipeline.training import folds
 from pipeline.training.fitting import Run

@@ -19,7 +19,8 @@ from benchmarks.synthetic import make_store, without_prosody
 from pipeline import params
 from pipeline.corpus import labels
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import Batch, Item, StoreDataset, collate, of_model
+from pipeline.store.batches import Batch, Item, collate
+from pipeline.store.dataset import StoreDataset, of_model
 from pipeline.store.writing import pack
 from tests.test_training import settings
 

@@ -195,7 +195,7 @@ def test_the_key_tells_all_that_decides_apart(store: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "file",
     [
-        *("models/amh.py", "models/linear.py", "models/standardise.py", "store/batches.py"),
+        *("models/amh.py", "models/linear.py", "models/standardise.py", "store/dataset.py"),
         *("training/fitting.py", "training/folds.py", "training/linear.py"),
     ],
 )

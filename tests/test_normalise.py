@@ -11,8 +11,9 @@ import torch
 from benchmarks.synthetic import make_store
 from pipeline.evaluation.prediction import predict
 from pipeline.models.standardise import Standardise
-from pipeline.store import FeatureStore, batches
-from pipeline.store.batches import StoreDataset, of_model
+from pipeline.store import FeatureStore
+from pipeline.store import dataset as datasets
+from pipeline.store.dataset import StoreDataset, of_model
 from pipeline.training import folds
 from tests.test_training import settings
 
@@ -42,7 +43,7 @@ def test_statistics_are_over_all_utterances_of_a_speaker(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, max_steps: int | None
 ) -> None:
     """Also those without a label or outside the dataset, and only up to the truncation."""
-    monkeypatch.setattr(batches, "FEWEST_UTTERANCES", 3)
+    monkeypatch.setattr(datasets, "FEWEST_UTTERANCES", 3)
     table = store.utterances
     some = table["utterance"].tolist()[::3]
     dataset = StoreDataset(store, STREAMS, utterances=some, max_steps=max_steps, by_speaker=True)
@@ -75,11 +76,11 @@ def test_a_shift_and_scale_of_a_speaker_changes_no_probability(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Not with `speaker`; with `training` it does."""
-    monkeypatch.setattr(batches, "FEWEST_UTTERANCES", 2)
+    monkeypatch.setattr(datasets, "FEWEST_UTTERANCES", 2)
     table = store.utterances
     speaker = table["speaker"].iloc[0]
     own = np.flatnonzero(table["speaker"] == speaker)
-    original = batches.Stream.__getitem__
+    original = datasets.Stream.__getitem__
 
     def shifted(stream, index):
         values = original(stream, index)
@@ -96,7 +97,7 @@ def test_a_shift_and_scale_of_a_speaker_changes_no_probability(
         classifier = folds.build(dataset, parameters.model, steps, list("abcdefg"), train)
         before = predict(classifier, dataset, own, 4, torch.device("cpu"))
         with monkeypatch.context() as patch:
-            patch.setattr(batches.Stream, "__getitem__", shifted)
+            patch.setattr(datasets.Stream, "__getitem__", shifted)
             fresh = of_model(store, parameters.model, steps)
             after = predict(classifier, fresh, own, 4, torch.device("cpu"))
         assert np.allclose(before, after, atol=1e-4) == (normalise == "speaker")
@@ -106,7 +107,7 @@ def test_a_speaker_of_few_utterances_is_counted_and_said(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = store.utterances["speaker"].value_counts()
-    few = int((counts < batches.FEWEST_UTTERANCES).sum())
+    few = int((counts < datasets.FEWEST_UTTERANCES).sum())
     jobs = folds.plan(
         store.path,
         settings(normalise="speaker"),

@@ -19,7 +19,7 @@ from pipeline.features.checking import check
 from pipeline.features.extraction import extract
 from pipeline.features.streamfile import Header, StreamError, write
 from pipeline.store import checking
-from pipeline.store.batches import StoreDataset
+from pipeline.store.dataset import StoreDataset
 from pipeline.system import hdf5
 
 IDS = table()["utterance"].tolist()

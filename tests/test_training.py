@@ -25,7 +25,7 @@ from pipeline.evaluation.prediction import models, predict
 from pipeline.models.classifier import Classifier
 from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset, of_model
 from pipeline.training import folds, linear
 from pipeline.training.fitting import balanced, class_weights, fit, learning_rate
 

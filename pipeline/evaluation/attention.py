@@ -30,7 +30,7 @@ from tqdm import tqdm
 from pipeline.evaluation import prediction
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
-from pipeline.store.batches import StoreDataset
+from pipeline.store.dataset import StoreDataset
 from pipeline.system.hdf5 import reading, write_strings, writing
 
 SCHEMA = 1

@@ -16,7 +16,8 @@ from pipeline import InputError, params
 from pipeline.evaluation.metrics import by_fold, summary
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
-from pipeline.store.batches import Batch, StoreDataset
+from pipeline.store.batches import Batch
+from pipeline.store.dataset import StoreDataset
 from pipeline.system.filesystem import unreadable
 from pipeline.system.values import differences
 

@@ -74,6 +74,22 @@ def of_kind(store: FeatureStore, kind: str, name: str) -> Stream:
         raise ExportError(
             f"--streams {kind}={name}: {name} has {shape}; name another stream, or {kind}=none"
         )
+    return of_one_layer(stream)
+
+
+def of_one_layer(stream: Stream) -> Stream:
+    """Return the stream, unless it has several layers.
+
+    Raises
+    ------
+    ExportError
+        If it has: other code reads one vector per step.
+    """
+    if stream.layers:
+        raise ExportError(
+            f"--streams: {stream.name} has the layers {stream.layers}; extract one of them as a "
+            "stream of its own, or name another stream"
+        )
     return stream
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.export.common import new_output
+from pipeline.export.common import new_output, of_one_layer
 from pipeline.store import FeatureStore, Stream
 
 
@@ -34,7 +34,7 @@ def write(store: FeatureStore, output: Path, streams: Sequence[str] | None = Non
     ExportError, StoreError
         If the file exists or a stream is missing.
     """
-    chosen = [store.stream(name) for name in streams or store.streams]
+    chosen = [of_one_layer(store.stream(name)) for name in streams or store.streams]
     columns = ["utterance", "group", "dialog", "speaker", "emotion"]
     features = [
         f"{stream.name}_{name}"

@@ -2,7 +2,8 @@
 
 A stream is a stream file (schema version 3) or a group of a packed store, with these datasets::
 
-    values       [sum of T, D] float32 or float16; [sum of T] int32 token ids; or [N, P] float32
+    values       [sum of T, D] float32 or float16, or [sum of T, L, D] of several layers; [sum of T]
+                 int32 token ids; or [N, P] float32
     offsets      [N + 1] int64; utterance i is values[offsets[i]:offsets[i + 1]]; sequences only
     times        [sum of T] float64, seconds from the start of the utterance to the middle of a step
     tokens       [sum of T] int32, rows of the vocabulary
@@ -14,6 +15,7 @@ A stream is a stream file (schema version 3) or a group of a packed store, with 
     problems     [n] strings; problem_rows [n] int64, the utterance of each problem
     crc32        [N] uint32, checksum of each utterance's rows
     attributes   schema_version; extractor; parameters, identity, provenance (JSON); include_text;
+                 layers, the number of each of the L layers (JSON); only of several layers;
                  sources, a digest of the rows of the utterance table and the hashes of the media
 
 Each dataset and the whole stream have an attribute ``sha256``. An utterance without features has no
@@ -41,7 +43,7 @@ ALIGNED = ("times", "tokens", "values")
 
 
 class Statistics(NamedTuple):
-    """Mean [D] and standard deviation [D] of each value of a stream, float64."""
+    """Mean and standard deviation of each value of a stream, float64; [D], or [L, D] of layers."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -53,7 +55,7 @@ class Statistics(NamedTuple):
         return cls(mean, np.where(varies, deviation, 1.0))
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """(values - mean) / deviation of [..., D], as float32."""
+        """(values - mean) / deviation of steps, as float32."""
         return ((values - self.mean) / self.deviation).astype(np.float32)
 
 
@@ -80,7 +82,12 @@ class Stream:
     @property
     def width(self) -> int:
         """Number of values per step or utterance; for token ids, the size of their vectors."""
-        return int(self.group["vectors" if self.has_tokens else "values"].shape[1])
+        return int(self.group["vectors" if self.has_tokens else "values"].shape[-1])
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers of the network in values [sum of T, L, D]; empty for [sum of T, D]."""
+        return list(json.loads(self.group.attrs.get("layers", "[]")))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -147,12 +154,12 @@ class Stream:
         return np.isnan(self.group["values"][:]).all(axis=1)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Values of one utterance: [T, D] float32, [T] int32 token ids, or [P] float32."""
+        """Values of one utterance: [T, D] or [T, L, D] float32, [T] int32 ids, or [P] float32."""
         values = self.aligned("values", index)
         return values.astype(np.float32, copy=False) if values.dtype.kind == "f" else values
 
     def numbers(self, index: int) -> np.ndarray:
-        """[T, D] or [P] float32 of one utterance; token ids are replaced by their vectors."""
+        """[T, D], [T, L, D] or [P] float32 of one utterance; the vectors in place of token ids."""
         return self.vectors[self[index]] if self.has_tokens else self[index]
 
     def statistics(self, indices: np.ndarray, lengths: np.ndarray | None = None) -> Statistics:
@@ -172,7 +179,8 @@ class Stream:
         if not self.is_sequence:
             lengths = np.where(self.missing, 0, lengths)
         steps = max(int(lengths[indices].sum()), 1)
-        mean, square = np.zeros(self.width), np.zeros(self.width)
+        row = (len(self.layers), self.width) if self.layers else (self.width,)
+        mean, square = np.zeros(row), np.zeros(row)
         for index in indices:
             mean += self._steps(index, lengths).sum(axis=0, dtype=np.float64) / steps
         for index in indices:
@@ -180,7 +188,7 @@ class Stream:
         return Statistics.of(mean, np.sqrt(square))
 
     def _steps(self, index: int, lengths: np.ndarray) -> np.ndarray:
-        """[T, D], the first steps of one utterance; one row for an utterance-level stream."""
+        """[T, D] or [T, L, D], the first steps of an utterance; one row of an utterance level."""
         return np.atleast_2d(self.numbers(index))[: lengths[index]]
 
     def aligned(self, name: str, index: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 A model such as :class:`~pipeline.models.amh.AMH` takes float sequences by modality. The classifier
 puts one input layer per stream in front of it: values are standardised with the mean and standard
-deviation of the training part, token ids are embedded. A saved classifier contains both.
+deviation of the training part, token ids are embedded, and of a stream of several layers their
+weighted mean is taken, with learned weights. A saved classifier contains all of these.
 
 If a modality has several streams, such as GloVe and BERT, a linear layer maps each to a common size
 and the sequences are concatenated in time. The model's attention covers the steps of all of them,
@@ -24,10 +25,11 @@ from torch import Tensor, nn
 
 from pipeline import InputError, params
 from pipeline.models.encoders import Hopping
-from pipeline.models.standardise import Standardise
+from pipeline.models.standardise import LayerMix, Standardise
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import Batch, Sizes, StoreDataset, of_model
+from pipeline.store.batches import Batch, Sizes
+from pipeline.store.dataset import StoreDataset, of_model
 from pipeline.system.filesystem import replacing, unreadable
 from pipeline.system.values import differences
 
@@ -69,6 +71,8 @@ class Classifier(nn.Module):
     ----------
     identities
         :attr:`pipeline.store.Stream.identity` of each stream that it was trained on.
+    extractors
+        :attr:`pipeline.store.dataset.StoreDataset.extractors` of these streams.
 
     Raises
     ------
@@ -90,7 +94,9 @@ class Classifier(nn.Module):
         self.sizes = sizes
         widths, vocabularies = sizes.widths, sizes.vocabularies
         self.identities: dict[str, dict[str, Any]] = {}
+        self.extractors: dict[str, dict[str, Any]] = {}
         self.inputs = nn.ModuleDict()
+        self.layers = nn.ModuleDict()
         self.mixing = nn.ModuleDict()
         inputs: dict[str, int] = {}
         for modality in settings.modalities:
@@ -101,7 +107,9 @@ class Classifier(nn.Module):
                     table.weight.requires_grad_(settings.tune_embeddings)
                     self.inputs[name] = table
                 else:
-                    self.inputs[name] = Standardise(widths[name])
+                    self.inputs[name] = Standardise(*sizes.row(name))
+                if name in sizes.layers:
+                    self.layers[name] = LayerMix(len(sizes.layers[name]))
             if settings.is_pooled:
                 continue
             if len(names) > 1:
@@ -112,10 +120,19 @@ class Classifier(nn.Module):
             joined = {name: widths[name] for name in sizes.joined}
             sequences = {name: widths[name] for name in self.inputs if name not in joined}
             model = MODELS[settings.name].load()
+            self.layers.requires_grad_(False)  # all layers weigh the same
             self.model: Any = model(sequences, joined, len(classes))
         else:
             joined = {} if settings.prosody is None else {"audio": widths[settings.prosody]}
             self.model = _model(settings, inputs, joined, len(classes))
+
+    def layer_weights(self) -> dict[str, dict[int, float]]:
+        """The weight of each layer, by stream of several layers."""
+        return {
+            name: dict(zip(self.sizes.layers[name], mix.weights.tolist(), strict=True))
+            for name, mix in self.layers.items()
+            if isinstance(mix, LayerMix)
+        }
 
     @property
     def parameter_counts(self) -> dict[str, int]:
@@ -154,7 +171,10 @@ class Classifier(nn.Module):
             layer = self.inputs[name]
             of_speakers = batch.of_speakers.get(name)
             is_looked_up = isinstance(layer, nn.Embedding)
-            sequences[name] = layer(values) if is_looked_up else layer(values, of_speakers)
+            standardised = layer(values) if is_looked_up else layer(values, of_speakers)
+            if name in self.layers:
+                standardised = self.layers[name](standardised)
+            sequences[name] = standardised
         joined = {
             name: self.inputs[name](values, batch.of_speakers.get(name))
             for name, values in batch.joined.items()
@@ -188,6 +208,7 @@ class Classifier(nn.Module):
             "classes": self.classes,
             "max_steps": self.max_steps.model_dump(),
             "streams": self.identities,
+            "extractors": self.extractors,
             "sizes": asdict(self.sizes),
         }
         tensors = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
@@ -217,6 +238,7 @@ class Classifier(nn.Module):
             )
             classifier.load_state_dict(tensors)
             classifier.identities = dict(config["streams"])
+            classifier.extractors = dict(config["extractors"])
         except OSError as error:
             raise InputError(unreadable(path, error)) from error
         except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from pipeline.corpus.utterance import from_table
+from pipeline.corpus.utterance import Utterance, from_table
 from pipeline.features.recording import of_utterance
 from pipeline.features.video import Segment, VideoError, crops
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, Stream
-from pipeline.store.batches import StoreDataset
+from pipeline.store.dataset import StoreDataset
 
 _ENVELOPE = 900  # points of a waveform
 _RATE = 16000  # Hz
@@ -118,13 +117,14 @@ def view(
     result = AttentionView(seconds, hops, tracks)
     if media is None:
         return result
+    (row,) = from_table(store.utterances.iloc[[index]])
     if any(len(track) for track in tracks if track.modality == "audio"):
-        result.waveform = _waveform(media, utterance)
+        result.waveform = waveform(media, row)
         result.media_missing = result.waveform is None
-    timed = [track for track in tracks if track.modality == "video" and track.measured]
-    if timed and len(timed[0]):
-        parameters = dataset.stream(timed[0].stream).parameters
-        result.frames = _frames(media / utterance["video"], timed[0].times, utterance, parameters)
+    shown = [track for track in tracks if track.modality == "video" and track.measured]
+    if shown and len(shown[0]):
+        parameters = dataset.stream(shown[0].stream).parameters
+        result.frames = frames(media, row, shown[0].times, parameters)
         result.media_missing |= not result.frames
     return result
 
@@ -134,25 +134,31 @@ def _track(modality: str, stream: Stream, index: int, place: slice, seconds: flo
     first, steps = place.start, place.stop - place.start
     if modality == "text":
         return Track(modality, stream.name, first, words=stream.words(index)[:steps])
+    times = np.full(steps, np.nan)
     if "times" in stream.group:
         times = stream.aligned("times", index)[:steps]
-        return Track(modality, stream.name, first, times=times)
-    middles = (np.arange(steps) + 0.5) / max(steps, 1) * seconds
-    return Track(modality, stream.name, first, times=middles, measured=False)
+    return timed(modality, stream.name, first, times, seconds)
 
 
-def _waveform(media: Path, utterance: pd.Series) -> np.ndarray | None:
+def timed(modality: str, stream: str, first: int, times: np.ndarray, seconds: float) -> Track:
+    """A track of steps in time; those without times (NaN) are spread evenly over the utterance."""
+    if not np.isnan(times).any():
+        return Track(modality, stream, first, times=times)
+    middles = (np.arange(len(times)) + 0.5) / max(len(times), 1) * seconds
+    return Track(modality, stream, first, times=middles, measured=False)
+
+
+def waveform(media: Path, utterance: Utterance) -> np.ndarray | None:
     """[2, points] minimum and maximum of a recording; None if it cannot be read."""
-    (row,) = from_table(utterance.to_frame().T)
-    samples, _ = of_utterance(row, media, _RATE)
+    samples, _ = of_utterance(utterance, media, _RATE)
     if not len(samples):
         return None
     parts = np.array_split(samples, min(_ENVELOPE, len(samples)))
     return np.array([[part.min() for part in parts], [part.max() for part in parts]])
 
 
-def _frames(
-    path: Path, times: np.ndarray, utterance: pd.Series, parameters: Mapping[str, Any]
+def frames(
+    media: Path, utterance: Utterance, times: np.ndarray, parameters: Mapping[str, Any]
 ) -> list[tuple[float, np.ndarray]]:
     """Up to :data:`THUMBNAILS` embedded crops, evenly spaced; none if the video cannot be read.
 
@@ -160,13 +166,15 @@ def _frames(
     """
     size, scaled = parameters.get("crop", _CROP), parameters.get("region") == "square"
     chosen = times[np.unique(np.linspace(0, len(times) - 1, THUMBNAILS).round().astype(int))]
-    start = float(utterance["start"])
+    if utterance.video is None:
+        return []
+    path, start = media / utterance.video.path, utterance.start
     chosen += start + 0.001  # so that rounding never selects the frame before
     try:
         # every second pixel is enough for a thumbnail
         return [
             (crop.time - start, crop.image[::2, ::2])
-            for crop in crops(path, [Segment(chosen, str(utterance["place"]))], size, scaled=scaled)
+            for crop in crops(path, [Segment(chosen, utterance.video.place)], size, scaled=scaled)
         ]
     except VideoError:
         return []

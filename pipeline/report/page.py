@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline import InputError, params
-from pipeline.evaluation import attention, calibration, metrics, prediction
+from pipeline.evaluation import attention, calibration, layers, metrics, prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, examples, facts, figures
 from pipeline.store import FeatureStore
-from pipeline.store.batches import standardisation
+from pipeline.store.dataset import standardisation
 from pipeline.system.filesystem import write_csv, write_text
 
 _BINS = 10  # of the reliability diagram
@@ -103,6 +103,7 @@ def write(
     tables = _tables(
         store, training, predictions, classes, missing=missing, attention_file=attention_file
     )
+    tables["layers"] = layers.weights(models)
     summary = metrics.summary(tables["folds"])
     if len(parameters["train"]["seeds"]) > 1:
         together = metrics.summary(metrics.by_fold(metrics.ensemble(predictions)))

@@ -1,46 +1,23 @@
-"""Utterances of a feature store as items and padded batches.
-
-:class:`StoreDataset` is a PyTorch dataset. Each process opens the store when it reads its first
-item, so that the dataset can be used in worker processes, forked or spawned. Only the utterance
-table and the items that are being read are in memory.
-"""
+"""Batches of utterances, padded to the longest one: the input of models."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
-
-from pipeline import params
-from pipeline.corpus.labels import Scheme
-from pipeline.corpus.labels import scheme as labels_of
-from pipeline.features.stream import Statistics, Stream
-from pipeline.registry import MODELS
-from pipeline.store.reading import FeatureStore, StoreError
-
-_POOL = 16  # the most batches that are sorted by length together
-_POOLS = 4
-_POOLED = " or ".join(name for name, model in MODELS.items() if model.pooled)
-
-FEWEST_UTTERANCES = 10
-"""Fewest utterances of a speaker with statistics of their own; fewer give a poor deviation."""
 
 
 class Item(TypedDict):
     """One utterance.
 
     ``utterance`` is its id; ``label`` its class index, or -1 without a scheme; ``streams`` its
-    arrays by stream, [T, D] float32, [T] int64 token ids or [P] float32; ``lengths`` the number of
-    steps T by stream, for sequences.
+    arrays by stream, [T, D] float32 ([T, L, D] of several layers), [T] int64 token ids or [P]
+    float32; ``lengths`` the number of steps T by stream, for sequences.
     """
 
     utterance: str
@@ -60,14 +37,16 @@ class Batch:
     labels
         [B] int64 class indices, -1 without a scheme.
     sequences
-        By stream [B, T, D] float32 or [B, T] int64 token ids; T is at least 1.
+        By stream [B, T, D] float32, [B, T, L, D] of several layers, or [B, T] int64 token ids; T is
+        at least 1.
     lengths
         By stream [B] int64, the number of steps; 0 for an utterance without features.
     joined
         By utterance-level stream [B, P] float32; NaN for an utterance without features.
     of_speakers
-        By stream [B, 2, D] float32, the mean and standard deviation over the utterances of each
-        utterance's speaker; NaN for a speaker of too few. Empty unless they are asked for.
+        By stream [B, 2, D] or [B, 2, L, D] float32, the mean and standard deviation over the
+        utterances of each utterance's speaker; NaN for a speaker of too few. Empty unless they are
+        asked for.
     """
 
     utterances: list[str]
@@ -108,271 +87,19 @@ class Sizes:
         Vocabulary size of each stream of token ids.
     joined
         The utterance-level streams.
+    layers
+        The layers of each stream of several layers.
     """
 
     widths: dict[str, int]
     vocabularies: dict[str, int]
     joined: list[str]
+    layers: dict[str, list[int]] = field(default_factory=dict)
 
-
-class StoreDataset(Dataset[Item]):
-    """Utterances of a feature store, in the order of the store.
-
-    Parameters
-    ----------
-    store
-        The store or its path. An open store must stay open as long as the dataset is used.
-    streams
-        The streams to read; None for all.
-    scheme
-        The label scheme: the name of one of the corpus's schemes, a mapping from its codes to class
-        names, or a :class:`pipeline.corpus.labels.Scheme`. Utterances without a class are left out.
-        None for no labels.
-    utterances
-        Ids of the utterances to use, such as the training part of a fold; None for all.
-    max_steps
-        The number of steps after which sequences are truncated, for all streams or by stream; None
-        for no truncation.
-    by_speaker
-        Whether batches have the statistics of each utterance's speaker.
-
-    Attributes
-    ----------
-    utterances
-        Ids of the items.
-    labels
-        [items] int64 class indices, -1 without a scheme.
-    lengths
-        [items] int64 by stream, for sequences, after truncation.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be used, or has no such stream or utterance.
-    """
-
-    def __init__(
-        self,
-        store: FeatureStore | str | Path,
-        streams: Sequence[str] | None = None,
-        *,
-        scheme: Scheme | str | dict[str, str] | None = None,
-        utterances: Sequence[str] | None = None,
-        max_steps: int | Mapping[str, int] | None = None,
-        by_speaker: bool = False,
-    ) -> None:
-        opened = store if isinstance(store, FeatureStore) else FeatureStore(store)
-        self.path = opened.path
-        self._opened: tuple[int, FeatureStore] | None = (os.getpid(), opened)
-        self.streams = [opened.stream(name).name for name in streams or opened.streams]
-        self.max_steps = max_steps
-        table = opened.utterances
-        if isinstance(scheme, str | dict):
-            scheme = labels_of(scheme, opened.description)
-        ids = table["utterance"].tolist()
-        unknown = sorted(set(utterances or ()) - set(ids))
-        if unknown:
-            raise StoreError(f"{self.path}: has no utterance {unknown[0]} ({len(unknown)} unknown)")
-        labels = np.full(len(ids), -1) if scheme is None else scheme.of(table)
-        keep = np.full(len(ids), True) if utterances is None else np.isin(ids, list(utterances))
-        if scheme is not None:
-            keep &= labels >= 0
-        self._rows = np.flatnonzero(keep)
-        self.by_speaker = by_speaker
-        self._speakers, _ = pd.factorize(table["speaker"])
-        self._of_speakers: dict[tuple[str, int], np.ndarray] = {}
-        self.utterances: list[str] = [ids[row] for row in self._rows]
-        self.labels: np.ndarray = labels[self._rows]
-        self.lengths: dict[str, np.ndarray] = {
-            name: np.minimum(stream.lengths[self._rows], self._limit(name))
-            for name in self.streams
-            if (stream := self.stream(name)).is_sequence
-        }
-
-    def _limit(self, stream: str) -> int:
-        limit = (
-            self.max_steps.get(stream) if isinstance(self.max_steps, Mapping) else self.max_steps
-        )
-        return np.iinfo(np.int64).max if limit is None else limit
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Item:
-        """Read the item at `index`, which may be negative."""
-        row = int(self._rows[index])
-        arrays = {}
-        for name in self.streams:
-            stream = self.stream(name)
-            array = stream[row]
-            if name in self.lengths:
-                array = array[: self.lengths[name][index]]
-            arrays[name] = array.astype(np.int64 if stream.has_tokens else np.float32, copy=False)
-        return {
-            "utterance": self.utterances[index],
-            "label": int(self.labels[index]),
-            "streams": arrays,
-            "lengths": {name: int(n[index]) for name, n in self.lengths.items()},
-        }
-
-    def stream(self, name: str) -> Stream:
-        """One of its streams, opened in this process."""
-        # HDF5 handles cannot be used in a forked child of the process that opened them
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), FeatureStore(self.path))
-        return self._opened[1].stream(name)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The state for pickling, without open files."""
-        return {**self.__dict__, "_opened": None}
-
-    @property
-    def identities(self) -> dict[str, dict[str, Any]]:
-        """The identity of each stream; see :attr:`Stream.identity`."""
-        return {name: self.stream(name).identity for name in self.streams}
-
-    @property
-    def checksums(self) -> dict[str, np.ndarray]:
-        """By stream [items] uint32, one checksum per item."""
-        return {name: self.stream(name).checksums[self._rows] for name in self.streams}
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """The number of values per step or utterance, by stream."""
-        return {name: self.stream(name).width for name in self.streams}
-
-    @property
-    def vocabularies(self) -> dict[str, int]:
-        """Vocabulary sizes of the streams of token ids."""
-        return {
-            name: len(self.stream(name).vectors)
-            for name in self.streams
-            if self.stream(name).has_tokens
-        }
-
-    @property
-    def sizes(self) -> Sizes:
-        """What a model of these streams is built from."""
-        joined = [name for name in self.streams if name not in self.lengths]
-        return Sizes(self.widths, self.vocabularies, joined)
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """The items at `indices` as one batch."""
-        batch = collate([self[index] for index in indices])
-        if not self.by_speaker:
-            return batch
-        standardised = [name for name in self.streams if not self.stream(name).has_tokens]
-        of_speakers = {
-            name: torch.from_numpy(np.stack([self._of_speaker(name, index) for index in indices]))
-            for name in standardised
-        }
-        return replace(batch, of_speakers=of_speakers)
-
-    def _of_speaker(self, name: str, index: int) -> np.ndarray:
-        """[2, D] float32 statistics over all utterances of the speaker of one item, or NaN."""
-        speaker = int(self._speakers[self._rows[index]])
-        if (name, speaker) not in self._of_speakers:
-            stream = self.stream(name)
-            rows = np.flatnonzero((self._speakers == speaker) & ~stream.missing)
-            values = np.full((2, stream.width), np.nan, np.float32)
-            if len(rows) >= FEWEST_UTTERANCES:
-                values[:] = self._statistics(name, rows)
-            self._of_speakers[name, speaker] = values
-        return self._of_speakers[name, speaker]
-
-    def order(self, indices: np.ndarray) -> np.ndarray:
-        """`indices`, sorted by the length of the longest stream, and then by index."""
-        none = np.zeros(len(indices), np.int64)  # of utterance-level streams alone
-        longest = np.max([none, *(n[indices] for n in self.lengths.values())], axis=0)
-        return indices[np.lexsort((indices, longest))]
-
-    def shuffled(
-        self, indices: np.ndarray, size: int, random: np.random.Generator
-    ) -> Iterator[np.ndarray]:
-        """Yield random batches of similar length: shuffled pools of items are sorted and split.
-
-        There are at least four pools, or one per batch: a pool of all items would give the same
-        batches in each epoch.
-        """
-        mixed = random.permutation(indices)
-        pool_size = size * min(_POOL, max(1, len(indices) // (size * _POOLS)))
-        batches = [
-            batch for pool in _split(mixed, pool_size) for batch in self.in_order(pool, size)
-        ]
-        for number in random.permutation(len(batches)):
-            yield batches[number]
-
-    def in_order(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield batches of similar length, in a fixed order."""
-        return _split(self.order(indices), size)
-
-    def by_batch(
-        self, indices: np.ndarray, size: int, function: Callable[[Batch], np.ndarray]
-    ) -> np.ndarray:
-        """Apply a function to batches of similar length; its rows in the order of `indices`."""
-        row_of: dict[int, np.ndarray] = {}
-        for chosen in self.in_order(indices, size):
-            row_of.update(zip(chosen.tolist(), function(self.batch(chosen)), strict=True))
-        return np.array([row_of[index] for index in indices.tolist()])
-
-    def statistics(self, name: str, indices: np.ndarray) -> Statistics:
-        """Statistics of a stream over the items at `indices`, after truncation."""
-        return self._statistics(name, self._rows[indices])
-
-    def _statistics(self, name: str, rows: np.ndarray) -> Statistics:
-        stream = self.stream(name)
-        lengths = stream.lengths
-        if name in self.lengths:
-            lengths = np.minimum(lengths, self._limit(name))
-        return stream.statistics(rows, lengths)
-
-
-def standardisation(normalise: str, speakers: Mapping[str, int]) -> str:
-    """How ``model.normalise`` standardises features, in words for people.
-
-    `speakers` are the numbers of ``all`` speakers of a store, and of those with too ``few``
-    utterances for statistics of their own.
-    """
-    if normalise == "training":
-        return "features standardised by the training part"
-    text = "features standardised by speaker, over all utterances of each and without labels"
-    if speakers["few"]:
-        text += f"; for {speakers['few']} of {speakers['all']} speakers, who have fewer than "
-        text += f"{FEWEST_UTTERANCES} utterances, by the training part"
-    return text
-
-
-def of_model(
-    store: FeatureStore, settings: params.Model, max_steps: params.MaxSteps
-) -> StoreDataset:
-    """The input of a model: all utterances of a store, with the model's streams, truncated.
-
-    Raises
-    ------
-    StoreError
-        If a stream is missing or of the wrong kind; the message names the stream and parameter.
-    """
-    limits, utterance_level = {}, []
-    for modality in settings.modalities:
-        for name in settings.streams.names(modality):
-            if store.stream(name).is_sequence:
-                limits[name] = max_steps[modality]
-            elif settings.is_pooled:
-                utterance_level.append(name)
-            else:
-                raise StoreError(
-                    f"{store.path}: model.streams.{modality} is {name}, which has one row per "
-                    f"utterance; set it to a stream with steps, or model.name to {_POOLED}"
-                )
-    if settings.prosody is not None:
-        utterance_level.append(settings.prosody)
-        if store.stream(settings.prosody).is_sequence:
-            raise StoreError(
-                f"{store.path}: model.prosody is {settings.prosody}, which has steps; set it to a "
-                "stream with one row per utterance, or to null"
-            )
-    by_speaker = settings.normalise == "speaker"
-    return StoreDataset(store, [*limits, *utterance_level], max_steps=limits, by_speaker=by_speaker)
+    def row(self, name: str) -> tuple[int, ...]:
+        """The shape of a step of a stream: (D,), or (L, D) of several layers."""
+        own = self.layers.get(name)
+        return (len(own), self.widths[name]) if own else (self.widths[name],)
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -393,14 +120,9 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def padded(arrays: Sequence[np.ndarray], dtype: npt.DTypeLike) -> Tensor:
-    """Pad arrays [T, D] or [T] with zeros to one tensor [B, T, D] or [B, T]; T is at least 1."""
+    """Pad arrays [T, ...] with zeros to one tensor [B, T, ...]; T is at least 1."""
     steps = max(1, *(len(array) for array in arrays))
     values = np.zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
     for row, array in zip(values, arrays, strict=True):
         row[: len(array)] = array
     return torch.from_numpy(values)
-
-
-def _split(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]

@@ -38,7 +38,8 @@ def describe(path: Path) -> str:
 def _row(stream: Stream, modality: str) -> str:
     values = stream.group["values"]
     size = sum(d.id.get_storage_size() for d in stream.group.values()) / 2**20
-    row = f"{stream.name:<12}{modality:<8}{stream.width:>6}{values.dtype.name:>9}"
+    layers = f"{len(stream.layers)}x" if stream.layers else ""
+    row = f"{stream.name:<12}{modality:<8}{f'{layers}{stream.width}':>6}{values.dtype.name:>9}"
     if stream.is_sequence:
         n = stream.lengths
         row += f"{n.sum():>10}{n.min():>10}{n.mean():>8.1f}{n.max():>9}"

@@ -23,6 +23,7 @@ from pipeline.system.kept import Kept
 _CODE = (
     "models/*.py",
     "store/batches.py",
+    "store/dataset.py",
     "evaluation/metrics.py",
     "evaluation/prediction.py",
     "training/checkpoints.py",

@@ -20,7 +20,8 @@ from pipeline import InputError, params
 from pipeline.evaluation.metrics import unweighted_accuracy, weighted_accuracy
 from pipeline.evaluation.prediction import predict
 from pipeline.models.classifier import Classifier
-from pipeline.store.batches import Batch, StoreDataset
+from pipeline.store.batches import Batch
+from pipeline.store.dataset import StoreDataset
 from pipeline.system import compute
 from pipeline.training.checkpoints import Checkpoint
 

@@ -33,12 +33,7 @@ from pipeline.evaluation.prediction import TRAINED_WITH
 from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import (
-    FEWEST_UTTERANCES,
-    StoreDataset,
-    of_model,
-    standardisation,
-)
+from pipeline.store.dataset import FEWEST_UTTERANCES, StoreDataset, of_model, standardisation
 from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
@@ -370,7 +365,7 @@ def build(
     Means and standard deviations are those of the utterances at the indices `train`.
     """
     classifier = Classifier(settings, dataset.sizes, classes, max_steps)
-    classifier.identities = dataset.identities
+    classifier.identities, classifier.extractors = dataset.identities, dataset.extractors
     for name, layer in classifier.inputs.items():  # by stream
         if isinstance(layer, Standardise):
             mean, deviation = dataset.statistics(name, train)

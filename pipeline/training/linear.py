@@ -18,7 +18,8 @@ from pipeline import params
 from pipeline.evaluation.prediction import BATCH
 from pipeline.features.stream import Statistics
 from pipeline.models.classifier import Classifier
-from pipeline.store.batches import Batch, StoreDataset
+from pipeline.store.batches import Batch
+from pipeline.store.dataset import StoreDataset
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.fitting import Progress, class_weights, development_figures
 

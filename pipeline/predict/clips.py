@@ -1,0 +1,133 @@
+"""Clips as utterances: their length, and whether they have sound and pictures."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import InputError
+from pipeline.corpus import headers
+from pipeline.corpus.utterance import WITHIN, Source, Utterance
+
+REGIONS = ("whole", "left", "right")
+LONGEST = 600.0
+"""Seconds; a longer clip is no utterance."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip to predict, or a part of a longer recording.
+
+    Attributes
+    ----------
+    path
+        A file with sound, pictures or both.
+    text
+        The words; empty if they are unknown.
+    start, end
+        Seconds in the file; None for its end.
+    region
+        Where the speaker is in the picture: ``whole``, ``left`` or ``right``.
+    """
+
+    path: Path
+    text: str = ""
+    start: float = 0.0
+    end: float | None = None
+    region: str = "whole"
+
+    def utterance(self) -> Utterance:
+        """As :func:`utterance_of`."""
+        return utterance_of(
+            self.path, self.text, start=self.start, end=self.end, region=self.region
+        )
+
+
+def read_list(path: Path) -> list[Clip]:
+    """Read clips from a CSV file.
+
+    The column ``clip`` is the file, relative to the folder of the list; ``text``, ``start``,
+    ``end`` and ``region`` are optional.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or a value is invalid; the message names the line and column.
+    """
+    known = ("clip", "text", "start", "end", "region")
+    clips = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            columns = rows.fieldnames or []
+            unknown = [name for name in columns if name not in known]
+            if "clip" not in columns or unknown:
+                raise InputError(
+                    f"{path}, line 1: has the columns {', '.join(columns) or '(none)'}; needed is "
+                    f"clip, allowed are {', '.join(known[1:])}"
+                )
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                if None in row or None in row.values():
+                    raise InputError(f"{where}: has not {len(columns)} values")
+                end = _seconds(row.get("end", ""), f"{where}, column end")
+                clips.append(
+                    Clip(
+                        path.parent / row["clip"],
+                        row.get("text", ""),
+                        _seconds(row.get("start", ""), f"{where}, column start") or 0.0,
+                        end,
+                        row.get("region", "") or "whole",
+                    )
+                )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error
+    return clips
+
+
+def _seconds(text: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{where}: {text!r} is not a number of seconds") from None
+
+
+def utterance_of(
+    path: Path, text: str = "", *, start: float = 0.0, end: float | None = None, region: str
+) -> Utterance:
+    """A clip, or a part of it, as an utterance; parameters of :class:`~pipeline.predict.Predictor`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or the times or the region are impossible.
+    """
+    if region not in REGIONS:
+        raise InputError(f"region: {region!r} is none of {', '.join(REGIONS)}")
+    try:
+        header = headers.read(path)
+    except headers.HeaderError as error:
+        raise InputError(f"{path}: {error}") from error
+    stop = header.seconds if end is None else min(end, header.seconds)
+    if not (math.isfinite(start) and 0 <= start < stop):
+        raise InputError(
+            f"{path}: lasts {header.seconds:.2f} s; {start:.2f} s to {stop:.2f} s is no part of it"
+        )
+    if stop - start > LONGEST:
+        raise InputError(
+            f"{path}: {stop - start:.0f} s are more than one utterance (at most {LONGEST:.0f} s); "
+            "give start and end"
+        )
+    return Utterance(
+        path.name,
+        path.name,
+        start,
+        stop,
+        text,
+        audio=Source(path.name, WITHIN) if header.sound else None,
+        video=Source(path.name, region) if header.picture else None,
+    )

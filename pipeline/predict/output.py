@@ -1,0 +1,127 @@
+"""Predictions as JSON, as a CSV table, or as a page with pictures of the attention."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from pipeline.predict.predictor import Prediction
+from pipeline.report import drawing, examples, figures
+
+_DIGITS = 6
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """A JSON list with one object per clip."""
+    return json.dumps([_plain(one) for one in predictions], indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(one: Prediction) -> dict[str, Any]:
+    return {
+        "clip": one.utterance.id,
+        "start": one.utterance.start,
+        "end": one.utterance.end,
+        "text": one.utterance.text,
+        "emotion": one.emotion,
+        "probabilities": {name: round(p, _DIGITS) for name, p in one.probabilities.items()},
+        "missing": one.missing,
+        "remarks": one.remarks,
+        "attention": [
+            {
+                "hop": number,
+                "target": hop.target,
+                "weights": np.round(hop.weights, _DIGITS).tolist(),
+                **({"words": hop.words} if hop.target == "text" else {}),
+                "times": [None if np.isnan(t) else round(float(t), 3) for t in hop.times],
+            }
+            for number, hop in enumerate(one.hops, 1)
+        ],
+    }
+
+
+def as_csv(predictions: Sequence[Prediction]) -> str:
+    """A CSV table with one row per clip, without the attention."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    classes = list(predictions[0].probabilities) if predictions else []
+    columns = ["clip", "start", "end", "text", "emotion", *(f"p_{name}" for name in classes)]
+    writer.writerow([*columns, "missing", "remarks"])
+    for one in predictions:
+        own = one.utterance
+        writer.writerow(
+            [
+                *(own.id, f"{own.start:.3f}", f"{own.end:.3f}", own.text, one.emotion),
+                *(f"{p:.{_DIGITS}f}" for p in one.probabilities.values()),
+                "; ".join(f"{name}: {reason}" for name, reason in one.missing.items()),
+                "; ".join(one.remarks),
+            ]
+        )
+    return text.getvalue()
+
+
+def as_html(predictions: Sequence[Prediction], folders: Sequence[Path]) -> str:
+    """A page that needs no other file: probabilities, and pictures of the attention.
+
+    Parameters
+    ----------
+    folders
+        The folder of the recordings of each clip.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.predict", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    figures.style()
+    clips = [
+        {
+            "prediction": one,
+            "probabilities": sorted(one.probabilities.items(), key=lambda pair: -pair[1]),
+            "image": picture(one, folder),
+        }
+        for one, folder in zip(predictions, folders, strict=True)
+    ]
+    return environment.get_template("page.html.j2").render(clips=clips)
+
+
+def picture(one: Prediction, folder: Path) -> str:
+    """Words, waveform and frames with the attention, as a data URL; empty if there are none."""
+    figure = drawing.figure(_view(one, folder))
+    if figure is None:
+        return ""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, "attention.png")
+        figures.save(figure, path, dpi=100)
+        return figures.embed(path)
+
+
+def _view(one: Prediction, folder: Path) -> examples.AttentionView:
+    utterance = one.utterance
+    seconds = utterance.end - utterance.start
+    tracks: list[examples.Track] = []
+    for hop in {hop.target: hop for hop in one.hops}.values():
+        first = 0
+        for name, steps in hop.streams.items():
+            place = slice(first, first + steps)
+            if hop.target == "text":
+                track = examples.Track("text", name, first, words=hop.words[place])
+            else:
+                track = examples.timed(hop.target, name, first, hop.times[place], seconds)
+            tracks.append(track)
+            first += steps
+    view = examples.AttentionView(seconds, [(hop.target, hop.weights) for hop in one.hops], tracks)
+    if "audio" not in one.missing and utterance.audio:
+        view.waveform = examples.waveform(folder, utterance)
+    shown = [track for track in tracks if track.modality == "video" and len(track)]
+    if shown and utterance.video:
+        parameters = one.parameters[shown[0].stream]
+        view.frames = examples.frames(folder, utterance, shown[0].times, parameters)
+    return view

@@ -1,0 +1,380 @@
+"""Predictions for recordings that are in no feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import InputError
+from pipeline.corpus.utterance import Utterance
+from pipeline.evaluation.prediction import models
+from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.pretrained import of_stream
+from pipeline.models.classifier import Classifier
+from pipeline.params.types import own_paths
+from pipeline.predict.clips import Clip
+from pipeline.registry import EXTRACTORS
+from pipeline.store.batches import Item, collate
+from pipeline.system import compute
+from pipeline.system.values import differences
+
+WEIGHTS = Path("data/weights")
+"""Where files are looked up of which models record the name only."""
+
+
+@dataclass(frozen=True)
+class Hop:
+    """The attention of one hop.
+
+    Attributes
+    ----------
+    target
+        The modality: ``audio``, ``text`` or ``video``.
+    weights
+        [T], with sum 1; the mean over the models. Empty if the clip lacks the modality.
+    words
+        [T] tokens, for text.
+    times
+        [T] seconds from the start of the clip to the middle of each step; NaN if steps have none.
+    streams
+        The number of steps of each stream of the modality, in this order.
+    """
+
+    target: str
+    weights: np.ndarray
+    words: list[str]
+    times: np.ndarray
+    streams: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one clip.
+
+    Attributes
+    ----------
+    utterance
+        The clip.
+    probabilities
+        By emotion, the mean over the models.
+    hops
+        The attention of each hop.
+    missing
+        By modality without any feature, the reason.
+    remarks
+        What else is incomplete: truncated features, statistics of an unknown speaker.
+    parameters
+        By stream, the parameters of its extractor.
+    """
+
+    utterance: Utterance
+    probabilities: dict[str, float]
+    hops: list[Hop]
+    missing: dict[str, str]
+    remarks: list[str]
+    parameters: dict[str, dict[str, Any]]
+
+    @property
+    def emotion(self) -> str:
+        """The emotion with the highest probability."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One stream that the models read, and what extracts it."""
+
+    name: str
+    modality: str
+    extractor: Extractor
+    shared: Any
+    vocabulary: list[str] | None
+
+    def context(self, root: Path, device: str) -> Context:
+        return Context(root, device, self.shared)
+
+    @cached_property
+    def state(self) -> State:
+        """The state of the extractor: that of training, or one that depends on no corpus."""
+        if self.vocabulary is not None:
+            return {"vocabulary": np.array(self.vocabulary)}
+        return self.extractor.prepare([], self.context(Path(), "cpu"))
+
+
+class Predictor:
+    """An ensemble of trained models, and the extractors of their streams.
+
+    Parameters
+    ----------
+    classifiers
+        Models that were trained with the same parameters and streams.
+    device
+        Name of a torch device, for extractors and models.
+    streams
+        By stream, parameters that replace those of training, such as the path of weights on this
+        machine.
+
+    Raises
+    ------
+    InputError
+        If a stream cannot be extracted here, or only with other features than in training.
+    """
+
+    def __init__(
+        self,
+        classifiers: Sequence[Classifier],
+        device: str = "cpu",
+        streams: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.classifiers = [classifier.to(device).eval() for classifier in classifiers]
+        self.device = device
+        first = self.classifiers[0]
+        self.classes = first.classes
+        self.settings = first.settings
+        self.readers = [
+            _reader(name, specified, dict((streams or {}).get(name, {})))
+            for name, specified in first.extractors.items()
+        ]
+        for reader in self.readers:
+            self._check(reader, first.identities[reader.name])
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        *,
+        folds: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None,
+        device: str = "auto",
+        streams: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Predictor:
+        """Load the models of a folder that the stage ``train`` wrote.
+
+        Parameters
+        ----------
+        folds, seeds
+            Those to use; None for all.
+        device
+            ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        streams
+            See :class:`Predictor`.
+
+        Raises
+        ------
+        InputError
+            If there is no such model or device, or for the reasons of :class:`Predictor`.
+        """
+        trained = models(Path(folder))
+        chosen = [
+            model
+            for model in trained
+            if (folds is None or model.fold in folds) and (seeds is None or model.seed in seeds)
+        ]
+        if not chosen:
+            there = sorted({(model.fold, model.seed) for model in trained})
+            raise InputError(
+                f"{folder}: has no model of folds {folds} and seeds {seeds}; there are (fold, "
+                f"seed) {', '.join(map(str, there))}"
+            )
+        classifiers = [Classifier.load(model.path) for model in chosen]
+        return cls(classifiers, str(compute.device(device)), streams)
+
+    def __call__(
+        self,
+        clip: Path | str,
+        text: str = "",
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+        region: str = "whole",
+    ) -> Prediction:
+        """Predict the emotion of one clip.
+
+        Parameters
+        ----------
+        clip
+            A file with sound, pictures or both.
+        text
+            The words; empty if they are unknown.
+        start, end
+            Seconds in the file; None for its end.
+        region
+            Where the speaker is in the picture: ``whole``, ``left`` or ``right``.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or is shorter than `start`.
+        """
+        path = Path(clip)
+        utterance = Clip(path, text, start, end, region).utterance()
+        return self.predict([utterance], path.parent)[0]
+
+    @torch.inference_mode()
+    def predict(self, utterances: Sequence[Utterance], root: Path) -> list[Prediction]:
+        """Predict the emotion of several utterances.
+
+        Parameters
+        ----------
+        utterances
+            As a corpus has them.
+        root
+            The folder of their recordings.
+        """
+        features = {
+            reader.name: reader.extractor.extract(
+                utterances, reader.state, reader.context(root, self.device)
+            )
+            for reader in self.readers
+        }
+        return [
+            self._predict(utterance, {name: steps[row] for name, steps in features.items()})
+            for row, utterance in enumerate(utterances)
+        ]
+
+    def _predict(self, utterance: Utterance, features: dict[str, Steps]) -> Prediction:
+        arrays = {reader.name: self._read(reader, features[reader.name]) for reader in self.readers}
+        sequences = [r.name for r in self.readers if r.extractor.kind != "utterance"]
+        item: Item = {
+            "utterance": utterance.id,
+            "label": -1,
+            "streams": arrays,
+            "lengths": {name: len(arrays[name]) for name in sequences},
+        }
+        batch = collate([item]).to(self.device)
+        total = np.zeros(len(self.classes))
+        weights: list[np.ndarray] = []
+        for classifier in self.classifiers:
+            logits, hops = classifier(batch, attention=True)
+            total += logits[0].cpu().double().softmax(dim=0).numpy()
+            own = [hop[0].float().cpu().numpy().astype(np.float64) for hop in hops]
+            weights = [a + b for a, b in zip(weights, own, strict=True)] if weights else own
+        number = len(self.classifiers)
+        probabilities = dict(zip(self.classes, (total / number).tolist(), strict=True))
+        targets = self.classifiers[0].model.targets
+        hops = [
+            self._hop(target, own / number, arrays, features)
+            for target, own in zip(targets, weights, strict=True)
+        ]
+        missing, remarks = self._incomplete(arrays, features)
+        if self.settings.normalise == "speaker":
+            remarks.append("features are standardised by the training part: the speaker is unknown")
+        parameters = {reader.name: reader.extractor.parameters() for reader in self.readers}
+        return Prediction(utterance, probabilities, hops, missing, remarks, parameters)
+
+    def _read(self, reader: Reader, steps: Steps) -> np.ndarray:
+        """The values as a model reads them from a store: of the stored type, truncated."""
+        values = steps.values
+        if values.dtype.kind != "f":
+            return values.astype(np.int64)[: self._limit(reader.name)]
+        if reader.extractor.kind == "utterance":
+            return values.astype(np.float32)
+        stored = values.astype(reader.extractor.dtype).astype(np.float32)
+        return stored[: self._limit(reader.name)]
+
+    def _limit(self, stream: str) -> int:
+        classifier = self.classifiers[0]
+        (modality,) = [
+            name for name in self.settings.modalities if stream in self.settings.streams.names(name)
+        ]
+        return int(classifier.max_steps[modality])
+
+    def _hop(
+        self,
+        target: str,
+        weights: np.ndarray,
+        arrays: dict[str, np.ndarray],
+        features: dict[str, Steps],
+    ) -> Hop:
+        """The attention with the words and times of the steps of all streams of the modality."""
+        words: list[str] = []
+        times: list[np.ndarray] = []
+        for name in self.settings.streams.names(target):
+            steps, length = features[name], len(arrays[name])
+            (reader,) = [reader for reader in self.readers if reader.name == name]
+            times.append(np.full(length, np.nan) if steps.times is None else steps.times[:length])
+            tokens = steps.tokens if steps.tokens is not None else steps.values
+            if target == "text":
+                vocabulary = reader.state.get("vocabulary")
+                words += [
+                    f"#{n}" if vocabulary is None else str(vocabulary[token])
+                    for n, token in enumerate(tokens[:length])
+                ]
+        lengths = {name: len(arrays[name]) for name in self.settings.streams.names(target)}
+        count = sum(lengths.values())
+        return Hop(target, weights[:count], words, np.concatenate(times), lengths)
+
+    def _incomplete(
+        self, arrays: dict[str, np.ndarray], features: dict[str, Steps]
+    ) -> tuple[dict[str, str], list[str]]:
+        """The modalities without features, and other problems."""
+        missing: dict[str, str] = {}
+        remarks: list[str] = []
+        for modality in self.settings.modalities:
+            names = self.settings.read_of(modality)
+            problems = [f"{name}: {p}" for name in names if (p := features[name].problem)]
+            if all(not len(arrays[n]) or np.isnan(arrays[n]).all() for n in names):
+                missing[modality] = "; ".join(problems) or "no features"
+            else:
+                remarks += problems
+        return missing, remarks
+
+    def _check(self, reader: Reader, trained: Mapping[str, Any]) -> None:
+        """Check that a stream has the identity that the models were trained on.
+
+        Raises
+        ------
+        InputError
+            If it has not; the message names the differences.
+        """
+        if reader.vocabulary is not None:  # its vectors are in the model
+            here = dict(trained) | {"version": reader.extractor.version}
+        elif "vectors" in trained:
+            raise InputError(
+                f"the model does not contain the vocabulary of {reader.name}, since its store was "
+                "written without text; train it on a store with text (text.include_text: true)"
+            )
+        else:
+            with of_stream(reader.modality, reader.name):
+                here = reader.extractor.identity(reader.context(Path(), self.device))
+        if differing := differences(dict(trained), here):
+            lines = [f"{key}: {old} / {new}" for key, old, new in differing]
+            raise InputError(
+                f"the stream {reader.name} would not be the one that the model was trained on: "
+                f"{'; '.join(lines)} (training / here)"
+            )
+
+
+def _reader(name: str, specified: Mapping[str, Any], replaced: dict[str, Any]) -> Reader:
+    """The extractor of a stream, from what a model records of it.
+
+    Raises
+    ------
+    InputError
+        If it was made by another program, or a parameter is invalid.
+    """
+    modality, kind = specified["modality"], specified["extractor"]
+    if kind == "external" or kind not in EXTRACTORS[modality]:
+        raise InputError(
+            f"the stream {name} was made by another program, so it cannot be extracted from a "
+            "clip; use a model of other streams"
+        )
+    entry = EXTRACTORS[modality][kind].load()
+    parameters = specified["parameters"] | replaced
+    own = {key: value for key, value in parameters.items() if key in entry.model_fields}
+    for key in own_paths(entry):
+        if key not in replaced and not Path(own[key]).exists() and (WEIGHTS / own[key]).exists():
+            own[key] = str(WEIGHTS / own[key])
+    try:
+        extractor = entry.model_validate(own)
+    except ValueError as error:
+        raise InputError(f"the stream {name} cannot be extracted here: {error}") from error
+    shared = SimpleNamespace(**{key: value for key, value in parameters.items() if key not in own})
+    return Reader(name, modality, extractor, shared, specified.get("vocabulary"))
