@@ -2,8 +2,8 @@
 
 ``python -m benchmarks`` writes all rows to ``benchmarks/results.json`` and a page with the targets
 and all tables to ``benchmarks/results.md``. It takes about half an hour on two otherwise idle
-cores. Run ``dvc repro parse`` first: audio, visual and text read the embedded corpus. If a
-benchmark fails, the others still run, and the command names it and exits with status 1. A missed
+cores. Run ``dvc repro parse`` first: audio, visual, decoding and text read the embedded corpus. If
+a benchmark fails, the others still run, and the command names it and exits with status 1. A missed
 target is not a failure.
 """
 

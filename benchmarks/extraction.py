@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 def command(
-    modality: str,
+    name: str,
     description: str | None,
     measure: Callable[[pd.DataFrame, Path, int], dict[str, float]],
     arguments: Sequence[str] | None = None,
@@ -39,13 +39,14 @@ def command(
     dialogs: int,
     repeat: int = 3,
     joined: int = 1,
+    table: str = "",
 ) -> None:
     """Run the command line of a benchmark.
 
     Parameters
     ----------
-    modality
-        Name of the benchmark and of its table.
+    name
+        Of the benchmark.
     description
         Text of ``--help``.
     measure
@@ -59,10 +60,10 @@ def command(
         Default number of runs.
     joined
         Number of dialogs to merge into one.
+    table
+        Name of the table, if it is not that of the benchmark.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{modality}", description=description
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     default = "default: %(default)s"
     parser.add_argument("--corpus", type=Path, default=Path("data/raw/embedded"), help=default)
     parser.add_argument("--interim", type=Path, default=Path("data/interim/embedded"), help=default)
@@ -77,7 +78,7 @@ def command(
     )
     options = parser.parse_args(arguments)
     compute.large_pages()  # as the stages do
-    path = options.interim / f"{modality}.csv"
+    path = options.interim / f"{table or name}.csv"
     for required in (options.corpus / RELEASE, path):
         if not required.exists():
             parser.error(f"{required} is missing; run `dvc repro parse`")

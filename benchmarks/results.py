@@ -117,6 +117,11 @@ BENCHMARKS = {
         (Target("visual extraction / bare forward pass", _the("percent_of_bare"), "≥", 90, " %"),),
         ("--dialogs=1", "--repeat=1"),
     ),
+    "decoding": Benchmark(
+        "Decoding of films",
+        (Target("decoding in two processes / in one", _the("times_one"), "≥", 1.8),),
+        ("--dialogs=4", "--repeat=1"),
+    ),
     "text": Benchmark(
         "Text extraction",
         (Target("text extraction / one by one", _the("times_one_by_one"), "≥", 3),),

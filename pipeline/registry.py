@@ -81,6 +81,7 @@ EXTRACTORS = {
     },
     "visual": {
         "torchvision": Extractor("pipeline.features.visual:Torchvision"),
+        "transformers": Extractor("pipeline.features.image_encoder:ImageEncoder"),
         "external": Extractor("pipeline.features.external:External"),
     },
 }

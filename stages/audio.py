@@ -9,8 +9,10 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     workers = compute.processes(settings.compute.workers)
-    device = str(compute.device(settings.compute.device))
-    extract("audio", settings, device=device, workers=workers)
+    device = compute.device(settings.compute.device)
+    # recordings are read quickly, so one process keeps a GPU busy, and has all of its memory
+    networks = workers if device.type == "cpu" else 1
+    extract("audio", settings, device=str(device), workers=workers, network_workers=networks)
 
 
 if __name__ == "__main__":

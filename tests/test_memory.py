@@ -88,7 +88,9 @@ class Plain(Extractor):
         return [Steps(np.full((1, 1), os.getpid(), np.float32)) for _ in utterances]
 
 
-def processes(folder: Path, context: Context) -> dict[str, tuple[set[int], dict[str, object]]]:
+def processes(
+    folder: Path, context: Context, networks: int | None = None
+) -> dict[str, tuple[set[int], dict[str, object]]]:
     """Of both streams, the ids of processes, and the provenance."""
     extraction.extract(
         "audio",
@@ -98,6 +100,7 @@ def processes(folder: Path, context: Context) -> dict[str, tuple[set[int], dict[
         kept=folder / "kept",
         output=folder / "out",
         workers=2,
+        network_workers=networks,
     )
     found = {}
     for name in ("network", "plain"):
@@ -107,16 +110,16 @@ def processes(folder: Path, context: Context) -> dict[str, tuple[set[int], dict[
     return found
 
 
-def test_on_a_gpu_networks_run_in_this_process_and_others_in_several(
+def test_networks_may_run_in_this_process_and_others_in_several(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = processes(tmp_path, GPU)
+    found = processes(tmp_path, GPU, networks=1)
     assert found["network"][0] == {os.getpid()} and os.getpid() not in found["plain"][0]
     assert found["network"][1]["batch_size"] == 4
     assert "network: batch_size 4, since 32 needs more memory" in capsys.readouterr().out
 
 
-def test_on_a_cpu_all_run_in_several_processes_with_the_batch_size_asked_for(
+def test_by_default_all_run_in_several_and_on_a_cpu_the_batch_size_is_kept(
     tmp_path: Path,
 ) -> None:
     found = processes(tmp_path, CONTEXT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+import yaml
 
 from benchmarks import synthetic
 from pipeline import InputError, params
@@ -26,7 +28,8 @@ from pipeline.features.text_encoder import TextEncoder
 from pipeline.features.visual import Torchvision
 from pipeline.models.classifier import Classifier
 from pipeline.predict import Predictor
-from pipeline.predict.clips import LONGEST, utterance_of
+from pipeline.predict.__main__ import main
+from pipeline.predict.clips import LONGEST, read_list, utterance_of
 from pipeline.store import FeatureStore, writing
 from pipeline.training import folds
 from tests import clips
@@ -163,19 +166,19 @@ def predictor(world: World) -> Predictor:
 def test_a_clip_is_cut_and_cropped(world: World, predictor: Predictor) -> None:
     """Equal to an utterance with the same times and place."""
     path = world.media / "0.mp4"
-    found = predictor(path, "ang sad", start=0.2, end=0.9, region="right")
+    found = predictor(path, "ang exc", start=0.2, end=0.9, region="right")
     same = Utterance(
         "0.mp4",
         "0.mp4",
         0.2,
         0.9,
-        "ang sad",
+        "ang exc",
         audio=Source("0.mp4", WITHIN),
         video=Source("0.mp4", "right"),
     )
     assert found.probabilities == predictor.predict([same], world.media)[0].probabilities
     assert found.utterance.id == "0.mp4"
-    whole = predictor(path, "ang sad")
+    whole = predictor(path, "ang exc")
     assert whole.probabilities != found.probabilities
 
 
@@ -290,3 +293,80 @@ def test_a_linear_model_has_no_hops(world: World, tmp_path: Path) -> None:
     expected = table.filter(regex="^p_").to_numpy()
     np.testing.assert_allclose([list(p.probabilities.values()) for p in found], expected, atol=1e-5)
     assert all(p.hops == [] for p in found)
+
+
+@pytest.fixture
+def command(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The command line in a folder with the parameter file of the models."""
+    raw = params.read_yaml(Path(__file__).parents[1] / "params.yaml")
+    raw["text"]["streams"]["bert"] |= {"model": world.bert, "layers": [1, 2]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return lambda *given: main(["--models", str(world.models), "--device", "cpu", *map(str, given)])
+
+
+def test_the_command_prints_json(command: Any, world: World, capsys: pytest.CaptureFixture) -> None:
+    assert command(world.media / "0.mp4", "--text", "ang exc", "--end", 0.9) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    found = world.predictor()(world.media / "0.mp4", "ang exc", end=0.9)
+    assert one["probabilities"] == pytest.approx(found.probabilities, abs=1e-6)
+    assert (one["clip"], one["end"], one["emotion"]) == ("0.mp4", 0.9, found.emotion)
+    assert one["attention"][2]["target"] == "text"
+    assert one["attention"][2]["words"][:2] == ["ang", "exc"]
+    assert sum(one["attention"][0]["weights"]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_list_of_clips_becomes_a_table(command: Any, world: World, tmp_path: Path) -> None:
+    """A clip that cannot be read is reported, and the others are predicted."""
+    (world.media / "list.csv").write_text(
+        "clip,text,start,end\n0.mp4,ang exc,0.2,0.9\ngone.mp4,,,\n1.mp4,,,\n", encoding="utf-8"
+    )
+    out = tmp_path / "out.csv"
+    assert command("--list", world.media / "list.csv", "--format", "csv", "--output", out) == 1
+    table = pd.read_csv(out, keep_default_na=False)
+    assert table["clip"].tolist() == ["0.mp4", "1.mp4"]
+    assert table["missing"][0] == "" and "no transcript" in table["missing"][1]
+    columns = [name for name in map(str, table) if name.startswith("p_")]
+    np.testing.assert_allclose(table[columns].sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_the_page_needs_no_other_file(command: Any, world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out.html"
+    given = (world.media / "0.mp4", "--text", "<b>ang</b>", "--format", "html", "--output", out)
+    assert command(*given) == 0
+    page = out.read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 1 and "<b>" not in page
+    assert 'src="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ((), "no clip: name a file"),
+        (("a.wav", "b.wav", "--text", "so"), "--text: are of one clip"),
+        (("--list", "gone.csv"), "gone.csv: cannot be read as a CSV file"),
+        (("a.wav", "--models", "nowhere"), "nowhere: contains no fold"),
+        (("a.wav",), "a.wav: cannot be read from the disk"),
+    ],
+)
+def test_errors_are_sentences(
+    command: Any, capsys: pytest.CaptureFixture, given: tuple[str, ...], fault: str
+) -> None:
+    assert command(*given) == 1
+    assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("file\na.wav\n", "line 1: has the columns file; needed is clip"),
+        ("clip,mood\na.wav,bad\n", "line 1: has the columns clip, mood; needed is clip"),
+        ("clip,start\na.wav,soon\n", "line 2, column start: 'soon' is not a number"),
+        ("clip,text\na.wav\n", "line 2: has not 2 values"),
+        ("", r"line 1: has the columns \(none\)"),
+    ],
+)
+def test_faults_of_a_list_are_named(tmp_path: Path, content: str, fault: str) -> None:
+    (tmp_path / "list.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"list\.csv, {fault}"):
+        read_list(tmp_path / "list.csv")

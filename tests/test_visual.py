@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline import InputError
 from pipeline.corpus.utterance import from_table
+from pipeline.features import video, visual
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Steps
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.resnet import Embedder
-from pipeline.features.video import square, wanted_times
+from pipeline.features.video import Crop, square, wanted_times
 from pipeline.features.visual import Torchvision
 from pipeline.params import Visual
 from tests.videos import RATE, SQUARE, picture, write_avi
@@ -309,3 +311,86 @@ def test_two_streams_of_one_video_stand_side_by_side(root, tmp_path):
         for key, array in alone.items():
             np.testing.assert_array_equal(both[name][key], array)
     assert not np.array_equal(both["small"]["values"], both["large"]["values"])
+
+
+def test_streams_of_one_film_decode_it_once_and_have_the_bytes_of_one_alone(
+    root, tmp_path, monkeypatch
+):
+    opened = []
+    decode = video._scan
+
+    def counting(path: Path, *others):
+        opened.append(path.name)
+        return decode(path, *others)
+
+    monkeypatch.setattr(video, "_scan", counting)
+    rows = rows_of((0.0, 1.9, "left"), (0.3, 1.4, "right"), (5.0, 6.0, "left"))
+    rows["video"] = [VIDEO, VIDEO, "garbage.avi"]
+    streams = {
+        "one": STREAM,
+        "two": stream(region="square", crop=64, batch_size=3),
+        "deep": stream(network="resnet34", batch_size=7),
+    }
+    together = extracted(root, tmp_path / "together", rows, **streams)
+    assert opened == [Path(VIDEO).name, "garbage.avi"]
+    for name, extractor in streams.items():
+        extracted(root, tmp_path / name, rows, **{name: extractor})
+        alone, beside = (tmp_path / of / "out" / f"{name}.h5" for of in (name, "together"))
+        assert alone.read_bytes() == beside.read_bytes()
+        assert together[name]["problem_rows"].tolist() == [2]
+        assert b"garbage.avi cannot be opened" in together[name]["problems"][0]
+
+
+def test_what_ends_one_stream_does_not_end_another(root, tmp_path):
+    """A crop that does not fit into the frames, and a film that breaks off for both."""
+    rows = rows_of((0.0, 0.4, "left"), (1.5, 1.9, "right"), video="cut.avi")
+    found = extracted(root, tmp_path, rows, wide=stream(crop=300), wider=stream(crop=400))
+    assert found["wide"]["offsets"].tolist() == [0, 1, 1]
+    assert found["wide"]["problem_rows"].tolist() == [1]
+    assert b"cut.avi breaks off at" in found["wide"]["problems"][0]
+    assert found["wider"]["offsets"].tolist() == [0, 0, 0]
+    assert all(b"crop to 360 or less" in problem for problem in found["wider"]["problems"])
+
+
+def test_an_error_names_the_stream_that_has_it(root, tmp_path):
+    class Failing(Torchvision):
+        def embed(self, images, device):
+            raise InputError("batch_size: too large")
+
+    failing = Failing(**STREAM.model_dump())
+    rows = rows_of((0.0, 0.4, "left"))
+    with pytest.raises(InputError, match=r"^visual\.streams\.second\.batch_size: too large"):
+        extracted(root, tmp_path, rows, first=STREAM, second=failing)
+
+
+def test_a_batch_a_stream_is_held_and_no_film(root, monkeypatch):
+    """Crops that live at a time, of a film of 30 of them, in batches of 4."""
+    alive = most = 0
+
+    class Counted(Crop):
+        def __init__(self, *fields):
+            nonlocal alive, most
+            super().__init__(*fields)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr(visual, "Crop", Counted)
+    few = context(root, frames_per_second=15.0)
+    steps = stream(batch_size=4).extract(from_table(rows_of((0.0, 2.0, "left"))), {}, few)
+    assert lengths(steps) == [30]
+    assert 4 <= most <= 16
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_it_computes_in_the_precision(root, precision):
+    rows = rows_of((0.0, 0.9, "left"))
+    exact, coarse = (values(steps_of(root, rows, precision=of)) for of in ("float32", precision))
+    assert coarse.dtype == np.float32
+    assert 0 < np.abs(coarse - exact).max() < 0.05 * np.abs(exact).max()
+    identity = stream(precision=precision).identity(context(root))
+    assert identity["parameters"]["precision"] == precision
+    assert "precision" not in STREAM.identity(context(root))["parameters"]

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from pipeline.features.pretrained import of_stream
 from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Arrays, Header, write
-from pipeline.system.compute import network_processes, start_worker
+from pipeline.system.compute import start_worker
 from pipeline.system.disk import FullDiskError, readable
 from pipeline.system.hdf5 import reading
 from pipeline.system.kept import Kept, locked, publish
@@ -65,6 +66,7 @@ def extract(
     kept: Path,
     output: Path,
     workers: int = 1,
+    network_workers: int | None = None,
     include_text: bool = True,
 ) -> None:
     """Extract streams, and write one file per stream into a folder.
@@ -85,7 +87,9 @@ def extract(
     output
         The folder ``data/features/<corpus>/<modality>``.
     workers
-        Number of processes; 1 for this process only. On a GPU, networks run in this process only.
+        Number of processes; 1 for this process only.
+    network_workers
+        Number of processes for streams of networks; None for `workers`.
     include_text
         Whether tokens and vocabularies are written.
 
@@ -113,7 +117,7 @@ def extract(
             tasks = _tasks(plans, missing, dialogs, context, kept)
             total = sum(task.utterances for task in tasks)
             with tqdm(total=total, desc=modality, unit="utt", disable=not tasks) as bar:
-                for task in _finished(tasks, workers, context.device):
+                for task in _finished(tasks, workers, network_workers or workers):
                     bar.update(task.utterances)
             for each in plans:
                 if not previous[each.name].is_current:
@@ -201,12 +205,11 @@ def _has_network(plan: Plan) -> bool:
     return isinstance(plan.extractor, NetworkExtractor)
 
 
-def _finished(tasks: list[Task], workers: int, device: str) -> Iterator[Task]:
+def _finished(tasks: list[Task], workers: int, network_workers: int) -> Iterator[Task]:
     """Run the tasks in as many processes as suit them, and yield each one that is finished."""
     by_processes: dict[int, list[Task]] = {}
     for task in tasks:
-        number = network_processes(workers, device) if task.has_network else workers
-        by_processes.setdefault(number, []).append(task)
+        by_processes.setdefault(network_workers if task.has_network else workers, []).append(task)
     for number, own in by_processes.items():
         yield from _in_processes(own, number)
 
@@ -248,13 +251,32 @@ def run(task: Task) -> None:
                 f"{task.context.root / source.path}: existed when the corpus was parsed and is "
                 "missing now; restore it, or run `dvc repro parse` to record it as missing"
             )
-    for each in task.plans:
-        with of_stream(each.modality, each.name):
-            steps = iter(each.extractor.extract(together, each.state, task.context))
-        done = Kept(task.kept / each.name)
-        for dialog, members in task.dialogs.items():
-            content = _packed(each.extractor, [next(steps) for _ in members])
-            done.save(dialog, each.keys[dialog], content)
+    for plans in _reading_together(task.plans):
+        for each, steps in zip(plans, _extracted(plans, together, task.context), strict=True):
+            done, rest = Kept(task.kept / each.name), iter(steps)
+            for dialog, members in task.dialogs.items():
+                content = _packed(each.extractor, [next(rest) for _ in members])
+                done.save(dialog, each.keys[dialog], content)
+
+
+def _reading_together(plans: Sequence[Plan]) -> list[list[Plan]]:
+    """The streams in the lists in which they are extracted together."""
+    lists: dict[object, list[Plan]] = {}
+    for each in plans:
+        lists.setdefault(each.extractor.together or each.name, []).append(each)
+    return list(lists.values())
+
+
+def _extracted(
+    plans: Sequence[Plan], utterances: Sequence[Utterance], context: Context
+) -> list[list[Steps]]:
+    """The features of streams that are extracted together."""
+    wrappers = [partial(of_stream, each.modality, each.name) for each in plans]
+    extractors = [each.extractor for each in plans]
+    if together := extractors[0].together:
+        return together(extractors, wrappers, utterances, context)
+    with wrappers[0]():
+        return [extractors[0].extract(utterances, plans[0].state, context)]
 
 
 def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:

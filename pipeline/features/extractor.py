@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import platform
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +75,16 @@ class Steps:
     problem: str = ""
 
 
+Wrapper = Callable[[], AbstractContextManager[None]]
+"""What the work of one stream runs in, which names the stream in its errors."""
+
+Together = Callable[
+    [Sequence[Any], Sequence[Wrapper], Sequence[Utterance], Context], list[list[Steps]]
+]
+"""Extracts several streams together, from their extractors and wrappers, all utterances of a task,
+and the context; the result has the features of each utterance for each extractor."""
+
+
 class Extractor(Group):
     """Base class of all extractors; their parameters are fields.
 
@@ -118,6 +129,14 @@ class Extractor(Group):
         cross these fixed groups of dialogs.
         """
         return 1
+
+    @property
+    def together(self) -> Together | None:
+        """What extracts all streams that have the same one, since they read the same media.
+
+        None for streams that are extracted one after another.
+        """
+        return None
 
     def names(self) -> list[str]:
         """The names of the values of an utterance-level stream."""

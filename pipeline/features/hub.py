@@ -18,7 +18,7 @@ from pipeline.system.filesystem import unreadable
 SAFETENSORS = ("*.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 TOKENIZER = ("tokenizer.json", "vocab*", "*.model")
-PREPROCESSOR = ("preprocessor_config.json",)
+PREPROCESSOR = ("preprocessor_config.json", "processor_config.json")
 _SETTINGS = (
     *("config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt"),
     "added_tokens.json",

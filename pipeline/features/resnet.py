@@ -51,6 +51,8 @@ class Embedder:
         ``random`` for random weights with a fixed seed.
     device
         A torch device.
+    precision
+        The type in which it computes: ``float32``, ``bfloat16`` or ``float16``.
 
     Attributes
     ----------
@@ -65,15 +67,17 @@ class Embedder:
         If the weights are missing or do not fit the network.
     """
 
-    def __init__(self, network: str, weights: str, device: torch.device | str) -> None:
+    def __init__(
+        self, network: str, weights: str, device: torch.device | str, precision: str = "float32"
+    ) -> None:
         model, self.size = headless(network, weights)
         self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         if weights != RANDOM and not weights.endswith(STATE_DICT_ENDINGS):
             transforms = catalogue_entry(network, weights).transforms()
             self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
-        self._device = torch.device(device)
+        self._device, self._dtype = torch.device(device), getattr(torch, precision)
         # fold batch normalisation into the convolutions; in float64, for precision
-        folded = fuse(model.double(), inplace=True).float()
+        folded = fuse(model.double(), inplace=True).to(self._dtype)
         # channels last is the layout of the images, and faster for convolutions
         self._model = folded.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (
@@ -94,13 +98,10 @@ class Embedder:
         embeddings
             [B, D] float32.
         """
-        # no TF32 and deterministic algorithms, so that a GPU's values agree with a CPU's
-        flags = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with torch.inference_mode(), flags:
+        with torch.inference_mode():
             batch = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
-            return self._model(batch.float().sub_(self._mean).div_(self._std)).cpu().numpy()
+            normalised = batch.float().sub_(self._mean).div_(self._std)
+            return self._model(normalised.to(self._dtype)).float().cpu().numpy()
 
 
 def headless(network: str, weights: str) -> tuple[nn.Module, int]:

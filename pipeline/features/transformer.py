@@ -29,6 +29,9 @@ class Transformer(NetworkExtractor):
         Patterns of files that the modality needs; see :class:`pipeline.features.hub.Model`.
     network
         The class of transformers that loads the network.
+    part
+        In the configuration of a model of several modalities, the name of its part for this one;
+        only this part is loaded.
     optional
         Beginnings of the names of weights that may be missing, since hidden states do not depend on
         them.
@@ -47,6 +50,7 @@ class Transformer(NetworkExtractor):
 
     also: ClassVar[tuple[str, ...]]
     network: ClassVar[str] = "AutoModel"
+    part: ClassVar[str] = ""
     optional: ClassVar[tuple[str, ...]] = ("pooler.",)
     neutral: ClassVar = (*NetworkExtractor.neutral, "revision", "pickled_weights")
     libraries: ClassVar[tuple[str, ...]] = ("tokenizers", "torch", "transformers")
@@ -77,7 +81,7 @@ class Transformer(NetworkExtractor):
         WeightsError
             If the folder is missing, or has no configuration that transformers knows.
         """
-        return _loaded(self.pretrained, "AutoConfig")
+        return part_of(_loaded(self.pretrained, "AutoConfig"), self.part)
 
     def depth(self) -> int:
         """The number of layers of the network."""
@@ -115,7 +119,14 @@ class Transformer(NetworkExtractor):
         WeightsError
             If its weights cannot be read, or do not fit its configuration.
         """
-        return _network(self.pretrained, self.network, self.optional, self.precision, device)
+        return _network(
+            self.pretrained,
+            self.network,
+            self.part,
+            optional=self.optional,
+            precision=self.precision,
+            device=device,
+        )
 
 
 def library() -> Any:
@@ -128,6 +139,11 @@ def library() -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
+
+
+def part_of(config: Any, part: str) -> Any:
+    """A part of a model's configuration; all of it if it has no such part."""
+    return getattr(config, part, config) if part else config
 
 
 @cache
@@ -146,9 +162,15 @@ def _loaded(model: hub.Model, kind: str, **options: Any) -> Any:
 
 @cache
 def _network(
-    model: hub.Model, kind: str, optional: tuple[str, ...], precision: str, device: str
+    model: hub.Model,
+    kind: str,
+    part: str,
+    *,
+    optional: tuple[str, ...],
+    precision: str,
+    device: str,
 ) -> torch.nn.Module:
-    _loaded(model, "AutoConfig")
+    config = part_of(_loaded(model, "AutoConfig"), part)
     import torch
     from safetensors import SafetensorError
 
@@ -157,6 +179,7 @@ def _network(
     try:
         network, report = getattr(library(), kind).from_pretrained(
             folder,
+            config=config,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=model.weights(folder) == hub.SAFETENSORS,

@@ -115,6 +115,21 @@ def crops(
     VideoError
         As :func:`displayed` and :func:`square`.
     """
+    for frame, place, users in shown(path, segments):
+        yield Crop(frame.time, square(frame.image, place, size, scaled=scaled), users)
+
+
+def shown(path: Path, segments: Sequence[Segment]) -> Iterator[tuple[Frame, str, list[int]]]:
+    """Yield the frames of all segments in the order of time, once for each part that they use.
+
+    Each comes with the part of the picture, and with the indices of the segments that use it, once
+    per wanted time.
+
+    Raises
+    ------
+    VideoError
+        As :func:`displayed`.
+    """
     owners = np.repeat(np.arange(len(segments)), [len(segment.times) for segment in segments])
     times = np.concatenate([segment.times for segment in segments])
     order = np.argsort(times, kind="stable")
@@ -123,7 +138,7 @@ def crops(
         for owner in owners[order[frame.wanted.start : frame.wanted.stop]].tolist():
             places.setdefault(segments[owner].place, []).append(owner)
         for place, users in places.items():
-            yield Crop(frame.time, square(frame.image, place, size, scaled=scaled), users)
+            yield frame, place, users
 
 
 def square(image: np.ndarray, place: str, size: int, *, scaled: bool = False) -> np.ndarray:

@@ -1,15 +1,17 @@
-"""ResNet embeddings of the speaker's half of the video, for a few frames per second.
+"""Embeddings of the frames of utterances by networks, for a few frames per second.
 
 Frame rate, crop and network are parameters. The authors of the attentive modality hopping model use
 3 frames per second, at most 32 frames, the central 224 x 224 pixels of the speaker's half, and a
-ResNet-101.
+ResNet-101. All streams of a film read one decoding of it.
 
 ``python -m pipeline.preview DIALOG`` draws the crops.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -18,9 +20,9 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import Context, NetworkExtractor, State, Steps
+from pipeline.features.extractor import Context, NetworkExtractor, State, Steps, Together, Wrapper
 from pipeline.features.pretrained import RANDOM, hashes, resnet_file
-from pipeline.features.video import Crop, Segment, VideoError, crops, wanted_times
+from pipeline.features.video import Crop, Segment, VideoError, shown, square, wanted_times
 from pipeline.params.types import OwnPath
 from pipeline.system.compute import ahead
 
@@ -28,15 +30,122 @@ if TYPE_CHECKING:
     from pipeline.features.resnet import Embedder
 
 
-class Torchvision(NetworkExtractor):
-    """Embeddings [T, D] of frames by a ResNet of torchvision without its last layer.
+def embed_films(
+    extractors: Sequence[VisualExtractor],
+    wrappers: Sequence[Wrapper],
+    utterances: Sequence[Utterance],
+    context: Context,
+) -> list[list[Steps]]:
+    """The features of several streams, for which each film is decoded once.
+
+    The batches of a stream, and so its bytes, do not depend on the other streams. Memory holds a
+    few batches of each. Parameters and result are those of :data:`Together`.
+    """
+    import torch  # not needed by the preview
+
+    # one process per core is faster than several threads, which wait for each other after every
+    # layer, and for the decoding thread
+    torch.set_num_threads(1)
+    visual = context.shared
+    segments = segments_of(utterances, visual.frames_per_second, visual.max_frames)
+    paths = [utterance.video.path if utterance.video else "" for utterance in utterances]
+    features: list[dict[int, Steps]] = [{} for _ in extractors]
+    for path in dict.fromkeys(paths):
+        rows = [row for row, name in enumerate(paths) if name == path]
+        own = [segments[row] for row in rows]
+        shares = [_Share(*each, own) for each in zip(extractors, wrappers, strict=True)]
+        if path:
+            for share, batch in ahead(_batches(context.root / path, own, shares)):
+                share.embed(batch, context.device)
+        for share, of_stream in zip(shares, features, strict=True):
+            reason = f"{path} {share.error}" if path else "the corpus has no video of the dialog"
+            for row, (values, times) in zip(rows, share.segments(context.device), strict=True):
+                taken, wanted = len(times), len(segments[row].times)
+                problem = f"{taken} of {wanted} frames: {reason}" if taken < wanted else ""
+                of_stream[row] = Steps(values, times - utterances[row].start, problem=problem)
+    return [[of_stream[row] for row in range(len(utterances))] for of_stream in features]
+
+
+class _Share:
+    """The share of one stream in one film: its crops, and their embeddings.
 
     Attributes
     ----------
-    network
-        ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101`` or ``resnet152``.
-    weights
-        A torchvision weight name, a state-dict file, or ``random`` (for the embedded corpus only).
+    batch
+        Crops of the next batch.
+    error
+        Why it has no further crops; empty if it has all.
+    """
+
+    def __init__(
+        self, extractor: VisualExtractor, wrapper: Wrapper, segments: Sequence[Segment]
+    ) -> None:
+        self.extractor, self._wrapper = extractor, wrapper
+        self.batch: list[Crop] = []
+        self.error = ""
+        self._embeddings: list[np.ndarray] = []
+        self._times: list[float] = []
+        self._rows: list[list[int]] = [[] for _ in segments]
+
+    def embed(self, batch: Sequence[Crop], device: str) -> None:
+        """Embed a batch of crops."""
+        import torch
+
+        images = np.stack([crop.image for crop in batch])
+        # no TF32 and deterministic algorithms, so that a GPU's values agree with a CPU's
+        flags = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with self._wrapper(), torch.inference_mode(), flags:
+            self._embeddings.append(self.extractor.embed(images, device))
+        for crop in batch:
+            for segment in crop.segments:
+                self._rows[segment].append(len(self._times))
+            self._times.append(crop.time)
+
+    def segments(self, device: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The embeddings [T, D] or [T, L, D] and times [T] of each segment."""
+        with self._wrapper():
+            nothing = np.zeros((0, *self.extractor.shape(device)), np.float32)
+        values, times = np.concatenate([nothing, *self._embeddings]), np.array(self._times)
+        for row in self._rows:
+            own = np.array(row, np.int64)
+            yield values[own], times[own]
+
+
+def _batches(
+    path: Path, segments: Sequence[Segment], shares: Sequence[_Share]
+) -> Iterator[tuple[_Share, list[Crop]]]:
+    """Decode a film once, and yield the batches of each stream; errors are added to its share."""
+    reading = list(shares)
+    try:
+        for frame, place, users in shown(path, segments):
+            for share in tuple(reading):
+                try:
+                    image = share.extractor.cut(frame.image, place)
+                except VideoError as error:  # of this crop
+                    share.error = str(error)
+                    reading.remove(share)
+                    continue
+                share.batch.append(Crop(frame.time, image, users))
+                if len(share.batch) == share.extractor.batch_size:
+                    yield share, share.batch
+                    share.batch = []
+            if not reading:
+                break
+    except VideoError as error:
+        for share in reading:
+            share.error = str(error)
+    for share in shares:
+        if share.batch:
+            yield share, share.batch
+
+
+class VisualExtractor(NetworkExtractor):
+    """Base class of extractors that embed crops of frames: [T, D], or [T, L, D] of L layers.
+
+    Attributes
+    ----------
     region
         ``speaker``: the central square of `crop` pixels in the speaker's half, or in the whole
         picture; ``square``: the largest square, scaled to `crop` pixels, for videos of any size.
@@ -45,15 +154,54 @@ class Torchvision(NetworkExtractor):
     """
 
     kind: ClassVar = "sequence"
-    version: ClassVar = 1
     reads: ClassVar = ("frames_per_second", "max_frames")
+
+    region: Literal["speaker", "square"] = "speaker"
+    crop: Annotated[int, Field(ge=32, le=360)] = 224
+
+    @property
+    def together(self) -> Together | None:
+        return embed_films
+
+    @abstractmethod
+    def shape(self, device: str) -> tuple[int, ...]:
+        """The shape of an embedding: (D,), or (L, D)."""
+
+    @abstractmethod
+    def embed(self, images: np.ndarray, device: str) -> np.ndarray:
+        """Embed crops [B, crop, crop, 3] uint8, red, green, blue, to [B, D] or [B, L, D] float32.
+
+        It is called in inference mode.
+        """
+
+    def cut(self, image: np.ndarray, place: str) -> np.ndarray:
+        """The crop of a frame; parameters, result and errors as of :func:`square`."""
+        return square(image, place, self.crop, scaled=self.region == "square")
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        """Embeddings of the frames of each utterance, with their presentation times."""
+        return embed_films([self], [nullcontext], utterances, context)[0]
+
+
+class Torchvision(VisualExtractor):
+    """Embeddings [T, D] of frames by a ResNet of torchvision without its last layer.
+
+    Attributes
+    ----------
+    network
+        ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101`` or ``resnet152``.
+    weights
+        A torchvision weight name, a state-dict file, or ``random`` (for the embedded corpus only).
+    """
+
+    version: ClassVar = 1
     libraries: ClassVar = ("av", "opencv-python-headless", "torch", "torchvision")
 
     extractor: Literal["torchvision"] = "torchvision"
     network: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
     weights: OwnPath
-    region: Literal["speaker", "square"] = "speaker"
-    crop: Annotated[int, Field(ge=32, le=360)] = 224
 
     def files(self) -> dict[str, str]:
         """SHA-256 of the weights; random weights are determined by the name of the network."""
@@ -62,80 +210,14 @@ class Torchvision(NetworkExtractor):
         return hashes("weights", [resnet_file(self.network, self.weights)])
 
     def embedder(self, device: str) -> Embedder:
-        """The network, built once per process.
+        """The network, built once per process."""
+        return _embedder(self.network, self.weights, device, self.precision)
 
-        On a CPU it runs on one thread. Several processes use the cores better than several threads,
-        which wait for each other after every layer, and for the decoding thread.
-        """
-        import torch  # not needed by the preview
+    def shape(self, device: str) -> tuple[int, ...]:
+        return (self.embedder(device).size,)
 
-        if torch.device(device).type == "cpu":
-            torch.set_num_threads(1)
-        return _embedder(self.network, self.weights, device)
-
-    def extract(
-        self, utterances: Sequence[Utterance], state: State, context: Context
-    ) -> list[Steps]:
-        """Embeddings of the frames of each utterance, with their presentation times."""
-        embedder = self.embedder(context.device)
-        visual = context.shared
-        segments = segments_of(utterances, visual.frames_per_second, visual.max_frames)
-        embedded = [(np.zeros((0, embedder.size), np.float32), np.zeros(0))] * len(utterances)
-        reasons = ["the corpus has no video of the dialog"] * len(utterances)
-        paths = [utterance.video.path if utterance.video else "" for utterance in utterances]
-        for path in dict.fromkeys(filter(None, paths)):
-            rows = [row for row, name in enumerate(paths) if name == path]
-            results, reason = self._embed(
-                context.root / path, [segments[row] for row in rows], embedder
-            )
-            for row, result in zip(rows, results, strict=True):
-                embedded[row], reasons[row] = result, f"{path} {reason}"
-        features = []
-        for utterance, segment, (values, times), reason in zip(
-            utterances, segments, embedded, reasons, strict=True
-        ):
-            taken, wanted = len(times), len(segment.times)
-            problem = f"{taken} of {wanted} frames: {reason}" if taken < wanted else ""
-            features.append(Steps(values, times - utterance.start, problem=problem))
-        return features
-
-    def _embed(
-        self, path: Path, segments: Sequence[Segment], embedder: Embedder
-    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
-        """Embed the segments of one video.
-
-        Returns the embeddings [T, D] and times [T] of each segment, and the error that ended the
-        decoding; it is empty if there was none.
-        """
-        embeddings = [np.zeros((0, embedder.size), np.float32)]
-        rows: list[list[int]] = [[] for _ in segments]
-        times: list[float] = []
-        errors: list[str] = []
-        for batch in ahead(self._batches(path, segments, errors)):
-            embeddings.append(embedder(np.stack([crop.image for crop in batch])))
-            for crop in batch:
-                for segment in crop.segments:
-                    rows[segment].append(len(times))
-                times.append(crop.time)
-        values, moments = np.concatenate(embeddings), np.array(times)
-        indices = [np.array(own, np.int64) for own in rows]
-        return [(values[own], moments[own]) for own in indices], "".join(errors)
-
-    def _batches(
-        self, path: Path, segments: Sequence[Segment], errors: list[str]
-    ) -> Iterator[list[Crop]]:
-        """Yield the crops of a video in batches; an error ends them and is added to `errors`."""
-        batch: list[Crop] = []
-        try:
-            for crop in crops(path, segments, self.crop, scaled=self.region == "square"):
-                batch.append(crop)
-                if len(batch) == self.batch_size:
-                    yield batch
-                    batch = []
-        except VideoError as error:
-            errors.append(str(error))
-        if batch:
-            yield batch
+    def embed(self, images: np.ndarray, device: str) -> np.ndarray:
+        return self.embedder(device)(images)
 
 
 def segments_of(
@@ -152,8 +234,8 @@ def segments_of(
 
 
 @cache
-def _embedder(network: str, weights: str, device: str) -> Embedder:
+def _embedder(network: str, weights: str, device: str, precision: str) -> Embedder:
     """The network, built once per process, since each task brings a new extractor object."""
     from pipeline.features.resnet import Embedder
 
-    return Embedder(network, weights, device)
+    return Embedder(network, weights, device, precision)

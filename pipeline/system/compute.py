@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+_GPU_SHARE = 4 * 2**30  # bytes of a process: CUDA itself, a large network, and a batch of it
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of GNU's malloc.h
 
 
@@ -69,13 +70,21 @@ def processes(workers: int) -> int:
     return workers or cpu_count()
 
 
-def network_processes(workers: int, device: str) -> int:
-    """The number of processes that run networks.
+def network_processes(workers: int, device: torch.device) -> int:
+    """The number of processes that each run a network; `workers` as of :func:`processes`.
 
-    On a CPU these are those of :func:`processes`, with one thread each: several threads wait for
-    each other after every layer. On a GPU it is one, since each has weights of its own there.
+    A GPU also serves one process per core, since one core decodes media more slowly than the GPU
+    runs a network. Each process has its own copy of the network, so the free memory of the GPU
+    limits their number. The GPU of a Mac serves one.
     """
-    return processes(workers) if device == "cpu" else 1
+    if device.type == "cpu":
+        return processes(workers)
+    if device.type != "cuda":
+        return 1
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(processes(workers), free // _GPU_SHARE))
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
