@@ -71,6 +71,7 @@ EXTRACTORS = {
         "mfcc": Extractor("pipeline.features.mfcc:Mfcc"),
         "prosody": Extractor("pipeline.features.prosody:Prosody"),
         "opensmile": Extractor("pipeline.features.smile:Smile"),
+        "transformers": Extractor("pipeline.features.speech_encoder:SpeechEncoder"),
         "external": Extractor("pipeline.features.external:External"),
     },
     "text": {
