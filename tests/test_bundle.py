@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from pipeline import InputError, bundle, params
 from pipeline.bundle.writing import CARD
 from pipeline.models.classifier import Classifier
+from pipeline.predict import Predictor
 from pipeline.predict.loading import CONFIG, TENSORS, VOCABULARY
 from pipeline.store import FeatureStore
 from tests.bundled import Trained
@@ -122,6 +123,13 @@ def test_a_damaged_bundle_is_an_error(
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=re.compile(fault, re.DOTALL)):
         world.predictor(copied)
+
+
+def test_a_model_without_its_parameters_is_an_error(tmp_path: Path) -> None:
+    """The name of a model has its seed only if there are several."""
+    (tmp_path / "fold-1.safetensors").touch()
+    with pytest.raises(InputError, match=r"parameters\.json: cannot be read: No such file"):
+        Predictor.load(tmp_path)
 
 
 def _refused(world: Trained, capsys: pytest.CaptureFixture, output: Path, **given: Any) -> str:
