@@ -63,7 +63,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     context = Context(folder, device, params.Audio(sampling_rate=RATE, streams={}))
     network = library().AutoModel.from_pretrained(model).to(device).eval()
     prepare = library().AutoFeatureExtractor.from_pretrained(model)
-    compute.large_pages()  # of the processes that start now, as the stages do
+    compute.large_pages()  # both of the processes that start now, as the stages do
+    compute.few_kernels()
 
     def one_by_one() -> list[np.ndarray]:
         states = []
