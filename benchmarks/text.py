@@ -35,7 +35,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     glove = glove.model_copy(update={"vectors": str(corpus / "glove.embedded.300d.txt")})
     context = Context(corpus / RELEASE, device, text)
     streams = {name: bert, vectors: glove}
-    bert.states(bert.encode(["so it is"]), device)  # loads the model
+    bert.states(bert.encode(["so it is"], device), device)  # loads the model
 
     import transformers  # only now, since the extractor prepares its import
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.features import hub
 from pipeline.features.extractor import NetworkExtractor
-from pipeline.features.pretrained import WeightsError
+from pipeline.features.pretrained import REVISION, WeightsError
 from pipeline.params.types import OwnPath
 from pipeline.system.filesystem import unreadable
 
@@ -67,7 +67,7 @@ class Transformer(NetworkExtractor):
     def origin(self) -> dict[str, str]:
         """The commit of a model of the hub."""
         commit = self.pretrained.commit()
-        return {"revision": commit} if commit else {}
+        return {REVISION: commit} if commit else {}
 
     def config(self) -> Any:
         """The configuration of the network.
@@ -141,7 +141,12 @@ def _loaded(model: hub.Model, kind: str, **options: Any) -> Any:
     except (OSError, ValueError, KeyError, ImportError) as error:
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"model: {unreadable(folder, error)}") from error
-        raise WeightsError(f"model: {folder} is not a model of transformers: {error}") from error
+        reason = str(error)
+        if "trust_remote_code" in reason:
+            reason = (
+                "it needs code of its own, which is never run; transformers must have its class"
+            )
+        raise WeightsError(f"model: {folder} is not a model of transformers: {reason}") from error
 
 
 @cache
@@ -159,11 +164,11 @@ def _network(
             folder,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=model.weights(folder) == hub.SAFETENSORS,
+            use_safetensors=model.weights(folder)[0] in hub.SAFETENSORS,
             output_loading_info=True,
             dtype=getattr(torch, precision),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"model: {unreadable(folder, error)}") from error
         raise WeightsError(
