@@ -6,6 +6,7 @@ There is one class per modality: speech, text and pictures. Each reads hidden st
 from __future__ import annotations
 
 from functools import cache
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -168,6 +169,11 @@ def _network(
             output_loading_info=True,
             dtype=getattr(torch, precision),
         )
+    except UnpicklingError as error:  # whose message advises to run its code
+        raise WeightsError(
+            f"model: the weights in {folder} cannot be loaded: their pickle is damaged or has more "
+            f"than tensors in it, which is not loaded; {remedy}, or take another model"
+        ) from error
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"model: {unreadable(folder, error)}") from error
