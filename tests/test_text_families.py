@@ -125,6 +125,10 @@ FAMILIES = {
         lambda: sentence_pieces("T5Tokenizer", "<pad>", "</s>", "<unk>", extra_ids=0),
         T5, saved="T5ForConditionalGeneration", plain="T5EncoderModel", limit=99, special=1,
     ),
+    "MT5": Family(
+        lambda: sentence_pieces("T5Tokenizer", "<pad>", "</s>", "<unk>", extra_ids=0),
+        T5, saved="MT5EncoderModel", plain="MT5EncoderModel", limit=99, special=1,
+    ),
     "Bart": Family(roberta, {**BART, "d_model": 16, "max_position_embeddings": LIMIT}),
     "GPT2": Family(lambda: byte_pairs("GPT2Tokenizer", "<|endoftext|>"), GPT2,
                    saved="GPT2LMHeadModel", special=0),
@@ -254,3 +258,42 @@ def test_a_network_with_layers_of_other_sizes_is_an_error(tmp_path: Path) -> Non
     assert steps.values.shape == (1, 16)
     with pytest.raises(WeightsError, match=r"^layers: .* does not have a state of 16 values"):
         read(TextEncoder(model=str(tmp_path)), "so")
+
+
+def save_sentence_pieces(folder: Path) -> str:
+    """Save a DeBERTa whose tokenizer is a model of SentencePiece only, as its authors do."""
+    path = Path(saved("DebertaV2", folder))
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer_config.json").write_text("{}")
+    return str(path)
+
+
+def test_a_model_of_sentencepiece_gives_its_pieces(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    folder = save_sentence_pieces(tmp_path)
+    special = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    names = {f"{name}_piece": piece for name, piece in special.items()}
+    numbers = {f"{name}_id": number for number, name in enumerate(special)}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 9),
+        model_prefix=f"{folder}/spm",
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **names,
+        **numbers,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/spm.model")
+    (steps,) = read(TextEncoder(model=folder), TEXTS[0])
+    assert np.asarray(steps.tokens).tolist() == pieces.encode(TEXTS[0])
+
+
+@pytest.mark.parametrize("package", ["sentencepiece", "protobuf"])
+def test_a_model_of_sentencepiece_without_the_package_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    folder = save_sentence_pieces(tmp_path)
+    Path(folder, "spm.model").write_bytes(b"pieces")
+    monkeypatch.setattr(library().utils, f"is_{package}_available", lambda: False)
+    with pytest.raises(WeightsError, match=r"^model: .*the packages sentencepiece and protobuf"):
+        TextEncoder(model=folder).prepare([], text_context())

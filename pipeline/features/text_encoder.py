@@ -61,14 +61,13 @@ class TextEncoder(Transformer):
 
     @property
     def network(self) -> str:  # type: ignore[override]  # depends on the model
-        """Text encoders alone, where transformers has a class for them, else the whole model."""
+        """A class that loads the text encoder alone, if transformers has one for the model."""
         config, classes = super().config(), library()
         if type(config) in classes.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING:  # as CLIP
             return f"{type(config).__name__.removesuffix('Config')}TextModel"
-        is_alone = (
-            config.is_encoder_decoder and type(config) in classes.MODEL_FOR_TEXT_ENCODING_MAPPING
-        )
-        return "AutoModelForTextEncoding" if is_alone else "AutoModel"
+        own = classes.MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+        is_alone = own is not None and own.__name__.endswith("EncoderModel")  # as T5
+        return own.__name__ if is_alone else "AutoModel"
 
     def net(self, device: str) -> torch.nn.Module:
         """The network, without its decoder if it also has an encoder."""
