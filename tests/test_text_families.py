@@ -121,6 +121,10 @@ FAMILIES = {
         lambda: word_pieces("BertTokenizer"), {**SMALL, "embedding_size": 8},
         saved="ElectraForPreTraining",
     ),
+    "MobileBert": Family(
+        lambda: word_pieces("BertTokenizer"),
+        {**SMALL, "embedding_size": 16, "intra_bottleneck_size": 8, "true_hidden_size": 8},
+    ),
     "T5": Family(
         lambda: sentence_pieces("T5Tokenizer", "<pad>", "</s>", "<unk>", extra_ids=0),
         T5, saved="T5ForConditionalGeneration", plain="T5EncoderModel", limit=99, special=1,

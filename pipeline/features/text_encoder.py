@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import hub
+from pipeline.features.batching import batches
 from pipeline.features.extractor import Context, State, Steps
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.transformer import Transformer, library
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 _BATCHES = 16  # per group of dialogs
+_TOKENS = 64  # per text of a full batch; batches of longer texts have fewer
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,18 @@ class TextEncoder(Transformer):
         """Which tokens are steps, [ids] bool; none of a text without own tokens."""
         return text.own | (self.special_tokens and text.own.any())
 
+    def batches(self, encoded: Sequence[Encoded]) -> list[list[int]]:
+        """The indices of the texts of each batch; texts without steps are in none."""
+        read = [i for i in range(len(encoded)) if self.steps(encoded[i]).any()]
+        found = batches(
+            [len(encoded[i].ids) for i in read],
+            most=self.batch_size,
+            room=self.batch_size * _TOKENS,
+            # the input of each token has the next token's embedding in it, also that of padding
+            padded=self.config().model_type != "mobilebert",
+        )
+        return [[read[index] for index in batch] for batch in found]
+
     def states(self, encoded: Sequence[Encoded], device: str) -> list[np.ndarray]:
         """Hidden states of the steps of each text.
 
@@ -197,10 +211,7 @@ class TextEncoder(Transformer):
         depth, width = self.depth(), self.config().hidden_size
         shape = (len(layers), width) if len(layers) > 1 else (width,)
         states = [np.zeros((0, *shape), np.float32)] * len(encoded)
-        order = [i for i in range(len(encoded)) if self.steps(encoded[i]).any()]
-        order.sort(key=lambda i: len(encoded[i].ids))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        for chosen in self.batches(encoded):
             rows = [torch.tensor(encoded[i].ids) for i in chosen]
             ids = pad_sequence(rows, batch_first=True)  # any token: the mask hides it
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
