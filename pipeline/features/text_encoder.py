@@ -58,8 +58,11 @@ class TextEncoder(Transformer):
 
     @property
     def group(self) -> int:
-        """Several full batches, so that a batch can consist of texts of similar length."""
-        return _BATCHES * self.batch_size
+        """Several full batches, so that a batch can consist of texts of similar length.
+
+        Fewer of several layers, since the states of a group are in memory together.
+        """
+        return self.batch_size * max(4, _BATCHES // len(self.layers))
 
     @property
     def network(self) -> str:  # type: ignore[override]  # depends on the model
