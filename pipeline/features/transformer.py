@@ -42,8 +42,8 @@ class Transformer(NetworkExtractor):
         with ``weights_only=True``, which runs no code.
     layers
         The hidden layers: 0 for the input of the first layer, -1 for the last layer. They are those
-        of ``hidden_states`` of transformers, before a final normalisation. Of several layers, the
-        values are [T, L, D], and models learn a weight for each.
+        of ``hidden_states`` of transformers; the last one is after a final normalisation in some
+        models. Of several layers, the values are [T, L, D], and models learn a weight for each.
     """
 
     also: ClassVar[tuple[str, ...]]
