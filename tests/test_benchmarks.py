@@ -40,7 +40,7 @@ def made_up(name: str, *, good: bool) -> Rows:
         "audio": [{"cores": 2, "times_plain": round(1.7 * more, 3)}],
         "visual": [{"frames": 100, "percent_of_bare": 90 * more}],
         "decoding": [{"frames": 100, "times_one": round(1.8 * more, 3)}],
-        "text": [{"tokens": 1000, "times_one_by_one": 3 * more}],
+        "text": [{"tokens": 1000, "times_one_by_one": 3 * more, "% padding": 10 * less}],
         "speech": [{"times_one_by_one": 2 * more, "% padding": 10 * less}],
         "store": [
             {"layout": "one group per utterance", "s from disk": 10, "s from cache": 4.0},

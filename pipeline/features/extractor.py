@@ -222,7 +222,7 @@ class NetworkExtractor(Extractor):
     """
 
     neutral: ClassVar = (*Extractor.neutral, "batch_size")
-    later: ClassVar = ("precision",)
+    later: ClassVar[tuple[str, ...]] = ("precision",)
 
     batch_size: Count = 32
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
