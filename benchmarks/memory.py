@@ -6,7 +6,8 @@
 stages, run one after another on embedded corpora of one, four and sixteen dialogs per session:
 about 76, 316 and 1,276 utterances. The smallest corpus fills a batch and has more dialogs than
 there are processes, which are always two. All parameters are those of ``params.yaml``, except a
-crop of 112 pixels, which makes ``visual`` four times as fast. ``parse`` is the real stage too, on a
+crop of 112 pixels, which makes ``visual`` four times as fast, and one more audio stream, of a small
+speech encoder of random weights. ``parse`` is the real stage too, on a
 sixteenth, a fourth and all dialogs of a tree of the full release's size.
 
 The other stages run on random numbers with IEMOCAP's lengths, 0.33 MB per utterance. ``store``
@@ -40,7 +41,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import release, results
+from benchmarks import release, results, speech
 from benchmarks import store as store_benchmark
 from pipeline import params
 from pipeline.store import FeatureStore
@@ -56,6 +57,12 @@ STORE, MODELS = "store", "models"
 ROOT = Path(__file__).parents[1]
 CORPUS = Path("data/raw/embedded")  # output of embedded/dvc.yaml
 WORKERS, CROP = 2, 112
+SPEECH = {
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "intermediate_size": 384,
+    "conv_dim": (96,) * 7,
+}
 
 Rows = list[dict[str, str | float]]
 
@@ -143,6 +150,11 @@ def _parameters(folder: Path, corpus: Mapping[str, object], dialogs: int = 1) ->
     for stream in raw["text"]["streams"].values():
         if "vectors" in stream:
             stream["vectors"] = str(CORPUS / "glove.embedded.300d.txt")
+    raw["audio"]["streams"]["speech"] = {
+        "extractor": "transformers",
+        "model": speech.save_model(folder / "speech", **SPEECH),
+        "batch_size": 4,
+    }
     for stream in raw["visual"]["streams"].values():
         stream["crop"] = CROP
     raw["compute"]["workers"] = WORKERS

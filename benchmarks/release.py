@@ -183,15 +183,25 @@ def make_full(root: Path) -> Path:
     return root
 
 
+def durations(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Durations like those of IEMOCAP's utterances, in seconds."""
+    return np.clip(rng.lognormal(1.2, 0.77, count), 0.5, 34)
+
+
+def sentence(number: int, seconds: float) -> str:
+    """Words that are said in `seconds`; different ones by `number`."""
+    count = max(1, min(100, round(_WORDS_A_SECOND * seconds)))
+    return " ".join(islice(cycle(_WORDS), number, number + count))
+
+
 def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list[Utterance]:
-    lengths = np.clip(rng.lognormal(1.2, 0.77, len(codes)), 0.5, 34)
+    lengths = durations(rng, len(codes))
     gaps = rng.uniform(-0.3, 0.8, len(codes))  # negative: speakers overlap
     starts = 6 + np.cumsum(lengths + gaps) - lengths
     scores = rng.integers(1, 6, (len(codes), 9))
     turns = []
     for i, code in enumerate(codes):
         actor = "FM"[i % 2]
-        count = max(1, min(100, round(_WORDS_A_SECOND * lengths[i])))
         votes = (
             *(f"C-{rater}:\t{_RATED[code]};\t()" for rater in ("E2", "E3", "E4", f"{actor}1")),
             *(
@@ -202,6 +212,6 @@ def _full_turns(dialog: str, codes: list[str], rng: np.random.Generator) -> list
             ),
         )
         name = f"{dialog}_{actor}{i // 2:03d}"
-        text = " ".join(islice(cycle(_WORDS), i, i + count))
+        text = sentence(i, lengths[i])
         turns.append(Utterance(name, starts[i], starts[i] + lengths[i], code, text, votes))
     return turns

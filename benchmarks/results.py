@@ -124,8 +124,19 @@ BENCHMARKS = {
     ),
     "text": Benchmark(
         "Text extraction",
-        (Target("text extraction / one by one", _the("times_one_by_one"), "≥", 3),),
-        ("--dialogs=20", "--repeat=1"),
+        (
+            Target("text extraction / one by one", _the("times_one_by_one"), "≥", 3),
+            Target("padding of texts", _the("% padding"), "<", 10, " %"),
+        ),
+        ("--dialogs=8", "--repeat=1"),
+    ),
+    "speech": Benchmark(
+        "Extraction with a speech encoder",
+        (
+            Target("speech encoder / one by one", _the("times_one_by_one"), "≥", 2),
+            Target("padding of the encoder's batches", _the("% padding"), "<", 10, " %"),
+        ),
+        ("--dialogs=2", "--layers=1"),
     ),
     "store": Benchmark(
         "Size and reading of the store",

@@ -29,8 +29,18 @@ class Entry:
         return getattr(import_module(module), name)
 
 
+@dataclass(frozen=True)
 class Corpus(Entry):
-    """The reader of a corpus."""
+    """The reader of a corpus.
+
+    Attributes
+    ----------
+    licence
+        What its owners allow, for the card of a model; it decides no value, so it is not in the
+        description that stages read. Empty if that is for the user to find out.
+    """
+
+    licence: str = ""
 
 
 class Extractor(Entry):
@@ -58,10 +68,21 @@ class Model(Entry):
 
 
 CORPORA = {
-    "iemocap": Corpus("pipeline.corpus.iemocap.reader:Iemocap"),
-    "emodb": Corpus("pipeline.corpus.emodb:EmoDB"),
-    "meld": Corpus("pipeline.corpus.meld:Meld"),
-    "crema_d": Corpus("pipeline.corpus.crema_d:CremaD"),
+    "iemocap": Corpus(
+        "pipeline.corpus.iemocap.reader:Iemocap",
+        "It belongs to the SAIL laboratory of the University of Southern California, which gives "
+        "it to researchers on request, under a licence of its own. That licence decides who may "
+        "have this model.",
+    ),
+    "emodb": Corpus(
+        "pipeline.corpus.emodb:EmoDB",
+        "It is freely available; its authors ask to be cited, and no licence text comes with it.",
+    ),
+    "meld": Corpus(
+        "pipeline.corpus.meld:Meld",
+        "The annotations are under the GPL-3; the clips belong to the makers of the series.",
+    ),
+    "crema_d": Corpus("pipeline.corpus.crema_d:CremaD", "It is under the Open Database Licence."),
     "listed": Corpus("pipeline.corpus.listed:Listed"),
 }
 
@@ -71,6 +92,7 @@ EXTRACTORS = {
         "mfcc": Extractor("pipeline.features.mfcc:Mfcc"),
         "prosody": Extractor("pipeline.features.prosody:Prosody"),
         "opensmile": Extractor("pipeline.features.smile:Smile"),
+        "transformers": Extractor("pipeline.features.speech_encoder:SpeechEncoder"),
         "external": Extractor("pipeline.features.external:External"),
     },
     "text": {

@@ -18,6 +18,7 @@ _CODE = unchanged.contents(unchanged.CODE)
 def run(main: Callable[[], None]) -> None:
     """Run a stage; an error that the user can correct is printed without a traceback."""
     compute.large_pages()
+    compute.few_kernels()
     # __name__ of a module that is run is "__main__"
     module = main.__globals__["__spec__"].name.removesuffix(".__main__")
     command = shlex.join(["python", "-m", module, *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""Stage `audio`: the audio streams, such as MFCC and prosody."""
+"""Stage `audio`: the audio streams, such as MFCC, prosody and hidden states of WavLM."""
 
 from pipeline import params
 from pipeline.system import compute
@@ -9,7 +9,10 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     workers = compute.processes(settings.compute.workers)
-    extract("audio", settings, device="cpu", workers=workers)
+    device = compute.device(settings.compute.device)
+    # recordings are read quickly, so one process keeps a GPU busy, and has all of its memory
+    networks = workers if device.type == "cpu" else 1
+    extract("audio", settings, device=str(device), workers=workers, network_workers=networks)
 
 
 if __name__ == "__main__":

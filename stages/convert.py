@@ -33,9 +33,7 @@ def main() -> None:
         group = getattr(settings, modality)
         table = read_table(INTERIM / settings.corpus.name / f"{modality}.csv")
         dialogs = dialogs_of(from_table(table))
-        context = Context(
-            Path(settings.corpus.root), "cpu" if modality == "audio" else device, group
-        )
+        context = Context(Path(settings.corpus.root), device, group)
         for name, extractor in group.streams.items():
             plans[name] = plan(
                 modality, name, extractor, dialogs, context, include_text=include_text

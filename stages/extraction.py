@@ -12,7 +12,13 @@ INTERIM = Path("data/interim")
 
 
 def extract(
-    modality: str, settings: params.Params, *, device: str, workers: int, include_text: bool = True
+    modality: str,
+    settings: params.Params,
+    *,
+    device: str,
+    workers: int,
+    network_workers: int | None = None,
+    include_text: bool = True,
 ) -> None:
     """Extract all streams of `modality` from the tables that the stage `parse` wrote."""
     corpus, group = settings.corpus, getattr(settings, modality)
@@ -25,5 +31,6 @@ def extract(
         kept=INTERIM / "kept/features" / corpus.name / modality,
         output=Path("data/features") / corpus.name / modality,
         workers=workers,
+        network_workers=network_workers,
         include_text=include_text,
     )

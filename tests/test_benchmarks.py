@@ -40,7 +40,8 @@ def made_up(name: str, *, good: bool) -> Rows:
         "audio": [{"cores": 2, "times_plain": round(1.7 * more, 3)}],
         "visual": [{"frames": 100, "percent_of_bare": 90 * more}],
         "decoding": [{"frames": 100, "times_one": round(1.8 * more, 3)}],
-        "text": [{"tokens": 1000, "times_one_by_one": 3 * more}],
+        "text": [{"tokens": 1000, "times_one_by_one": 3 * more, "% padding": 10 * less}],
+        "speech": [{"times_one_by_one": 2 * more, "% padding": 10 * less}],
         "store": [
             {"layout": "one group per utterance", "s from disk": 10, "s from cache": 4.0},
             {
@@ -178,10 +179,8 @@ def test_some_again_keep_the_others(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| audio extraction / plain loop | ≥ 1.7 | 1.2 | no |" in page
     assert f"`python -m benchmarks.text {' '.join(BENCHMARKS['text'].quick)}`" in page
-    assert (
-        "Not measured: visual, decoding, store, training, repro, memory, full_release, corpus."
-        in page
-    )
+    others = "visual, decoding, speech, store, training, repro, memory, full_release, corpus"
+    assert f"Not measured: {others}." in page
     assert "small sizes, so that the figures mean little: text." in page
 
 
@@ -191,7 +190,7 @@ def test_the_others_run_when_one_fails(tmp_path: Path, capsys: pytest.CaptureFix
     failed = command.measure(names, kept, tmp_path, MACHINE, run=Commands("visual"))
     assert failed == ["visual"]
     assert list(content(tmp_path)["benchmarks"]) == ["audio", "text"]
-    assert "Not measured: visual, decoding, store" in (tmp_path / "results.md").read_text(
+    assert "Not measured: visual, decoding, speech, store" in (tmp_path / "results.md").read_text(
         encoding="utf-8"
     )
     printed = capsys.readouterr().err

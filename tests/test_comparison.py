@@ -112,7 +112,7 @@ def test_the_table_names_what_is_left_out_and_takes_the_next_reference() -> None
         "half": False,
         "all": True,
     }
-    assert "Left out: amh-7 (EmoDB has no text)." in writing.markdown(built)
+    assert "Left out:\n\n- amh-7: EmoDB has no text\n" in writing.markdown(built)
 
 
 def test_the_parameter_file_decides_nothing_that_a_row_must_set(tmp_path: Path) -> None:

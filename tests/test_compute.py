@@ -93,6 +93,12 @@ class TestLargePages:
         assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
 
 
+def test_torch_keeps_fewer_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    compute.few_kernels()
+    assert 1 <= int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
+
+
 class TestStartWorker:
     @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
     @pytest.mark.parametrize("worker", [False, True])

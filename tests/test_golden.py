@@ -26,11 +26,13 @@ from pipeline.features.image_encoder import ImageEncoder
 from pipeline.features.mfcc import Mfcc
 from pipeline.features.prosody import NAMES, Prosody
 from pipeline.features.smile import Smile
+from pipeline.features.speech_encoder import SpeechEncoder
 from pipeline.features.text_encoder import TextEncoder
 from pipeline.features.visual import Torchvision
 from pipeline.registry import EXTRACTORS
 from tests import videos
 from tests.extractors import audio_context, save_network, spoken, text_context
+from tests.speech import save
 
 TOLERANCE = 1e-3  # of each number
 
@@ -114,6 +116,20 @@ GOLDEN: dict[str, dict[int, Golden]] = {
                 (0, 40): 756.082,  # the first formant
                 (1, 0): 29.8296,
                 (1, 87): -19.708,  # equivalent sound level
+            },
+        ),
+    },
+    "SpeechEncoder": {
+        1: Golden(
+            steps=17,
+            mean=0.0645519,
+            deviation=1.13764,
+            values={
+                (0, 0): -0.226538,
+                (5, 7): -1.01034,
+                (9, 15): -1.25263,
+                (10, 3): -0.568161,
+                (16, 12): 1.6347,
             },
         ),
     },
@@ -222,6 +238,17 @@ at -0.2 0.7 0.1
 """
 
 
+HEARD: dict[str, Callable[[Path], Extractor]] = {
+    "Mfcc": lambda root: Mfcc(coefficients=40, window=0.025, step=0.010),
+    "Prosody": lambda root: Prosody(),
+    "Smile": lambda root: Smile(feature_set="eGeMAPSv02"),
+    "SpeechEncoder": lambda root: SpeechEncoder(
+        model=save(root / "model", "wavlm"), layers=[-1], pool=0.1
+    ),
+}
+"""The extractors of sound."""
+
+
 def case(name: str, root: Path) -> tuple[Extractor, Context, list[Utterance]]:
     """An extractor, with all of its parameters that change values, and its inputs."""
     if name == "External":
@@ -230,16 +257,12 @@ def case(name: str, root: Path) -> tuple[Extractor, Context, list[Utterance]]:
             steps = np.arange(4.0).reshape(2, 2) + number
             np.save(root / "made" / f"{utterance.id}.npy", steps.astype(np.float32))
         return External(path=str(root / "made")), text_context(), spoken("a", "b")
-    if name == "Smile":
-        return Smile(feature_set="eGeMAPSv02"), audio_context(root), sounds(root)
-    if name in ("Mfcc", "Prosody"):
-        extractor: Extractor = (
-            Mfcc(coefficients=40, window=0.025, step=0.010) if name == "Mfcc" else Prosody()
-        )
-        return extractor, audio_context(root), sounds(root)
+    if name in HEARD:
+        return HEARD[name](root), audio_context(root), sounds(root)
     if name == "Glove":
         (root / "vectors.txt").write_text(VECTORS, encoding="utf-8")
         return Glove(vectors=str(root / "vectors.txt")), text_context(), spoken(*TEXTS)
+    extractor: Extractor
     if name in ("Torchvision", "ImageEncoder"):
         videos.write_avi(root / "dialog.avi", 60, "MJPG")
         visual = params.Visual(frames_per_second=3.0, max_frames=4, streams={})

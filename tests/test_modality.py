@@ -193,7 +193,7 @@ def test_the_files_of_text(
     assert spelt[:9] == [b"laughter", *sad, b"i", b"don", b"'", b"t"]
     assert words["vectors"].shape == (9, 2)
     assert words["said"] == {"001": "the corpus has no transcript of it"}
-    assert pieces["said"] == words["said"] | {"004": "cut: BERT reads 10 of its 16 tokens"}
+    assert pieces["said"] == words["said"] | {"004": "cut: the model reads 10 of its 16 tokens"}
 
 
 def test_a_corpus_without_any_words(tmp_path: Path, tiny: str, glove: Glove) -> None:

@@ -137,7 +137,7 @@ def test_the_packaged_model_is_found_and_read() -> None:
     found = read(extractor, "I don't know, laughter.", "Yes.", "yes " * 600)
     assert [steps.values.shape for steps in found] == [(8, 384), (2, 384), (510, 384)]
     assert np.isfinite(np.concatenate([steps.values for steps in found])).all()
-    assert found[2].problem == "cut: BERT reads 510 of its 600 tokens"
+    assert found[2].problem == "cut: the model reads 510 of its 600 tokens"
 
 
 def test_utterances_are_tokens_of_the_vocabulary(tiny: str) -> None:
@@ -157,7 +157,7 @@ def test_utterances_are_tokens_of_the_vocabulary(tiny: str) -> None:
     }
     assert {number: steps.problem for number, steps in enumerate(found) if steps.problem} == {
         1: "the corpus has no transcript of it",
-        4: "cut: BERT reads 10 of its 16 tokens",
+        4: "cut: the model reads 10 of its 16 tokens",
     }
     assert extractor.prepare(spoken(*texts), text_context())["vocabulary"].tolist() == PIECES
 

@@ -76,8 +76,11 @@ def markdown(table: Table) -> str:
         "![Accuracies of all models](comparison.png)",
     ]
     if table.left_out:
-        reasons = (f"{key} ({reason})" for key, reason in table.left_out.items())
-        parts.insert(-1, f"Left out: {'; '.join(reasons)}.")
+        keys: dict[str, list[str]] = {}
+        for key, reason in table.left_out.items():
+            keys.setdefault(reason, []).append(key)
+        lines = [f"- {', '.join(own)}: {reason}" for reason, own in keys.items()]
+        parts.insert(-1, "Left out:\n\n" + "\n".join(lines))
     if len(table.hops) > 1:
         parts.append("![Accuracies by number of hops](hops.png)")
     parts += [

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import Context, Extractor, Steps, extracted
+from pipeline.features.extractor import Context, Extractor, NetworkExtractor, Steps, extracted
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
@@ -50,6 +50,10 @@ class Task:
     def utterances(self) -> int:
         return sum(map(len, self.dialogs.values()))
 
+    @property
+    def has_network(self) -> bool:
+        return _has_network(self.plans[0])
+
 
 def extract(
     modality: str,
@@ -60,6 +64,7 @@ def extract(
     kept: Path,
     output: Path,
     workers: int = 1,
+    network_workers: int | None = None,
     include_text: bool = True,
 ) -> None:
     """Extract streams, and write one file per stream into a folder.
@@ -81,6 +86,8 @@ def extract(
         The folder ``data/features/<corpus>/<modality>``.
     workers
         Number of processes; 1 for this process only.
+    network_workers
+        Number of processes for streams of networks; None for `workers`.
     include_text
         Whether tokens and vocabularies are written.
 
@@ -108,7 +115,7 @@ def extract(
             tasks = _tasks(plans, missing, dialogs, context, kept)
             total = sum(task.utterances for task in tasks)
             with tqdm(total=total, desc=modality, unit="utt", disable=not tasks) as bar:
-                for task in _finished(tasks, workers):
+                for task in _finished(tasks, workers, network_workers or workers):
                     bar.update(task.utterances)
             for each in plans:
                 if not previous[each.name].is_current:
@@ -172,11 +179,14 @@ def _tasks(
     context: Context,
     kept: Path,
 ) -> list[Task]:
-    """One task per group of dialogs, for all streams that need this group."""
-    needed: dict[tuple[str, ...], list[Plan]] = {}
+    """One task per group of dialogs, for all streams that need this group.
+
+    Streams of networks have tasks of their own, as they may run in fewer processes.
+    """
+    needed: dict[tuple[tuple[str, ...], bool], list[Plan]] = {}
     for each in plans:
         for group in dict.fromkeys(each.groups[dialog] for dialog in missing[each.name]):
-            needed.setdefault(group, []).append(each)
+            needed.setdefault((group, _has_network(each)), []).append(each)
     return [
         Task(
             {dialog: dialogs[dialog] for dialog in group},
@@ -185,11 +195,24 @@ def _tasks(
             context,
             kept,
         )
-        for group, its in needed.items()
+        for (group, _), its in needed.items()
     ]
 
 
-def _finished(tasks: list[Task], workers: int) -> Iterator[Task]:
+def _has_network(plan: Plan) -> bool:
+    return isinstance(plan.extractor, NetworkExtractor)
+
+
+def _finished(tasks: list[Task], workers: int, network_workers: int) -> Iterator[Task]:
+    """Run the tasks in as many processes as suit them, and yield each one that is finished."""
+    by_processes: dict[int, list[Task]] = {}
+    for task in tasks:
+        by_processes.setdefault(network_workers if task.has_network else workers, []).append(task)
+    for number, own in by_processes.items():
+        yield from _in_processes(own, number)
+
+
+def _in_processes(tasks: list[Task], workers: int) -> Iterator[Task]:
     """Run the tasks in this process or in several, and yield each one that is finished."""
     if workers == 1 or len(tasks) < 2:
         for task in tasks:

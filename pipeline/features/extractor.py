@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
+from pipeline.features import memory
 from pipeline.features.pretrained import of_stream
 from pipeline.params.types import Count, Group, own_paths
 
@@ -223,10 +224,28 @@ class NetworkExtractor(Extractor):
     """
 
     neutral: ClassVar = (*Extractor.neutral, "batch_size")
-    later: ClassVar = ("precision",)
+    later: ClassVar[tuple[str, ...]] = ("precision",)
 
     batch_size: Count = 32
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def trial(self, utterances: Sequence[Utterance], context: Context) -> None:
+        """Compute a batch that needs as much memory as any of the corpus, and drop the results.
+
+        By default none, for networks that always fit.
+        """
+
+    def fitted(self, utterances: Sequence[Utterance], context: Context) -> Self:
+        """The same extractor, on CUDA with a batch size that fits into memory."""
+        if context.device.partition(":")[0] != "cuda":
+            return self
+        size = memory.fitted(
+            lambda size: self._sized(size).trial(utterances, context), self.batch_size
+        )
+        return self._sized(size)
+
+    def _sized(self, batch_size: int) -> Self:
+        return self.model_copy(update={"batch_size": batch_size})
 
     def provenance(self, context: Context) -> dict[str, Any]:
         """Also the kind of device (``cpu``, ``cuda`` or ``mps``) and the batch size."""

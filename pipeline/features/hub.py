@@ -6,8 +6,10 @@ Only configurations, tokenizers, preprocessor settings and weights are fetched, 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +17,9 @@ from pathlib import Path
 from pipeline.features.pretrained import WeightsError, hashes
 from pipeline.system.filesystem import unreadable
 
-SAFETENSORS = ("*.safetensors", "model.safetensors.index.json")
-PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+# names of the weights as transformers looks for them: one file, or else an index of several
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 TOKENIZER = ("tokenizer.json", "vocab*", "*.model")
 PREPROCESSOR = ("preprocessor_config.json", "processor_config.json")
 _SETTINGS = (
@@ -61,7 +64,7 @@ class Model:
         name = self.name
         try:
             if name.startswith("package:"):
-                return self._complete(_package_folder(name.removeprefix("package:")))
+                return self._complete(package_folder(name.removeprefix("package:")))
             if Path(name).is_dir():
                 return self._complete(Path(name))
             return self._hub_folder()
@@ -85,65 +88,105 @@ class Model:
         return hashes("model", _matching(folder, [*_SETTINGS, *self.also, *self.weights(folder)]))
 
     def commit(self) -> str:
-        """The commit of a model of the hub; empty for a folder or package."""
+        """The commit of a model in the hub's cache; empty for any other folder."""
         folder = self.folder()
-        return folder.name if folder.parent.name == "snapshots" else ""
+        is_commit = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
+        return folder.name if is_commit else ""
 
-    def weights(self, folder: Path) -> tuple[str, ...]:
-        """Patterns of the weights that are read: pickled ones only if there are no others."""
-        return SAFETENSORS if _matching(folder, SAFETENSORS) or not self.pickled else PICKLED
+    def weights(self, folder: Path) -> list[str]:
+        """The names of the files with weights that transformers reads, and of their index.
+
+        Pickled ones only if they are allowed and there are no others; empty if there are none.
+        Those that an index names may be missing.
+        """
+        first = self._first({name for name in (*SAFETENSORS, *PICKLED) if (folder / name).exists()})
+        if first not in (SAFETENSORS[1], PICKLED[1]):
+            return [first] if first else []
+        try:
+            shards = set(json.loads((folder / first).read_text("utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"its {first} is no index of weights ({error!r})") from error
+        return [first, *sorted(shards)]
+
+    def _first(self, names: Set[str]) -> str | None:
+        """The file among `names` that transformers would read first; None if it has no weights.
+
+        Raises
+        ------
+        OSError
+            If there are pickled weights only, and they are not allowed.
+        """
+        read = (*SAFETENSORS, *PICKLED) if self.pickled else SAFETENSORS
+        first = next((name for name in read if name in names), None)
+        if first is None and not names.isdisjoint(PICKLED):
+            raise OSError(
+                "its weights are in pickle format only; set the stream's pickled_weights to true "
+                "to read them (by torch.load with weights_only=True, which runs no code), or save "
+                "them as safetensors"
+            )
+        return first
 
     def _hub_folder(self) -> Path:
         """The folder of a model in the hub's cache; a cached model is not updated."""
         from huggingface_hub import HfApi, snapshot_download
-        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
         fetch = partial(snapshot_download, self.name, revision=self.revision)
-        patterns = [*_SETTINGS, *self.also]
+        settings, cached = [*_SETTINGS, *self.also], ""
         try:
-            cached = fetch(allow_patterns=[*patterns, *SAFETENSORS], local_files_only=True)
-            return self._complete(Path(cached))
+            return self._complete(Path(fetch(allow_patterns=settings, local_files_only=True)))
         except HFValidationError as error:
             raise ValueError(
                 "no such folder, and not a model name of the Hugging Face hub"
             ) from error
-        except OSError:
-            pass  # not in the cache, or not completely
-        try:
+        except LocalEntryNotFoundError:
+            pass
+        except OSError as error:
+            cached = f", and of the copy in its cache {error}"
+        with _from_hub(cached):
             # snapshot_download itself has no timeout and retries
             there = HfApi().model_info(self.name, revision=self.revision, timeout=_TIMEOUT)
-            names = [file.rfilename for file in there.siblings or []]
-            has_safetensors = any(name.endswith(".safetensors") for name in names)
-            patterns += PICKLED if self.pickled and not has_safetensors else SAFETENSORS
-            # of the commit just seen, and not of one that was pushed in between
-            folder = Path(snapshot_download(self.name, revision=there.sha, allow_patterns=patterns))
-        except Exception as error:  # of the hub, or of the HTTP library that its version uses
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise OSError(f"the Hugging Face hub does not provide it ({reason[0]})") from error
-        if names and not has_safetensors and not self.pickled:
-            raise OSError(_pickled_only())
+        first = self._first({file.rfilename for file in there.siblings or []})
+        with _from_hub(cached):
+            folder = Path(fetch(allow_patterns=[*settings, *filter(None, [first])]))
+            if first in (SAFETENSORS[1], PICKLED[1]):
+                fetch(allow_patterns=self.weights(folder))
         return self._complete(folder)
 
     def _complete(self, folder: Path) -> Path:
         """Return `folder` if it has all files of a model."""
-        if _matching(folder, PICKLED) and not _matching(folder, self.weights(folder)):
-            raise OSError(_pickled_only())
-        kinds = (("config.json",), self.weights(folder)[:1], self.also)
+        kinds = (("config.json",), self.also)
         missing = [" or ".join(kind) for kind in kinds if not _matching(folder, kind)]
+        weights = self.weights(folder) or ["model.safetensors"]
+        missing += [name for name in weights if not (folder / name).exists()]
         if missing:
             raise FileNotFoundError(f"it lacks {', '.join(missing)}")
         return folder
 
 
-def _pickled_only() -> str:
-    return (
-        "its weights are in pickle format only; set the stream's pickled_weights to true to read "
-        "them (by torch.load with weights_only=True, which runs no code), or save them as "
-        "safetensors"
-    )
+def _unavailable(error: Exception) -> OSError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return OSError(f"the Hugging Face hub does not provide it ({reason[0]})")
 
 
-def _package_folder(name: str) -> Path:
+@contextmanager
+def _from_hub(cached: str) -> Iterator[None]:
+    """Turn errors of the hub, or of the HTTP library that its version uses, into an OSError."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise OSError(f"the Hugging Face hub does not provide it ({reason[0]}){cached}") from error
+
+
+def package_folder(name: str) -> Path:
+    """The folder ``<module>/<folder>`` of an installed package.
+
+    Raises
+    ------
+    ImportError
+        If there is no such package.
+    """
     module, _, inside = name.partition("/")
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:

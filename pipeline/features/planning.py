@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import Context, Extractor, State
+from pipeline.features.extractor import Context, Extractor, NetworkExtractor, State
 from pipeline.features.hashing import digest
 from pipeline.features.pretrained import of_stream
 from pipeline.features.stream import SCHEMA_VERSION
@@ -77,6 +77,10 @@ def plan(
     utterances = [utterance for members in dialogs.values() for utterance in members]
     with of_stream(modality, name):
         state = extractor.prepare(utterances, context)
+        if isinstance(extractor, NetworkExtractor):
+            asked, extractor = extractor.batch_size, extractor.fitted(utterances, context)
+            if extractor.batch_size < asked:
+                print(f"{name}: batch_size {extractor.batch_size}, since {asked} needs more memory")
         identity, provenance = extractor.identity(context), extractor.provenance(context)
         layers = extractor.layer_numbers()
     if extractor.kind == "utterance":

@@ -23,6 +23,7 @@ from pipeline.system.filesystem import sha256, unreadable, write_text
 Identity = dict[str, dict[str, str]]  # SHA-256 by stream and file
 
 RANDOM = "random"
+REVISION = "revision"  # beside the files of a stream: the commit on the hub, recorded, not compared
 STATE_DICT_ENDINGS = (".safetensors", ".pth", ".pt")
 
 _TIMEOUT = 20.0  # seconds for a server to answer
@@ -84,7 +85,10 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
     try:
         recorded: Identity = json.loads(path.read_text(encoding="utf-8"))
         before = {
-            (name, file): str(sha) for name in recorded for file, sha in recorded[name].items()
+            (name, file): str(sha)
+            for name in recorded
+            for file, sha in recorded[name].items()
+            if file != REVISION
         }
     except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: is not a record of weights ({error!r}); {remedy}") from error
@@ -93,8 +97,7 @@ def check(path: Path, streams: Mapping[str, Any]) -> None:
     now: dict[tuple[str, str], str] = {}
     for name, extractor in streams.items():
         with of_stream(path.stem, name):
-            files = extractor.files() | extractor.origin()
-            now |= {(name, file): sha for file, sha in files.items()}
+            now |= {(name, file): sha for file, sha in extractor.files().items()}
     for name, file in sorted(now.keys() | before.keys()):
         old, new = before.get((name, file), "missing"), now.get((name, file), "missing")
         if old != new:

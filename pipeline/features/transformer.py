@@ -6,13 +6,14 @@ There is one class per modality: speech, text and pictures. Each reads hidden st
 from __future__ import annotations
 
 from functools import cache
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.features import hub
 from pipeline.features.extractor import NetworkExtractor
-from pipeline.features.pretrained import WeightsError
+from pipeline.features.pretrained import REVISION, WeightsError
 from pipeline.params.types import OwnPath
 from pipeline.system.filesystem import unreadable
 
@@ -44,8 +45,8 @@ class Transformer(NetworkExtractor):
         with ``weights_only=True``, which runs no code.
     layers
         The hidden layers: 0 for the input of the first layer, -1 for the last layer. They are those
-        of ``hidden_states`` of transformers, before a final normalisation. Of several layers, the
-        values are [T, L, D], and models learn a weight for each.
+        of ``hidden_states`` of transformers; the last one is after a final normalisation in some
+        models. Of several layers, the values are [T, L, D], and models learn a weight for each.
     """
 
     also: ClassVar[tuple[str, ...]]
@@ -71,7 +72,7 @@ class Transformer(NetworkExtractor):
     def origin(self) -> dict[str, str]:
         """The commit of a model of the hub."""
         commit = self.pretrained.commit()
-        return {"revision": commit} if commit else {}
+        return {REVISION: commit} if commit else {}
 
     def config(self) -> Any:
         """The configuration of the network.
@@ -157,7 +158,12 @@ def _loaded(model: hub.Model, kind: str, **options: Any) -> Any:
     except (OSError, ValueError, KeyError, ImportError) as error:
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"model: {unreadable(folder, error)}") from error
-        raise WeightsError(f"model: {folder} is not a model of transformers: {error}") from error
+        reason = str(error)
+        if "trust_remote_code" in reason:
+            reason = (
+                "it needs code of its own, which is never run; transformers must have its class"
+            )
+        raise WeightsError(f"model: {folder} is not a model of transformers: {reason}") from error
 
 
 @cache
@@ -182,11 +188,16 @@ def _network(
             config=config,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=model.weights(folder) == hub.SAFETENSORS,
+            use_safetensors=model.weights(folder)[0] in hub.SAFETENSORS,
             output_loading_info=True,
             dtype=getattr(torch, precision),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UnpicklingError as error:  # whose message advises to run its code
+        raise WeightsError(
+            f"model: the weights in {folder} cannot be loaded: their pickle is damaged or has more "
+            f"than tensors in it, which is not loaded; {remedy}, or take another model"
+        ) from error
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno:
             raise WeightsError(f"model: {unreadable(folder, error)}") from error
         raise WeightsError(

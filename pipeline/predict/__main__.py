@@ -49,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         "--region", choices=REGIONS, default="whole", help="the speaker's place (default: whole)"
     )
     parser.add_argument(
-        "--models", type=Path, default=Path("models"), help="folder of models (default: models)"
+        "--models",
+        type=Path,
+        default=Path("models"),
+        help="folder of models, or a bundle (default: models)",
     )
     parser.add_argument("--folds", type=int, nargs="+", metavar="K", help="(default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="(default: all)")

@@ -14,12 +14,12 @@ import torch
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.evaluation.prediction import models
 from pipeline.features.extractor import Context, Extractor, State, Steps, extracted
 from pipeline.features.pretrained import of_stream
 from pipeline.models.classifier import Classifier
 from pipeline.params.types import own_paths
 from pipeline.predict.clips import Clip
+from pipeline.predict.loading import check_extractable, loaders
 from pipeline.predict.prediction import Hop, Prediction
 from pipeline.registry import EXTRACTORS
 from pipeline.store.batches import Item, collate
@@ -81,6 +81,7 @@ class Predictor:
         self.classifiers = [classifier.to(device).eval() for classifier in classifiers]
         self.device = device
         first = self.classifiers[0]
+        check_extractable(first)
         self.classes = first.classes
         self.settings = first.settings
         self.readers = [
@@ -100,10 +101,12 @@ class Predictor:
         device: str = "auto",
         streams: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Predictor:
-        """Load the models of a folder that the stage ``train`` wrote.
+        """Load the models of a folder.
 
         Parameters
         ----------
+        folder
+            Written by the stage ``train``, or a bundle (:mod:`pipeline.bundle`).
         folds, seeds
             Those to use; None for all.
         device
@@ -116,19 +119,18 @@ class Predictor:
         InputError
             If there is no such model or device, or for the reasons of :class:`Predictor`.
         """
-        trained = models(Path(folder))
+        trained = loaders(Path(folder))
         chosen = [
-            model
-            for model in trained
-            if (folds is None or model.fold in folds) and (seeds is None or model.seed in seeds)
+            load
+            for (fold, seed), load in trained.items()
+            if (folds is None or fold in folds) and (seeds is None or seed in seeds)
         ]
         if not chosen:
-            there = sorted({(model.fold, model.seed) for model in trained})
             raise InputError(
                 f"{folder}: has no model of folds {folds} and seeds {seeds}; there are (fold, "
-                f"seed) {', '.join(map(str, there))}"
+                f"seed) {', '.join(map(str, sorted(trained)))}"
             )
-        classifiers = [Classifier.load(model.path) for model in chosen]
+        classifiers = [load() for load in chosen]
         return cls(classifiers, str(compute.device(device)), streams)
 
     def __call__(
@@ -298,11 +300,6 @@ class Predictor:
         """
         if reader.vocabulary is not None:  # its vectors are in the model
             here = dict(trained) | {"version": reader.extractor.version}
-        elif "vectors" in trained:
-            raise InputError(
-                f"the model does not contain the vocabulary of {reader.name}, since its store was "
-                "written without text; train it on a store with text (text.include_text: true)"
-            )
         else:
             with of_stream(reader.modality, reader.name):
                 here = reader.extractor.identity(reader.context(Path(), self.device))
@@ -320,15 +317,10 @@ def _reader(name: str, specified: Mapping[str, Any], replaced: dict[str, Any]) -
     Raises
     ------
     InputError
-        If it was made by another program, or a parameter is invalid.
+        If a parameter is invalid.
     """
-    modality, kind = specified["modality"], specified["extractor"]
-    if kind == "external" or kind not in EXTRACTORS[modality]:
-        raise InputError(
-            f"the stream {name} was made by another program, so it cannot be extracted from a "
-            "clip; use a model of other streams"
-        )
-    entry = EXTRACTORS[modality][kind].load()
+    modality = specified["modality"]
+    entry = EXTRACTORS[modality][specified["extractor"]].load()
     parameters = specified["parameters"] | replaced
     own = {key: value for key, value in parameters.items() if key in entry.model_fields}
     for key in own_paths(entry):

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.hub import _package_folder as package_folder
+from pipeline.features.hub import package_folder
 from pipeline.features.recording import of_utterance
 from pipeline.predict.prediction import Prediction
 from pipeline.predict.predictor import Predictor

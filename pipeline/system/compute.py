@@ -55,6 +55,15 @@ def large_pages() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it at its first allocation
 
 
+def few_kernels() -> None:
+    """Let torch keep the kernels of a few shapes only, in this process and its children.
+
+    oneDNN compiles a kernel for each shape of a convolution, and keeps 1,024 of them by default. As
+    each length of an utterance is another shape, memory would grow with the corpus until then.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")  # read at the first kernel
+
+
 def parallel_folds(number: int, device: str) -> int:
     """How many folds train in parallel; 0 means one per core on a CPU, and one on a GPU."""
     return number or (processes(0) if device == "cpu" else 1)
