@@ -19,7 +19,7 @@ from benchmarks import synthetic
 from pipeline import InputError, params
 from pipeline.corpus.utterance import WITHIN, Source, Utterance
 from pipeline.evaluation import attention, prediction
-from pipeline.features import extraction
+from pipeline.features import extraction, video
 from pipeline.features.extractor import Context, Extractor
 from pipeline.features.glove import Glove
 from pipeline.features.mfcc import Mfcc
@@ -28,6 +28,7 @@ from pipeline.features.text_encoder import TextEncoder
 from pipeline.features.visual import Torchvision
 from pipeline.models.classifier import Classifier
 from pipeline.predict import Predictor
+from pipeline.predict import predictor as module
 from pipeline.predict.__main__ import main
 from pipeline.predict.clips import LONGEST, read_list, utterance_of
 from pipeline.store import FeatureStore, writing
@@ -64,7 +65,10 @@ class World:
                 "glove": Glove(vectors=str(folder / "glove.txt")),
                 "bert": TextEncoder(model=self.bert, layers=[1, 2]),
             },
-            "visual": {"resnet": Torchvision(network="resnet18", weights="random", crop=96)},
+            "visual": {
+                name: Torchvision(network="resnet18", weights="random", crop=crop)
+                for name, crop in {"resnet": 96, "wide": 128}.items()
+            },
         }
         shared: dict[str, Any] = {
             "audio": params.Audio(sampling_rate=16000, streams={}),
@@ -194,6 +198,29 @@ def test_what_a_clip_lacks_is_said(world: World, predictor: Predictor, tmp_path:
     silent = predictor(tmp_path / "c.wav", "ang")
     assert any("silence" in remark for remark in silent.remarks)
     assert sum(silent.probabilities.values()) == pytest.approx(1.0)
+
+
+def test_a_film_is_decoded_once_for_all_streams_and_utterances(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = {"audio": "mfcc", "text": "glove", "video": ["resnet", "wide"]}
+    folder = world.trained(tmp_path / "models", seeds=(0,), streams=streams)
+    own = world.predictor(folder)
+    parts = [replace(world.utterances[0], start=0.2 * n, end=0.2 * n + 0.4) for n in range(4)]
+    alone = [own.predict([part], world.media)[0].probabilities for part in parts]
+    opened, scan = [], video._scan
+
+    def counting(path: Path, *others: Any) -> Any:
+        opened.append(path.name)
+        return scan(path, *others)
+
+    monkeypatch.setattr(video, "_scan", counting)
+    monkeypatch.setattr(module, "_AT_ONCE", 3)
+    together = own.predict(parts, world.media)
+    assert opened == ["0.mp4"]
+    for one, expected in zip(together, alone, strict=True):
+        assert one.probabilities == pytest.approx(expected, abs=1e-5)
+    assert len({tuple(one.probabilities.values()) for one in together}) == len(parts)
 
 
 def test_a_word_that_training_did_not_know(predictor: Predictor, world: World) -> None:

@@ -42,6 +42,9 @@ def settings(external: Sequence[str] = (), **model) -> params.Params:
         stream = {"extractor": "external", "path": f"data/external/{name}"}
         raw["audio"]["streams"][name] = stream
     raw["model"] |= {"dropout": {"audio": 0.0, "text": 0.0, "video": 0.0}, **model}
+    resnets = raw["visual"]["streams"]
+    for name in np.atleast_1d(raw["model"]["streams"]["video"]).tolist():
+        resnets.setdefault(name, resnets["resnet"])
     raw["train"] |= {"batch_size": 8, "epochs": 40, "learning_rate": 0.01}
     return params.parse(raw)
 

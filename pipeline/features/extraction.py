@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,8 @@ from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import Context, Extractor, NetworkExtractor, Steps
+from pipeline.features.extractor import Context, Extractor, NetworkExtractor, Steps, extracted
 from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
-from pipeline.features.pretrained import of_stream
 from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Arrays, Header, write
@@ -251,32 +249,11 @@ def run(task: Task) -> None:
                 f"{task.context.root / source.path}: existed when the corpus was parsed and is "
                 "missing now; restore it, or run `dvc repro parse` to record it as missing"
             )
-    for plans in _reading_together(task.plans):
-        for each, steps in zip(plans, _extracted(plans, together, task.context), strict=True):
-            done, rest = Kept(task.kept / each.name), iter(steps)
-            for dialog, members in task.dialogs.items():
-                content = _packed(each.extractor, [next(rest) for _ in members])
-                done.save(dialog, each.keys[dialog], content)
-
-
-def _reading_together(plans: Sequence[Plan]) -> list[list[Plan]]:
-    """The streams in the lists in which they are extracted together."""
-    lists: dict[object, list[Plan]] = {}
-    for each in plans:
-        lists.setdefault(each.extractor.together or each.name, []).append(each)
-    return list(lists.values())
-
-
-def _extracted(
-    plans: Sequence[Plan], utterances: Sequence[Utterance], context: Context
-) -> list[list[Steps]]:
-    """The features of streams that are extracted together."""
-    wrappers = [partial(of_stream, each.modality, each.name) for each in plans]
-    extractors = [each.extractor for each in plans]
-    if together := extractors[0].together:
-        return together(extractors, wrappers, utterances, context)
-    with wrappers[0]():
-        return [extractors[0].extract(utterances, plans[0].state, context)]
+    for each, steps in extracted(task.plans, together, task.context):
+        done, rest = Kept(task.kept / each.name), iter(steps)
+        for dialog, members in task.dialogs.items():
+            content = _packed(each.extractor, [next(rest) for _ in members])
+            done.save(dialog, each.keys[dialog], content)
 
 
 def _packed(extractor: Extractor, steps: Sequence[Steps]) -> memoryview:

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import platform
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import memory
+from pipeline.features.pretrained import of_stream
 from pipeline.params.types import Count, Group, own_paths
 
 State = Mapping[str, np.ndarray]
@@ -249,3 +251,40 @@ class NetworkExtractor(Extractor):
         """Also the kind of device (``cpu``, ``cuda`` or ``mps``) and the batch size."""
         own = {"device": context.device.partition(":")[0], "batch_size": self.batch_size}
         return super().provenance(context) | own
+
+
+class Prepared(Protocol):
+    """A stream that can be extracted; `modality` and `name` are for messages."""
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def extractor(self) -> Extractor: ...
+    @property
+    def state(self) -> State: ...
+
+
+_Stream = TypeVar("_Stream", bound=Prepared)
+
+
+def extracted(
+    streams: Sequence[_Stream], utterances: Sequence[Utterance], context: Context
+) -> Iterator[tuple[_Stream, list[Steps]]]:
+    """Yield each stream of a modality with the features of each utterance.
+
+    Streams that read the same media are extracted together.
+    """
+    lists: dict[object, list[_Stream]] = {}
+    for each in streams:
+        lists.setdefault(each.extractor.together or each.name, []).append(each)
+    for own in lists.values():
+        wrappers = [partial(of_stream, each.modality, each.name) for each in own]
+        extractors = [each.extractor for each in own]
+        if together := extractors[0].together:
+            yield from zip(own, together(extractors, wrappers, utterances, context), strict=True)
+        else:
+            with wrappers[0]():
+                steps = extractors[0].extract(utterances, own[0].state, context)
+            yield own[0], steps

@@ -64,7 +64,7 @@ class Model:
         name = self.name
         try:
             if name.startswith("package:"):
-                return self._complete(_package_folder(name.removeprefix("package:")))
+                return self._complete(package_folder(name.removeprefix("package:")))
             if Path(name).is_dir():
                 return self._complete(Path(name))
             return self._hub_folder()
@@ -179,7 +179,14 @@ def _from_hub(cached: str) -> Iterator[None]:
         raise OSError(f"the Hugging Face hub does not provide it ({reason[0]}){cached}") from error
 
 
-def _package_folder(name: str) -> Path:
+def package_folder(name: str) -> Path:
+    """The folder ``<module>/<folder>`` of an installed package.
+
+    Raises
+    ------
+    ImportError
+        If there is no such package.
+    """
     module, _, inside = name.partition("/")
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:

@@ -215,7 +215,7 @@ def _container(path: Path) -> tuple[np.ndarray, int, str]:
     """
     import av
 
-    blocks: list[np.ndarray] = []
+    samples = bytearray()  # grows in place, so that hours of sound are in memory once
     count, rate, remark = 0, 0, ""
     try:
         path.open("rb").close()  # for the system's error
@@ -230,10 +230,10 @@ def _container(path: Path) -> tuple[np.ndarray, int, str]:
                     rate = rate or frame.sample_rate
                     late = round((frame.time - begin) * rate) - count if frame.time else 0
                     if late > _GAP * rate:
-                        blocks.append(np.zeros(late, np.float32))
+                        samples += bytes(4 * late)
                         count += late
                     for block in map(_mono, as_floats.resample(frame)):
-                        blocks.append(block)
+                        samples += block.data
                         count += len(block)
             except (av.FFmpegError, ValueError) as error:
                 remark = f"breaks off at {count / max(rate, 1):.2f} s: {error}"
@@ -243,7 +243,7 @@ def _container(path: Path) -> tuple[np.ndarray, int, str]:
         raise RecordingError(path, f"cannot be read from the disk: {error.strerror}") from error
     if not count:
         raise RecordingError(path, "; ".join(filter(None, ("holds no sample", remark))))
-    return np.concatenate(blocks), rate, remark
+    return np.frombuffer(samples, np.float32), rate, remark
 
 
 def _mono(frame: AudioFrame) -> np.ndarray:

@@ -4,6 +4,7 @@
 averages the probabilities of the models. ``python -m pipeline.predict --help`` is its command.
 """
 
-from pipeline.predict.predictor import Hop, Prediction, Predictor
+from pipeline.predict.prediction import Hop, Prediction
+from pipeline.predict.predictor import Predictor
 
 __all__ = ["Hop", "Prediction", "Predictor"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ from tqdm import tqdm
 
 from pipeline import InputError, params
 from pipeline.params.types import own_paths
-from pipeline.predict.clips import REGIONS, Clip, read_list
-from pipeline.predict.output import as_csv, as_html, as_json
+from pipeline.predict import timeline, transcribing
+from pipeline.predict.clips import LONGEST_RECORDING, REGIONS, Clip, read_list
+from pipeline.predict.output import as_csv, as_html, as_json, as_timeline
+from pipeline.predict.prediction import Prediction
 from pipeline.predict.predictor import Predictor
+from pipeline.predict.transcribing import FOLDER, Transcriber
+from pipeline.report import figures
+from pipeline.system import compute
 from pipeline.system.filesystem import write_text
 
-FORMATS = ("json", "csv", "html")
+FORMATS = ("json", "csv", "html", "png")
+Outputs = Sequence[tuple[str, Path | None]]
+"""Format and file of each output; None is the standard output."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,8 +63,28 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("params.yaml"),
         help="file with the paths of weights on this machine (default: params.yaml, if it exists)",
     )
-    parser.add_argument("--format", choices=FORMATS, default="json", help="(default: json)")
-    parser.add_argument("--output", type=Path, help="file (default: the standard output)")
+    parser.add_argument(
+        "--transcribe",
+        nargs="?",
+        const=FOLDER,
+        metavar="MODEL",
+        help="recognise the words of clips without text by a Whisper model of faster-whisper: a "
+        f"folder, package:<module>/<folder>, or a name to download (default: {FOLDER})",
+    )
+    parser.add_argument("--language", metavar="CODE", help="as en (default: detected in each clip)")
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help="the one clip is a long recording: predict each stretch of speech",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="(default: the ending of --output, or json); png is the timeline of --long",
+    )
+    parser.add_argument(
+        "--output", type=Path, nargs="+", metavar="FILE", help="(default: the standard output)"
+    )
     return parser
 
 
@@ -82,61 +110,128 @@ def _clips(options: argparse.Namespace) -> list[Clip]:
     InputError
         If there are none, or the options for one clip are given for several.
     """
-    one = {"text": "", "start": 0.0, "end": None}
+    one = {"text": "", "start": 0.0, "end": None, "long": False}
     given = [f"--{name}" for name, default in one.items() if getattr(options, name) != default]
     if given and (len(options.clips) != 1 or options.list):
         raise InputError(f"{', '.join(given)}: are of one clip; use --list for several")
+    if options.long and options.text:
+        raise InputError("--text: is of one utterance, and --long has several; use --transcribe")
     clips = [
         Clip(path, options.text, options.start, options.end, options.region)
         for path in options.clips
     ]
     clips += read_list(options.list) if options.list else []
     if not clips:
-        raise InputError("no clip: name a file, or a list with --list")
+        raise InputError(
+            "no clip: name a file, before --transcribe if that names no model, or a list with "
+            "--list"
+        )
     return clips
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Predict all clips; a clip that cannot be read is reported, and the others are predicted."""
-    options = _parser().parse_args(arguments)
-    predictions, folders, faults = [], [], []
-    try:
-        clips = _clips(options)
-        streams = paths_of_weights(options.params) if options.params.exists() else {}
-        predictor = Predictor.load(
-            options.models,
-            folds=options.folds,
-            seeds=options.seeds,
-            device=options.device,
-            streams=streams,
-        )
-        for clip in tqdm(clips, "predict", unit="clip", disable=len(clips) < 2):
-            try:
-                utterance = clip.utterance()
-            except InputError as error:
-                faults.append(str(error))
-                continue
-            predictions += predictor.predict([utterance], clip.path.parent)
-            folders.append(clip.path.parent)
-        match options.format:
-            case "json":
-                text = as_json(predictions)
-            case "csv":
-                text = as_csv(predictions)
-            case _:
-                text = as_html(predictions, folders)
-        if options.output:
-            write_text(options.output, text)
+def _outputs(options: argparse.Namespace) -> Outputs:
+    """What to write.
+
+    Raises
+    ------
+    InputError
+        If a format is unknown or impossible.
+    """
+    outputs = [
+        (options.format or (path.suffix[1:].lower() if path else "json"), path)
+        for path in options.output or [None]
+    ]
+    for name, path in outputs:
+        if name not in FORMATS:
+            raise InputError(
+                f"--output {path}: ends in none of .{', .'.join(FORMATS)}; name its --format"
+            )
+        if name == "png" and not (path and options.long):
+            raise InputError("--format png: is the timeline of --long, and needs --output")
+    return outputs
+
+
+def _recogniser(options: argparse.Namespace, device: str) -> Transcriber | None:
+    if options.transcribe is not None:
+        return Transcriber(options.transcribe, device, options.language)
+    if options.language:
+        raise InputError("--language: is of --transcribe, which is not given")
+    return None
+
+
+def _predictor(options: argparse.Namespace, device: str) -> Predictor:
+    streams = paths_of_weights(options.params) if options.params.exists() else {}
+    return Predictor.load(
+        options.models, folds=options.folds, seeds=options.seeds, device=device, streams=streams
+    )
+
+
+def _write(outputs: Outputs, predictions: Sequence[Prediction], page: Callable[[], str]) -> None:
+    """Write the predictions in each format but the picture; `page` makes the HTML page."""
+    makers: dict[str, Callable[[], str]] = {
+        "json": partial(as_json, predictions),
+        "csv": partial(as_csv, predictions),
+        "html": page,
+    }
+    for name, path in outputs:
+        if name == "png":
+            continue
+        text = makers[name]()
+        if path:
+            write_text(path, text)
         elif predictions:
             print(text, end="")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+
+
+def _clip_by_clip(options: argparse.Namespace, clips: Sequence[Clip], outputs: Outputs) -> int:
+    """Predict clips; one that cannot be read is reported, and the others are predicted."""
+    device = str(compute.device(options.device))
+    recogniser, predictor = _recogniser(options, device), _predictor(options, device)
+    predictions, folders, faults = [], [], []
+    for clip in tqdm(clips, "predict", unit="clip", disable=len(clips) < 2):
+        try:
+            utterance = clip.utterance()
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        folder = clip.path.parent
+        predictions += transcribing.predict(predictor, [utterance], folder, recogniser)
+        folders.append(folder)
+    _write(outputs, predictions, lambda: as_html(predictions, folders))
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     if faults:
         print(f"{len(faults)} of {len(clips)} clips were left out", file=sys.stderr)
     return int(bool(faults))
+
+
+def _timeline(options: argparse.Namespace, clip: Clip, outputs: Outputs) -> int:
+    """Predict the stretches of speech of a long recording."""
+    recording, root = clip.utterance(LONGEST_RECORDING), clip.path.parent
+    device = str(compute.device(options.device))
+    recogniser = _recogniser(options, device)
+    utterances = timeline.stretches(recording, root)  # before the models are loaded
+    predictor = _predictor(options, device)
+    predictions = timeline.predict(predictor, utterances, root, recogniser)
+    figures.style()
+    draw = cache(partial(timeline.figure, predictions, recording, root))
+    _write(outputs, predictions, lambda: as_timeline(predictions, draw()))
+    for name, path in outputs:
+        if name == "png" and path:
+            figures.save(draw(), path)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        clips, outputs = _clips(options), _outputs(options)
+        if options.long:
+            return _timeline(options, clips[0], outputs)
+        return _clip_by_clip(options, clips, outputs)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

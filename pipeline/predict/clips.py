@@ -14,6 +14,8 @@ from pipeline.corpus.utterance import WITHIN, Source, Utterance
 REGIONS = ("whole", "left", "right")
 LONGEST = 600.0
 """Seconds; a longer clip is no utterance."""
+LONGEST_RECORDING = 4 * 3600.0
+"""Seconds of a timeline; its sound is in memory, 230 MB an hour."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,15 @@ class Clip:
     end: float | None = None
     region: str = "whole"
 
-    def utterance(self) -> Utterance:
+    def utterance(self, longest: float = LONGEST) -> Utterance:
         """As :func:`utterance_of`."""
         return utterance_of(
-            self.path, self.text, start=self.start, end=self.end, region=self.region
+            self.path,
+            self.text,
+            start=self.start,
+            end=self.end,
+            region=self.region,
+            longest=longest,
         )
 
 
@@ -97,9 +104,17 @@ def _seconds(text: str, where: str) -> float | None:
 
 
 def utterance_of(
-    path: Path, text: str = "", *, start: float = 0.0, end: float | None = None, region: str
+    path: Path,
+    text: str = "",
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    region: str,
+    longest: float = LONGEST,
 ) -> Utterance:
     """A clip, or a part of it, as an utterance; parameters of :class:`~pipeline.predict.Predictor`.
+
+    `longest` is the limit of its length in seconds.
 
     Raises
     ------
@@ -117,10 +132,12 @@ def utterance_of(
         raise InputError(
             f"{path}: lasts {header.seconds:.2f} s; {start:.2f} s to {stop:.2f} s is no part of it"
         )
-    if stop - start > LONGEST:
+    if stop - start > longest:
+        what = "one utterance" if longest == LONGEST else "one timeline"
+        instead = ", or --long for a timeline of its speech" if longest == LONGEST else ""
         raise InputError(
-            f"{path}: {stop - start:.0f} s are more than one utterance (at most {LONGEST:.0f} s); "
-            "give start and end"
+            f"{path}: {stop - start:.0f} s are more than {what} (at most {longest:.0f} s); "
+            f"give start and end{instead}"
         )
     return Utterance(
         path.name,

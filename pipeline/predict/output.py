@@ -12,8 +12,9 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from matplotlib.figure import Figure
 
-from pipeline.predict.predictor import Prediction
+from pipeline.predict.prediction import Prediction
 from pipeline.report import drawing, examples, figures
 
 _DIGITS = 6
@@ -30,6 +31,7 @@ def _plain(one: Prediction) -> dict[str, Any]:
         "start": one.utterance.start,
         "end": one.utterance.end,
         "text": one.utterance.text,
+        "recogniser": one.recogniser,
         "emotion": one.emotion,
         "probabilities": {name: round(p, _DIGITS) for name, p in one.probabilities.items()},
         "missing": one.missing,
@@ -52,13 +54,22 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = list(predictions[0].probabilities) if predictions else []
-    columns = ["clip", "start", "end", "text", "emotion", *(f"p_{name}" for name in classes)]
+    columns = [
+        "clip",
+        "start",
+        "end",
+        "text",
+        "recogniser",
+        "emotion",
+        *(f"p_{name}" for name in classes),
+    ]
     writer.writerow([*columns, "missing", "remarks"])
     for one in predictions:
         own = one.utterance
         writer.writerow(
             [
-                *(own.id, f"{own.start:.3f}", f"{own.end:.3f}", own.text, one.emotion),
+                *(own.id, f"{own.start:.3f}", f"{own.end:.3f}"),
+                *(own.text, one.recogniser, one.emotion),
                 *(f"{p:.{_DIGITS}f}" for p in one.probabilities.values()),
                 "; ".join(f"{name}: {reason}" for name, reason in one.missing.items()),
                 "; ".join(one.remarks),
@@ -75,11 +86,6 @@ def as_html(predictions: Sequence[Prediction], folders: Sequence[Path]) -> str:
     folders
         The folder of the recordings of each clip.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.predict", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     figures.style()
     clips = [
         {
@@ -89,16 +95,45 @@ def as_html(predictions: Sequence[Prediction], folders: Sequence[Path]) -> str:
         }
         for one, folder in zip(predictions, folders, strict=True)
     ]
-    return environment.get_template("page.html.j2").render(clips=clips)
+    return _rendered("page.html.j2", clips=clips)
+
+
+def as_timeline(predictions: Sequence[Prediction], timeline: Figure) -> str:
+    """A page that needs no other file: a picture of the timeline above a table of its stretches."""
+    notes = [
+        [*(f"Without {name}: {reason}" for name, reason in one.missing.items()), *one.remarks]
+        for one in predictions
+    ]
+    common = [note for note in notes[0] if all(note in own for own in notes)]
+    rows = [
+        (one, "; ".join(note for note in own if note not in common))
+        for one, own in zip(predictions, notes, strict=True)
+    ]
+    image = _embedded(timeline)
+    return _rendered(
+        "timeline.html.j2", first=predictions[0], common=common, rows=rows, image=image
+    )
+
+
+def _rendered(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.predict", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def picture(one: Prediction, folder: Path) -> str:
     """Words, waveform and frames with the attention, as a data URL; empty if there are none."""
     figure = drawing.figure(_view(one, folder))
-    if figure is None:
-        return ""
+    return _embedded(figure) if figure else ""
+
+
+def _embedded(figure: Figure) -> str:
+    """A figure as a data URL."""
     with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary, "attention.png")
+        path = Path(temporary, "figure.png")
         figures.save(figure, path, dpi=100)
         return figures.embed(path)
 

@@ -14,12 +14,13 @@ import torch
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
-from pipeline.features.extractor import Context, Extractor, State, Steps
+from pipeline.features.extractor import Context, Extractor, State, Steps, extracted
 from pipeline.features.pretrained import of_stream
 from pipeline.models.classifier import Classifier
 from pipeline.params.types import own_paths
 from pipeline.predict.clips import Clip
 from pipeline.predict.loading import check_extractable, loaders
+from pipeline.predict.prediction import Hop, Prediction
 from pipeline.registry import EXTRACTORS
 from pipeline.store.batches import Item, collate
 from pipeline.system import compute
@@ -28,63 +29,7 @@ from pipeline.system.values import differences
 WEIGHTS = Path("data/weights")
 """Where files are looked up of which models record the name only."""
 
-
-@dataclass(frozen=True)
-class Hop:
-    """The attention of one hop.
-
-    Attributes
-    ----------
-    target
-        The modality: ``audio``, ``text`` or ``video``.
-    weights
-        [T], with sum 1; the mean over the models. Empty if the clip lacks the modality.
-    words
-        [T] tokens, for text.
-    times
-        [T] seconds from the start of the clip to the middle of each step; NaN if steps have none.
-    streams
-        The number of steps of each stream of the modality, in this order.
-    """
-
-    target: str
-    weights: np.ndarray
-    words: list[str]
-    times: np.ndarray
-    streams: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one clip.
-
-    Attributes
-    ----------
-    utterance
-        The clip.
-    probabilities
-        By emotion, the mean over the models.
-    hops
-        The attention of each hop.
-    missing
-        By modality without any feature, the reason.
-    remarks
-        What else is incomplete: truncated features, statistics of an unknown speaker.
-    parameters
-        By stream, the parameters of its extractor.
-    """
-
-    utterance: Utterance
-    probabilities: dict[str, float]
-    hops: list[Hop]
-    missing: dict[str, str]
-    remarks: list[str]
-    parameters: dict[str, dict[str, Any]]
-
-    @property
-    def emotion(self) -> str:
-        """The emotion with the highest probability."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+_AT_ONCE = 64  # utterances whose sound and text features are in memory
 
 
 @dataclass(frozen=True)
@@ -223,6 +168,9 @@ class Predictor:
     def predict(self, utterances: Sequence[Utterance], root: Path) -> list[Prediction]:
         """Predict the emotion of several utterances.
 
+        Each film is decoded once. Memory holds the embeddings of all frames, and the other features
+        of a few utterances.
+
         Parameters
         ----------
         utterances
@@ -230,16 +178,30 @@ class Predictor:
         root
             The folder of their recordings.
         """
-        features = {
-            reader.name: reader.extractor.extract(
-                utterances, reader.state, reader.context(root, self.device)
-            )
-            for reader in self.readers
-        }
-        return [
-            self._predict(utterance, {name: steps[row] for name, steps in features.items()})
-            for row, utterance in enumerate(utterances)
-        ]
+        films = [reader for reader in self.readers if reader.extractor.together]
+        others = [reader for reader in self.readers if not reader.extractor.together]
+        embeddings = self._extract(films, utterances, root)
+        predictions = []
+        for first in range(0, len(utterances), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            features = self._extract(others, utterances[part], root)
+            features |= {name: steps[part] for name, steps in embeddings.items()}
+            predictions += [
+                self._predict(utterance, {name: steps[row] for name, steps in features.items()})
+                for row, utterance in enumerate(utterances[part])
+            ]
+        return predictions
+
+    def _extract(
+        self, readers: Sequence[Reader], utterances: Sequence[Utterance], root: Path
+    ) -> dict[str, list[Steps]]:
+        """The features of all utterances, by stream."""
+        features: dict[str, list[Steps]] = {}
+        for modality in dict.fromkeys(reader.modality for reader in readers):
+            own = [reader for reader in readers if reader.modality == modality]
+            context = own[0].context(root, self.device)
+            features |= {each.name: steps for each, steps in extracted(own, utterances, context)}
+        return features
 
     def _predict(self, utterance: Utterance, features: dict[str, Steps]) -> Prediction:
         arrays = {reader.name: self._read(reader, features[reader.name]) for reader in self.readers}
