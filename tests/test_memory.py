@@ -18,7 +18,11 @@ from pipeline.corpus.utterance import Utterance
 from pipeline.features import extraction, memory
 from pipeline.features.extractor import Context, Extractor, NetworkExtractor, State, Steps
 from pipeline.features.pretrained import WeightsError
+from pipeline.features.text_encoder import Encoded, TextEncoder
+from pipeline.features.visual import Torchvision
 from pipeline.system.hdf5 import reading
+from tests.extractors import save_bert, text_context
+from tests.extractors import spoken as said
 
 GPU = replace(CONTEXT, device="cuda")
 
@@ -125,3 +129,42 @@ def test_by_default_all_run_in_several_and_on_a_cpu_the_batch_size_is_kept(
     found = processes(tmp_path, CONTEXT)
     assert os.getpid() not in found["network"][0] | found["plain"][0]
     assert found["network"][1]["batch_size"] == 32
+
+
+def test_a_trial_of_pictures_is_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def embed(self: Torchvision, images: np.ndarray, device: str) -> np.ndarray:
+        shapes.append(images.shape)
+        compute(len(images), 5)
+        return np.zeros((len(images), 512), np.float32)
+
+    monkeypatch.setattr(Torchvision, "embed", embed)
+    extractor = Torchvision(network="resnet18", weights="random", crop=64, batch_size=16)
+    assert extractor.fitted([], GPU).batch_size == 4
+    assert shapes == [(16, 64, 64, 3), (8, 64, 64, 3), (4, 64, 64, 3)]
+
+
+def test_a_trial_of_texts_needs_as_much_memory_as_any_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In tokens of a padded batch."""
+    extractor = TextEncoder(model=save_bert(tmp_path), batch_size=4)
+    texts = said("I am sad", *["I do not know ."] * 9, "")
+    sizes: list[int] = []
+    states = TextEncoder.states
+
+    def counting(self: TextEncoder, encoded: Sequence[Encoded], device: str) -> list[np.ndarray]:
+        batches = self.batches(encoded)
+        sizes.extend(len(own) * max(len(encoded[i].ids) for i in own) for own in batches)
+        return states(self, encoded, device)
+
+    monkeypatch.setattr(TextEncoder, "states", counting)
+    extractor.trial(texts, text_context())
+    tried = max(sizes)
+    sizes.clear()
+    extractor.extract(texts, {}, text_context())
+    assert tried == max(sizes) == 4 * 7
+    sizes.clear()
+    extractor.trial([], text_context())
+    assert sizes == []

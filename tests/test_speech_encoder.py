@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from pipeline.corpus.utterance import Source, Utterance
+from pipeline.features.batching import batches
 from pipeline.features.extractor import Steps
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.speech_encoder import SpeechEncoder
-from pipeline.features.speech_network import LONGEST, batches
+from pipeline.features.speech_network import LONGEST
 from pipeline.features.transformer import library
 from tests.extractors import audio_context, noise, recorded
 from tests.speech import FAMILIES, LAYERS, PADDED, RATE, SIZE, WINDOW, save

@@ -14,9 +14,10 @@ import numpy as np
 
 from pipeline.corpus.utterance import Utterance
 from pipeline.features import hub, recording
+from pipeline.features.batching import batches
 from pipeline.features.extractor import Context, State, Steps
 from pipeline.features.pretrained import WeightsError
-from pipeline.features.speech_network import SpeechNetwork, batches, speech_network
+from pipeline.features.speech_network import SpeechNetwork, speech_network
 from pipeline.features.transformer import Transformer
 from pipeline.params.types import Positive
 

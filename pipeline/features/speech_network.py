@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 LONGEST = 40.0  # seconds that a network of the wav2vec2 family reads at once
 OVERLAP = 10.0  # seconds at least that windows of a longer utterance share
 
-_PADDING = 0.05  # largest share of padding in a batch
 # steps of noise that show whether a network sees padding; SEW does only after a part of a step
 _TRIAL = (9.0, 5.0, 5.34, 5.67)
 _SEES_PADDING = 1e-4  # of the deviation; rounding of float32 is about 1e-6 of it
@@ -260,33 +259,3 @@ def speech_network(network: Any, prepare: Any) -> SpeechNetwork:
         f"model: {config.model_type} is no speech encoder that is known here: neither one with "
         "convolutions over samples, such as wav2vec2, HuBERT and WavLM, nor Whisper"
     )
-
-
-def batches(lengths: Sequence[int], *, most: int, room: int, padded: bool) -> Iterator[list[int]]:
-    """Yield the indices of each batch: similar lengths, and a twentieth of padding at most.
-
-    Parameters
-    ----------
-    lengths
-        Steps of each input.
-    most
-        Maximum number of inputs in a batch.
-    room
-        Maximum number of steps in a batch, with padding; one input may have more.
-    padded
-        Whether inputs of a batch may differ in length.
-    """
-    batch: list[int] = []
-    steps = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[index]
-        whole = length * (len(batch) + 1)  # it is the longest
-        padding = whole - steps - length
-        too_much = padding > (_PADDING * whole if padded else 0)
-        if batch and (len(batch) == most or whole > room or too_much):
-            yield batch
-            batch, steps = [], 0
-        batch.append(index)
-        steps += length
-    if batch:
-        yield batch

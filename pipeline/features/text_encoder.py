@@ -119,6 +119,16 @@ class TextEncoder(Transformer):
         # ids may have gaps, for example before tokens that were added later
         return {"vocabulary": np.array([tokens.get(i, "") for i in range(max(tokens) + 1)])}
 
+    def trial(self, utterances: Sequence[Utterance], context: Context) -> None:
+        """A full batch of texts of ordinary length, and the longest text of the corpus."""
+        marks, device = context.shared.marks, context.device
+        texts = self.encode([normalise(one.text, marks) for one in utterances], device)
+        longest = max(texts, key=lambda text: len(text.ids), default=Encoded([], np.zeros(0), 0))
+        for length in {len(longest.ids), min(len(longest.ids), _TOKENS)} - {0}:
+            text = Encoded(longest.ids[:length], np.ones(length, bool), length)
+            count = min(self.batch_size, max(1, self.batch_size * _TOKENS // length))
+            self.states([text] * count, device)
+
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:

@@ -178,6 +178,14 @@ class VisualExtractor(NetworkExtractor):
         """The crop of a frame; parameters, result and errors as of :func:`square`."""
         return square(image, place, self.crop, scaled=self.region == "square")
 
+    def trial(self, utterances: Sequence[Utterance], context: Context) -> None:
+        """A full batch of black crops."""
+        import torch
+
+        with torch.inference_mode():
+            black = np.zeros((self.batch_size, self.crop, self.crop, 3), np.uint8)
+            self.embed(black, context.device)
+
     def extract(
         self, utterances: Sequence[Utterance], state: State, context: Context
     ) -> list[Steps]:
