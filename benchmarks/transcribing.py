@@ -63,11 +63,13 @@ def measure(
         for one, other in zip(given, heard, strict=True):
             said = plain(lines.spoken(one.text))
             errors, words = errors + distance(said, plain(other.text)), words + len(said)
-    figures = {"clips": float(len(truth)), "word_error_rate": round(errors / words, 3)}
+    figures: dict[str, float] = {"clips": len(truth), "word_error_rate": round(errors / words, 3)}
     for way in WAYS:
         predicted = np.array(found[way])
         figures[f"wa_{way}"] = round(weighted_accuracy(np.array(truth), predicted), 3)
         figures[f"ua_{way}"] = round(unweighted_accuracy(np.array(truth), predicted), 3)
+    pairs = zip(found["true_words"], found["recognised_words"], strict=True)
+    figures["changed_by_recognition"] = round(sum(a != b for a, b in pairs) / len(truth), 3)
     return figures
 
 

@@ -1,14 +1,14 @@
-"""Words that a recogniser hears, and the timeline of a long recording.
-
-Without faster-whisper, stand-ins find speech and recognise words.
-"""
+"""Recognised words and the timeline of a long recording, mostly with stand-ins for Whisper."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,17 +46,16 @@ def predictor(world: World) -> Predictor:
     return world.predictor()
 
 
+@dataclass
 class Hearing:
-    """A recogniser that hears the same words in all sound from a start on."""
+    """A recogniser that hears the same words in all utterances."""
 
-    model = "hearing"
-
-    def __init__(self, words: str = "ang exc") -> None:
-        self.words = words
-        self.heard: list[float] = []
+    words: str = "ang exc"
+    heard: int = 0
+    model: str = "hearing"
 
     def __call__(self, utterance: Utterance, root: Path) -> str:
-        self.heard.append(utterance.start)
+        self.heard += 1
         return self.words
 
 
@@ -74,7 +73,7 @@ def test_words_are_recognised_only_where_none_are_given(world: World, predictor:
     given, unknown = world.utterances[0], replace(world.utterances[1], text="")
     hearing = Hearing()
     found = transcribing.predict(predictor, [given, unknown], world.media, hearing)
-    assert len(hearing.heard) == 1
+    assert hearing.heard == 1
     assert [one.utterance.text for one in found] == [given.text, "ang exc"]
     assert [one.recogniser for one in found] == ["", "hearing"]
     said = predictor.predict([replace(unknown, text="ang exc")], world.media)[0]
@@ -91,11 +90,8 @@ def test_no_words_are_said_to_be_missing(world: World, predictor: Predictor) -> 
 def test_recognised_words_are_marked_in_every_format(world: World, predictor: Predictor) -> None:
     utterances = [replace(world.utterances[n], text=text) for n, text in enumerate(("", "sad"))]
     found = transcribing.predict(predictor, utterances, world.media, Hearing("so <it> is"))
-    plain = json.loads(as_json(found))
-    assert [(one["text"], one["recogniser"]) for one in plain] == [
-        ("so <it> is", "hearing"),
-        ("sad", ""),
-    ]
+    marked = [(one["text"], one["recogniser"]) for one in json.loads(as_json(found))]
+    assert marked == [("so <it> is", "hearing"), ("sad", "")]
     assert "so <it> is,hearing," in as_csv(found) and ",sad,," in as_csv(found)
     page = as_html(found, [world.media] * 2)
     assert page.count("(recognised by hearing)") == 1 and "so &lt;it&gt; is" in page
@@ -190,8 +186,9 @@ def test_without_the_extra_a_sentence_says_how_to_install_it(
     whisper: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(InputError, match=PIP):
-        Transcriber("small")
+    for model in ("small", "org/online", "nowhere"):
+        with pytest.raises(InputError, match=rf"^faster-whisper detects speech .*: {PIP}$"):
+            Transcriber(model)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(InputError, match=PIP):
@@ -331,6 +328,23 @@ def test_a_timeline_is_written_in_several_formats(command: Any, tmp_path: Path) 
     assert "recognised by small" in Path("a.html").read_text(encoding="utf-8")
 
 
+def test_the_commands_of_the_page_run(command: Any, world: World, tmp_path: Path) -> None:
+    shutil.copy(world.media / "0.mp4", "clip.mp4")
+    recording(tmp_path / "film.mkv")
+    Path("clips.csv").write_text("clip,text\nclip.mp4,\n", encoding="utf-8")
+    shutil.copytree("small", transcribing.FOLDER)
+    page = (Path(__file__).parents[1] / "docs/predict.md").read_text(encoding="utf-8")
+    lines = re.findall(
+        r"^python -m pipeline\.predict (.*)$", page.replace("\\\n", ""), re.MULTILINE
+    )
+    ran = [
+        shlex.split(line, comments=True) for line in lines if re.search("--transcribe|--long", line)
+    ]
+    assert len(ran) == 3
+    assert [command(*arguments) for arguments in ran] == [0, 0, 0]
+    assert all(Path(f"film.{form}").stat().st_size for form in ("csv", "png", "html"))
+
+
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
@@ -355,8 +369,7 @@ def test_errors_are_sentences(
 
 
 def spoken(text: str) -> np.ndarray:
-    said = voice.speak(text, voice.Voice("en-us+f4", rate=160), "neu", 0.0, 0)
-    return said.samples
+    return voice.speak(text, voice.Voice("en-us+f4", rate=160), "neu", 0.0, 0).samples
 
 
 def test_the_detector_finds_speech() -> None:

@@ -67,7 +67,6 @@ class Transcriber:
     ) -> None:
         self.model, self.language = model, language
         self.folder = _folder(model)
-        faster_whisper()
         self._device, _, index = device.partition(":")
         self._index = int(index or 0)
 
@@ -159,11 +158,13 @@ def _folder(model: str) -> Path:
     Raises
     ------
     InputError
-        If there is none with all files of Whisper; the message says how to get it.
+        If there is none with all files of Whisper, or faster-whisper is not installed; the message
+        says how to get it.
     """
     path = Path(model)
     if path.is_file():
         raise InputError(f"{model}: is a file and no model; name clips before --transcribe")
+    faster_whisper()
     try:
         if model.startswith("package:"):
             folder = package_folder(model.removeprefix("package:"))
