@@ -116,7 +116,7 @@ def run_compare() -> None:
 
 
 def run_weights() -> None:
-    found = SimpleNamespace(files=lambda: {"weights.pt": "0" * 64})
+    found = SimpleNamespace(files=lambda: {"weights.pt": "0" * 64}, origin=lambda: {})
     pretrained.record({"visual": {"resnet": found}}, Path("data/interim/weights"))
 
 

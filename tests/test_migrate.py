@@ -79,11 +79,14 @@ def test_every_value_finds_its_place(old: Path, tmp_path: Path) -> None:
     assert settings.text.streams["bert"].model_dump() == {
         "extractor": "transformers",
         **{"model": "bert-base-uncased", "layers": [-2], "batch_size": 8, **stored},
+        **{"revision": None, "pickled_weights": False, "precision": "float32"},
+        "special_tokens": False,
     }
     assert (settings.visual.frames_per_second, settings.visual.max_frames) == (2.0, 16)
     assert settings.visual.streams["resnet"].model_dump() == {
         **{"extractor": "torchvision", "network": "resnet34", "weights": "random"},
-        **{"region": "speaker", "crop": 112, "batch_size": 4, **stored},
+        **{"region": "speaker", "crop": 112, "batch_size": 4, "precision": "float32"},
+        **stored,
     }
     assert settings.corpus.reader.marked_actor == "right"
     assert (settings.corpus.format, settings.labels.scenarios) == ("iemocap", "all")

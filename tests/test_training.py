@@ -44,7 +44,8 @@ def settings(external: Sequence[str] = (), **model) -> params.Params:
     raw["model"] |= {"dropout": {"audio": 0.0, "text": 0.0, "video": 0.0}, **model}
     resnets = raw["visual"]["streams"]
     for name in np.atleast_1d(raw["model"]["streams"]["video"]).tolist():
-        resnets.setdefault(name, resnets["resnet"])
+        if name not in {*raw["audio"]["streams"], *raw["text"]["streams"]}:
+            resnets.setdefault(name, resnets["resnet"])
     raw["train"] |= {"batch_size": 8, "epochs": 40, "learning_rate": 0.01}
     return params.parse(raw)
 

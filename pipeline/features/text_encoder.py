@@ -67,12 +67,18 @@ class TextEncoder(Transformer):
     @property
     def network(self) -> str:  # type: ignore[override]  # depends on the model
         """A class that loads the text encoder alone, if transformers has one for the model."""
-        config, classes = super().config(), library()
-        if type(config) in classes.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING:  # as CLIP
+        config, classes = self.loaded("AutoConfig"), library()
+        if self.part:
             return f"{type(config).__name__.removesuffix('Config')}TextModel"
         own = classes.MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
         is_alone = own is not None and own.__name__.endswith("EncoderModel")  # as T5
         return own.__name__ if is_alone else "AutoModel"
+
+    @property
+    def part(self) -> str:  # type: ignore[override]  # depends on the model
+        """The text part of a model of pictures and words, such as CLIP."""
+        mapping = library().MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
+        return "text_config" if type(self.loaded("AutoConfig")) in mapping else ""
 
     def net(self, device: str) -> torch.nn.Module:
         """The network, without its decoder if it also has an encoder."""
