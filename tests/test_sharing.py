@@ -216,22 +216,25 @@ def test_without_text_words_are_shown_by_number(owner: Machine) -> None:
     assert not any(word in page for word in WORDS)
 
 
-def test_where_text_is_included_only_its_streams_and_the_table_spell_it(
+def test_where_text_is_included_only_table_text_streams_and_models_spell_it(
     owner: Machine, tmp_path: Path
 ) -> None:
     shutil.copytree(owner.folder, tmp_path / "clone", symlinks=True)
     with_text = Machine(tmp_path / "clone")
     with_text.change(text={"include_text": True})
     with_text.reproduce()
-    for output in ("models", "results/predictions.csv", "results/attention.h5"):
+    for output in ("results/predictions.csv", "results/attention.h5"):
         assert with_text.hashes()[output] == owner.hashes()[output]
     assert SENTENCE in (with_text.folder / "results/report.html").read_text(encoding="utf-8")
 
     with_text.share("texts", str(tmp_path / "remote"))
     objects = pushed(tmp_path / "remote")
     assert SENTENCE.encode() in objects[md5(with_text.folder / STORE / "store.h5")]
-    spelt = ("store.h5", "text/bert.h5", "text/glove.h5")
-    assert spelling(objects) == {md5(with_text.folder / STORE / file) for file in spelt}
+    spelt = [with_text.folder / STORE / f for f in ("store.h5", "text/bert.h5", "text/glove.h5")]
+    # models of token ids have their vocabulary, the words without their sentences
+    trained = sorted((with_text.folder / "models").glob("fold-*.safetensors"))
+    assert spelling(objects) == set(map(md5, [*spelt, *trained]))
+    assert all(SENTENCE.encode() not in path.read_bytes() for path in trained)
     assert not licensed(with_text) & objects.keys()
 
 
