@@ -169,6 +169,22 @@ def test_compression_and_text_rewrite_the_file_without_computing(tmp_path: Path)
     assert b"<unk>" in words[0] and b"<unk>" not in words[1] and words[0] == words[2]
 
 
+def test_a_file_of_an_earlier_version_gets_the_attributes_of_today(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its values are kept, and the bytes are those of a fresh run."""
+    run(tmp_path, mfcc=Noise())
+    path = tmp_path / "out/mfcc.h5"
+    fresh = path.read_bytes()
+    kept = tmp_path / "kept/mfcc.h5"
+    with h5py.File(kept, "r+") as file:
+        file.attrs["parameters"] = "{}"
+    capsys.readouterr()
+    run(tmp_path, mfcc=Noise())
+    assert printed(capsys)["mfcc"][0] == 0
+    assert path.read_bytes() == fresh
+
+
 @pytest.mark.parametrize(
     "change",
     [{"start": 0.25}, {"text": "neu"}, {"audio": Source("a.wav", place="b")}],

@@ -79,6 +79,8 @@ class PreviousFile:
             and len(self.rows) == len(names)
             and plan.include_text == with_text
             and group["values"].compression == compression
+            # also of an earlier version, which did not record all parameters of today
+            and all(group.attrs.get(name) == text for name, text in plan.texts.items())
         )
 
     def read(self, dialog: str) -> Arrays:
