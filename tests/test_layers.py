@@ -28,7 +28,7 @@ from pipeline.store.describing import describe
 from pipeline.training import folds
 from tests.test_classifier import build
 from tests.test_training import settings
-from tests.trained import make_models
+from tests.trained import jobs_of, make_models
 
 NUMBERS = [6, 9, 12]
 
@@ -131,15 +131,7 @@ def test_a_model_learns_which_layer_tells_the_emotion(
     raw["train"] |= {"epochs": 30, "learning_rate": 0.05, "seeds": [0]}
     raw["train"]["max_steps"]["audio"] = 8
     chosen = params.parse(raw)
-    jobs = folds.plan(
-        store.path,
-        chosen,
-        lists=tmp_path,
-        models=tmp_path / "models",
-        curves=tmp_path / "curves",
-        checkpoints=tmp_path / "kept",
-        device="cpu",
-    )
+    jobs = jobs_of(store.path, chosen, tmp_path / "models")
     folds.train_folds(jobs[:2], 1)
     table = layers.weights(tmp_path / "models").set_index("layer")
     assert table.index.tolist() == NUMBERS and (table["stream"] == "mfcc").all()

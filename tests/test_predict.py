@@ -36,7 +36,7 @@ from pipeline.training import folds
 from tests import clips
 from tests.extractors import save_bert
 from tests.test_training import settings
-from tests.trained import make_models
+from tests.trained import jobs_of, make_models
 
 SECONDS = 1.2
 VECTORS = "".join(f"{word} {n}.5 1 -{n} 0.25\n" for n, word in enumerate(synthetic.CODES))
@@ -277,6 +277,15 @@ def test_no_such_fold(world: World) -> None:
         Predictor.load(world.models, folds=[9])
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"train": {"seeds": [0, 1]}}'])
+def test_damaged_parameters_are_an_error(world: World, tmp_path: Path, content: str) -> None:
+    """They name the seed of models that have none in their names."""
+    folder = world.trained(tmp_path / "models", seeds=(0,))
+    (folder / "parameters.json").write_text(content)
+    with pytest.raises(InputError, match=r"parameters\.json: does not name the seed"):
+        Predictor.load(folder)
+
+
 def test_a_model_of_features_made_elsewhere_is_refused(world: World, tmp_path: Path) -> None:
     classifier = Classifier.load(world.models / "fold-1-seed-0.safetensors")
     classifier.extractors["mfcc"]["extractor"] = "external"
@@ -303,15 +312,7 @@ def test_a_linear_model_has_no_hops(world: World, tmp_path: Path) -> None:
         modalities=["audio", "text"],
         streams={"audio": ["prosody", "mfcc"], "text": ["glove", "bert"], "video": "resnet"},
     )
-    jobs = folds.plan(
-        world.store,
-        chosen,
-        lists=tmp_path,
-        models=tmp_path / "models",
-        curves=tmp_path / "curves",
-        checkpoints=tmp_path / "kept",
-        device="cpu",
-    )
+    jobs = jobs_of(world.store, chosen, tmp_path / "models")
     folds.train_fold(jobs[0])
     table = world.stored(tmp_path / "models")
     by_id = {one.id: one for one in world.utterances}

@@ -16,6 +16,19 @@ from tests.test_training import settings
 STEPS = {"audio": 6, "text": 5, "video": 6}  # cuts some sequences of the synthetic store
 
 
+def jobs_of(store: Path, chosen: params.Params, folder: Path) -> list[folds.Job]:
+    """The training of all folds and seeds; everything is written into the folder of the models."""
+    return folds.plan(
+        store,
+        chosen,
+        lists=folder / "splits",
+        models=folder,
+        curves=folder / "curves",
+        checkpoints=folder / "parts",
+        device="cpu",
+    )
+
+
 def make_models(
     store: FeatureStore, folder: Path, *, seeds: tuple[int, ...] = (0,), **model
 ) -> Path:
@@ -26,15 +39,7 @@ def make_models(
     raw = settings(**model).model_dump()
     raw["train"] |= {"seeds": list(seeds), "max_steps": STEPS}
     chosen = params.parse(raw)
-    jobs = folds.plan(
-        store.path,
-        chosen,
-        lists=folder / "splits",
-        models=folder,
-        curves=folder / "curves",
-        checkpoints=folder / "parts",
-        device="cpu",
-    )
+    jobs = jobs_of(store.path, chosen, folder)
     dataset = of_model(store, chosen.model, chosen.train.max_steps)
     for job in jobs:
         torch.manual_seed(100 * job.seed + job.fold.number)

@@ -9,6 +9,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from pipeline import InputError
+from pipeline.system.values import brief
 
 
 def check_name(name: str) -> None:
@@ -50,9 +51,8 @@ def push(folder: Path, name: str, *, public: bool = False) -> str:
     except InputError:
         raise
     except Exception as error:  # of the hub, or of the HTTP library that its version uses
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{folder}: is written, but was not uploaded to {name} ({reason[0]}); after `hf auth "
-            f"login`, `hf upload {name} {folder} --private` uploads it"
+            f"{folder}: is written, but was not uploaded to {name} ({brief(error)}); after "
+            f"`hf auth login`, `hf upload {name} {folder} --private` uploads it"
         ) from error
     return str(address)

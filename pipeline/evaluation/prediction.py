@@ -107,14 +107,20 @@ def models(folder: Path) -> list[Trained]:
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or their seed is not named and ``parameters.json`` is damaged.
     """
     trained = []
     for path in folder.glob("fold-*.safetensors"):
         fold, seed = fold_and_seed(path.stem)
         if seed is None:  # there is only one
-            parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
-            (seed,) = parameters["train"]["seeds"]
+            beside = folder / "parameters.json"
+            try:
+                (seed,) = json.loads(beside.read_text(encoding="utf-8"))["train"]["seeds"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(
+                    f"{beside}: does not name the seed of the models ({error!r}); `dvc checkout "
+                    f"{folder}` restores it, or `dvc repro train` writes it"
+                ) from error
         trained.append(Trained(fold, seed, path))
     if not trained:
         raise InputError(f"{folder}: contains no fold-*.safetensors; run `dvc repro train`")

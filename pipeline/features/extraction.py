@@ -300,7 +300,7 @@ def _join(plan: Plan, previous: PreviousFile, dialogs: Dialogs, kept: Path) -> N
         columns = columns or {name: (a.dtype, a.shape[1:]) for name, a in arrays.items()}
         first += len(members)
     header = Header(
-        attributes=plan.texts,
+        attributes=plan.attributes,
         utterances=[utterance.id for members in dialogs.values() for utterance in members],
         lengths=np.concatenate(lengths),
         columns=columns,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.features.pretrained import WeightsError, hashes
 from pipeline.system.filesystem import unreadable
+from pipeline.system.values import brief
 
 # names of the weights as transformers looks for them: one file, or else an index of several
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
@@ -164,19 +165,15 @@ class Model:
         return folder
 
 
-def _unavailable(error: Exception) -> OSError:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return OSError(f"the Hugging Face hub does not provide it ({reason[0]})")
-
-
 @contextmanager
 def _from_hub(cached: str) -> Iterator[None]:
     """Turn errors of the hub, or of the HTTP library that its version uses, into an OSError."""
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise OSError(f"the Hugging Face hub does not provide it ({reason[0]}){cached}") from error
+        raise OSError(
+            f"the Hugging Face hub does not provide it ({brief(error)}){cached}"
+        ) from error
 
 
 def package_folder(name: str) -> Path:

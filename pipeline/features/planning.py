@@ -7,7 +7,6 @@ state of the extractor, and the table rows and media hashes of all dialogs in it
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,14 +51,6 @@ class Plan:
     keys: Mapping[str, str]
     attributes: Mapping[str, Any]
     include_text: bool
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The attributes as they are written."""
-        return {
-            name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            for name, value in self.attributes.items()
-        }
 
     def of(self, group: Sequence[str]) -> Plan:
         """The plan for one group of dialogs."""

@@ -15,7 +15,7 @@ from pipeline import InputError
 from pipeline.features.checking import check
 from pipeline.features.planning import Plan
 from pipeline.features.stream import ALIGNED, SCHEMA_VERSION, Stream
-from pipeline.features.streamfile import Arrays
+from pipeline.features.streamfile import Arrays, as_text
 from pipeline.system.filesystem import unreadable
 from pipeline.system.hdf5 import reading
 
@@ -80,7 +80,9 @@ class PreviousFile:
             and plan.include_text == with_text
             and group["values"].compression == compression
             # also of an earlier version, which did not record all parameters of today
-            and all(group.attrs.get(name) == text for name, text in plan.texts.items())
+            and all(
+                group.attrs.get(name) == as_text(value) for name, value in plan.attributes.items()
+            )
         )
 
     def read(self, dialog: str) -> Arrays:

@@ -80,17 +80,6 @@ class SpeechEncoder(Transformer):
             raise WeightsError(f"pool: is {self.pool} s, less than a step of the model, {step} s")
         return network
 
-    def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
-        """Nothing but a check of `model` and `layers` before any work.
-
-        Raises
-        ------
-        WeightsError
-            If there is no such model, or the model has no such layer.
-        """
-        self.layer_numbers()
-        return {}
-
     def trial(self, utterances: Sequence[Utterance], context: Context) -> None:
         """A batch of noise as long as the longest recording may be."""
         network = self.network_on(context.device)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.features.pretrained import WeightsError
+from pipeline.system.compute import inference
 
 if TYPE_CHECKING:
     import torch
@@ -162,7 +162,7 @@ class Convolutional(SpeechNetwork):
     def states(self, inputs: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
         import torch
 
-        with computing():
+        with inference():
             features = [self.convolutions(self._tensor(own)[None])[0].T for own in inputs]
             samples = torch.tensor([len(own) for own in inputs], device=self.network.device)
             padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
@@ -223,21 +223,9 @@ class Whisper(SpeechNetwork):
         mel = self.prepare(
             list(inputs), sampling_rate=self.rate, max_length=self.longest, return_tensors="np"
         ).input_features
-        with computing():
+        with inference():
             values = self._hidden(self._tensor(mel), layers)
         return [own[: self.steps(len(one))] for own, one in zip(values, inputs, strict=True)]
-
-
-@contextmanager
-def computing() -> Iterator[None]:
-    """Without gradients, and on a GPU without TF32, so that its values agree with a CPU's."""
-    import torch
-
-    flags = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with torch.inference_mode(), flags:
-        yield
 
 
 @cache

@@ -151,6 +151,11 @@ def write(path: Path, header: Header, parts: Iterable[Arrays]) -> None:
         hashing.record(file, hasher.datasets, hasher.crc32)
 
 
+def as_text(value: Any) -> str:
+    """An attribute as it is written: text as it is, other values as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
 def _prepare(file: h5py.File, header: Header) -> hashing.Hasher:
     """Write everything except the rows of utterances, and create their datasets.
 
@@ -159,7 +164,7 @@ def _prepare(file: h5py.File, header: Header) -> hashing.Hasher:
     file.attrs["schema_version"] = SCHEMA_VERSION
     file.attrs["include_text"] = int(header.include_text)
     for name, value in sorted(header.attributes.items()):
-        file.attrs[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        file.attrs[name] = as_text(value)
     strings: dict[str, Sequence[str]] = {
         "utterances": header.utterances,
         "dialogs": list(header.dialogs),

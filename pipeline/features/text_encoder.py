@@ -22,6 +22,7 @@ from pipeline.features.extractor import Context, State, Steps
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.transformer import Transformer, library
 from pipeline.features.words import fault, normalise
+from pipeline.system.compute import inference
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +121,7 @@ class TextEncoder(Transformer):
         WeightsError
             If there is no such model, or the model has no such layer.
         """
-        self.layer_numbers()
+        super().prepare(utterances, context)
         tokens = {number: token for token, number in self.tokenizer.get_vocab().items()}
         # ids may have gaps, for example before tokens that were added later
         return {"vocabulary": np.array([tokens.get(i, "") for i in range(max(tokens) + 1)])}
@@ -234,7 +235,7 @@ class TextEncoder(Transformer):
             rows = [torch.tensor(encoded[i].ids) for i in chosen]
             ids = pad_sequence(rows, batch_first=True)  # any token: the mask hides it
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-            with torch.inference_mode():
+            with inference():
                 hidden = network(
                     input_ids=ids.to(device),
                     attention_mask=mask.to(device),

@@ -5,14 +5,16 @@ There is one class per modality: speech, text and pictures. Each reads hidden st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.corpus.utterance import Utterance
 from pipeline.features import hub
-from pipeline.features.extractor import NetworkExtractor
+from pipeline.features.extractor import Context, NetworkExtractor, State
 from pipeline.features.pretrained import REVISION, WeightsError
 from pipeline.params.types import OwnPath
 from pipeline.system.filesystem import unreadable
@@ -107,6 +109,17 @@ class Transformer(NetworkExtractor):
         if len(set(numbers)) < len(numbers):
             raise WeightsError(f"layers: {self.layers} lists a layer twice")
         return numbers
+
+    def prepare(self, utterances: Sequence[Utterance], context: Context) -> State:
+        """No state; this checks `model` and `layers` before any work.
+
+        Raises
+        ------
+        WeightsError
+            If there is no such model, or the model has no such layer.
+        """
+        self.layer_numbers()
+        return {}
 
     def loaded(self, kind: str, **options: Any) -> Any:
         """A tokenizer or preprocessor, such as of ``AutoTokenizer``, loaded once per process."""

@@ -24,7 +24,7 @@ from pipeline.features.extractor import Context, NetworkExtractor, State, Steps,
 from pipeline.features.pretrained import RANDOM, hashes, resnet_file
 from pipeline.features.video import Crop, Segment, VideoError, shown, square, wanted_times
 from pipeline.params.types import OwnPath
-from pipeline.system.compute import ahead
+from pipeline.system.compute import ahead, inference
 
 if TYPE_CHECKING:
     from pipeline.features.resnet import Embedder
@@ -89,14 +89,8 @@ class _Share:
 
     def embed(self, batch: Sequence[Crop], device: str) -> None:
         """Embed a batch of crops."""
-        import torch
-
         images = np.stack([crop.image for crop in batch])
-        # no TF32 and deterministic algorithms, so that a GPU's values agree with a CPU's
-        flags = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with self._wrapper(), torch.inference_mode(), flags:
+        with self._wrapper(), inference():
             self._embeddings.append(self.extractor.embed(images, device))
         for crop in batch:
             for segment in crop.segments:
@@ -180,10 +174,8 @@ class VisualExtractor(NetworkExtractor):
 
     def trial(self, utterances: Sequence[Utterance], context: Context) -> None:
         """A full batch of black crops."""
-        import torch
-
-        with torch.inference_mode():
-            black = np.zeros((self.batch_size, self.crop, self.crop, 3), np.uint8)
+        black = np.zeros((self.batch_size, self.crop, self.crop, 3), np.uint8)
+        with inference():
             self.embed(black, context.device)
 
     def extract(

@@ -230,15 +230,7 @@ class Classifier(nn.Module):
             with safe_open(path, "pt") as file:
                 config = json.loads(file.metadata()["config"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            classifier = cls(
-                params.Model.model_validate(config["model"]),
-                Sizes(**config["sizes"]),
-                config["classes"],
-                params.MaxSteps.model_validate(config["max_steps"]),
-            )
-            classifier.load_state_dict(tensors)
-            classifier.identities = dict(config["streams"])
-            classifier.extractors = dict(config["extractors"])
+            return cls.rebuilt(config, tensors)
         except OSError as error:
             raise InputError(unreadable(path, error)) from error
         except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
@@ -246,6 +238,25 @@ class Classifier(nn.Module):
                 f"{path}: not a model that this version can read ({error}); train it again with "
                 "`dvc repro --force --single-item train`"
             ) from error
+
+    @classmethod
+    def rebuilt(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
+        """A model from the configuration and weights of a file, in evaluation mode.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError, RuntimeError
+            If they are not of a model of this version.
+        """
+        classifier = cls(
+            params.Model.model_validate(config["model"]),
+            Sizes(**config["sizes"]),
+            config["classes"],
+            params.MaxSteps.model_validate(config["max_steps"]),
+        )
+        classifier.load_state_dict(tensors)
+        classifier.identities = dict(config["streams"])
+        classifier.extractors = dict(config["extractors"])
         return classifier.eval()
 
 

@@ -39,10 +39,8 @@ def with_extractors(group: str, values: dict[str, Any]) -> tuple[dict[str, Any],
         try:
             streams[name] = _extractor(group, specification)
         except ValidationError as error:
-            kind, where = (
-                EXTRACTORS[group][specification["extractor"]].load(),
-                [group, "streams", name],
-            )
+            kind = EXTRACTORS[group][specification["extractor"]].load()
+            where = [group, "streams", name]
             faults += [describe(dict(fault), kind, where) for fault in error.errors()]
         except ValueError as error:
             faults.append(f"{group}.streams.{name}: {error}")

@@ -18,11 +18,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from pipeline import InputError, params
+from pipeline import InputError
 from pipeline.evaluation.prediction import models
 from pipeline.models.classifier import Classifier
 from pipeline.registry import EXTRACTORS
-from pipeline.store.batches import Sizes
 from pipeline.system.filesystem import unreadable
 
 CONFIG, TENSORS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.json"
@@ -105,22 +104,14 @@ def _load(folder: Path, config: dict[str, Any], prefix: str) -> Classifier:
                 for name in file.keys()  # noqa: SIM118
                 if name.startswith(prefix)
             }
-        classifier = Classifier(
-            params.Model.model_validate(config["model"]),
-            Sizes(**config["sizes"]),
-            config["classes"],
-            params.MaxSteps.model_validate(config["max_steps"]),
-        )
-        classifier.load_state_dict(tensors)
-        for name, stream in config["streams"].items():
-            specified = dict(stream)
-            classifier.identities[name] = specified.pop("identity")
-            classifier.extractors[name] = specified
+        extractors = {name: dict(stream) for name, stream in config["streams"].items()}
+        identities = {name: own.pop("identity") for name, own in extractors.items()}
+        own = config | {"streams": identities, "extractors": extractors}
+        return Classifier.rebuilt(own, tensors)
     except OSError as error:
         raise InputError(unreadable(path, error)) from error
     except (SafetensorError, TypeError, LookupError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
-    return classifier.eval()
 
 
 def _read(path: Path) -> Any:

@@ -144,21 +144,8 @@ class Predictor:
     ) -> Prediction:
         """Predict the emotion of one clip.
 
-        Parameters
-        ----------
-        clip
-            A file with sound, pictures or both.
-        text
-            The words; empty if they are unknown.
-        start, end
-            Seconds in the file; None for its end.
-        region
-            Where the speaker is in the picture: ``whole``, ``left`` or ``right``.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be read, or is shorter than `start`.
+        Parameters and errors are those of :class:`~pipeline.predict.clips.Clip` and its
+        :meth:`~pipeline.predict.clips.Clip.utterance`.
         """
         path = Path(clip)
         utterance = Clip(path, text, start, end, region).utterance()
@@ -258,20 +245,20 @@ class Predictor:
         features: dict[str, Steps],
     ) -> Hop:
         """The attention with the words and times of the steps of all streams of the modality."""
+        lengths = {name: len(arrays[name]) for name in self.settings.streams.names(target)}
+        states = {reader.name: reader.state for reader in self.readers}
         words: list[str] = []
         times: list[np.ndarray] = []
-        for name in self.settings.streams.names(target):
-            steps, length = features[name], len(arrays[name])
-            (reader,) = [reader for reader in self.readers if reader.name == name]
+        for name, length in lengths.items():
+            steps = features[name]
             times.append(np.full(length, np.nan) if steps.times is None else steps.times[:length])
-            tokens = steps.tokens if steps.tokens is not None else steps.values
             if target == "text":
-                vocabulary = reader.state.get("vocabulary")
+                tokens = steps.values if steps.tokens is None else steps.tokens
+                vocabulary = states[name].get("vocabulary")
                 words += [
                     f"#{n}" if vocabulary is None else str(vocabulary[token])
                     for n, token in enumerate(tokens[:length])
                 ]
-        lengths = {name: len(arrays[name]) for name in self.settings.streams.names(target)}
         count = sum(lengths.values())
         return Hop(target, weights[:count], words, np.concatenate(times), lengths)
 

@@ -22,6 +22,7 @@ from pipeline.predict.prediction import Prediction
 from pipeline.predict.predictor import Predictor
 from pipeline.predict.speech import RATE, faster_whisper, speech
 from pipeline.system.compute import processes
+from pipeline.system.values import brief
 
 FOLDER = "data/weights/whisper"
 """The model that is used if none is named."""
@@ -195,5 +196,4 @@ def _of_hub(name: str) -> Path:
     try:
         return Path(fetch(name))
     except Exception as error:  # of the hub, or of the HTTP library that its version uses
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise OSError(f"the Hugging Face hub does not provide it ({reason[0]})") from error
+        raise OSError(f"the Hugging Face hub does not provide it ({brief(error)})") from error

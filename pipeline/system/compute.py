@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,6 +45,18 @@ def device(name: str) -> torch.device:
             f"or cpu, or install a build of torch with {name.upper()}"
         )
     return torch.device(name)
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """Without gradients; on a GPU also without TF32, so that its values agree with a CPU's."""
+    import torch
+
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with torch.inference_mode(), flags:
+        yield
 
 
 def large_pages() -> None:

@@ -1,4 +1,4 @@
-"""Numbers in text, and comparison of nested values such as parameters."""
+"""Numbers in text, brief errors, and comparison of nested values such as parameters."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def is_number(text: str | bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error's message, or its type; for errors of other libraries."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]
 
 
 def differences(first: Any, second: Any) -> list[Difference]:
