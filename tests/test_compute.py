@@ -115,3 +115,8 @@ print(psutil.Process().memory_info().rss - before)
 """
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         assert (int(found.stdout) > 60_000_000) == worker
+
+
+def test_a_name_that_is_no_device_is_an_error() -> None:
+    with pytest.raises(InputError, match="'gpu' is no device; name auto, cpu, cuda or mps"):
+        compute.device("gpu")

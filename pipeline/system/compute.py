@@ -44,7 +44,10 @@ def device(name: str) -> torch.device:
             f"compute.device is {name}, but torch finds no such device; set compute.device to auto "
             f"or cpu, or install a build of torch with {name.upper()}"
         )
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"{name!r} is no device; name auto, cpu, cuda or mps") from error
 
 
 @contextmanager
