@@ -13,6 +13,7 @@ import joblib
 import pytest
 import torch
 
+from pipeline import InputError
 from pipeline.system import compute
 
 
