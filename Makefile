@@ -1,6 +1,7 @@
 # make repro   run the whole pipeline: environment, corpus, features, training, report
 # make table   train the compared models: results/comparison.md, also in the report
 # make environment   create the environment only, for a machine without the corpus
+# make demo    predict your own clips by the trained models, in a browser on this machine
 # make share REMOTE=ssh://server/path   push the feature store and results to a DVC remote
 # make recover   repair DVC's own files after a kill; no work is lost (docs/experiments.md)
 # make test    check format, lint and types, and run the quick tests
@@ -13,7 +14,7 @@ VENV := .venv
 IN_PROCESSES := --numprocesses auto --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro environment table share recover test test-slow checkout clean help
+.PHONY: repro environment table demo share recover test test-slow checkout clean help
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -28,6 +29,9 @@ table: $(VENV)/.repro
 	dvc repro comparison/dvc.yaml
 	python -m stages.table
 	dvc repro
+
+demo: $(VENV)/.demo
+	python -m pipeline.demo $(OPTIONS)
 
 share: $(VENV)/.repro
 	@test -n "$(REMOTE)" || { echo "Give a DVC remote: make share REMOTE=ssh://server/path"; exit 1; }
@@ -67,6 +71,10 @@ $(VENV)/.repro: setup.cfg constraints.txt | $(VENV)/bin/pip
 
 $(VENV)/.test: $(VENV)/.repro
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.repro
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[asr,demo]'
 	@touch $@
 
 clean:

@@ -27,7 +27,7 @@ from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import WITHIN, Source, Utterance, from_table
 from pipeline.evaluation.metrics import unweighted_accuracy, weighted_accuracy
 from pipeline.predict import Predictor
-from pipeline.predict.__main__ import paths_of_weights
+from pipeline.predict.arguments import paths_of_weights
 from pipeline.predict.transcribing import Transcriber
 
 WAYS = ("true_words", "recognised_words", "no_words")

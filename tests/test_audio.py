@@ -245,7 +245,7 @@ def test_bad_recordings_are_told_and_have_no_values(
     reasons = {number: steps.problem for number, steps in enumerate(found) if steps.problem}
     assert list(reasons) == [2, 3, 5, 6]
     assert reasons[2].startswith("2.wav: cannot be read as audio")
-    assert reasons[3] == "the corpus has no recording of it"
+    assert reasons[3] == "there is no recording of it"
     assert reasons[5] == "5.wav: lasts 60.00 s, its label says 1.40 s; left out"
     assert reasons[6] == (
         "6.wav: its header promises 32,000 bytes of sound, 31,000 are there; "

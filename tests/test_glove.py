@@ -170,7 +170,7 @@ def read(
 def test_utterances_are_rows_of_the_vocabulary(extractor: Glove) -> None:
     words, problems = read(extractor, TEXTS)
     assert words == [["laughter", *SAD], [], ["i", "do", "n't"], ["laughter"], SAD * 4]
-    assert problems == ["", "the corpus has no transcript of it", "", "", ""]
+    assert problems == ["", "there is no transcript of it", "", "", ""]
 
 
 def test_dropped_marks_leave_no_words(extractor: Glove) -> None:

@@ -105,7 +105,7 @@ def test_the_files_of_sound(
     for stream in found.values():
         assert stream["said"] == {
             "001": "1.wav: cannot be read from the disk: No such file or directory; left out",
-            "002": "the corpus has no recording of it",
+            "002": "there is no recording of it",
         }
     assert "short: 2 of 4 utterances have problems; `python -m pipeline.store problems" in (
         capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_the_files_of_text(
     spelt = pieces["vocabulary"][pieces["tokens"]].tolist()
     assert spelt[:9] == [b"laughter", *sad, b"i", b"don", b"'", b"t"]
     assert words["vectors"].shape == (9, 2)
-    assert words["said"] == {"001": "the corpus has no transcript of it"}
+    assert words["said"] == {"001": "there is no transcript of it"}
     assert pieces["said"] == words["said"] | {"004": "cut: the model reads 10 of its 16 tokens"}
 
 

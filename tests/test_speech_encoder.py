@@ -290,7 +290,7 @@ def test_recordings_are_read_at_the_rate_of_the_model(models: Any, tmp_path: Pat
     assert [steps.values.shape for steps in found] == [*shapes, shapes[0]]
     assert [len(steps.times) for steps in found if steps.times is not None] == [49, 0, 0, 49]
     assert found[0].times is not None and found[0].times[0] == 0.0125
-    assert found[1].problem == "the corpus has no recording of it"
+    assert found[1].problem == "there is no recording of it"
     assert "gone.wav" in found[2].problem and not found[3].problem
 
 

@@ -156,7 +156,7 @@ def test_utterances_are_tokens_of_the_vocabulary(tiny: str) -> None:
         np.dtype(np.int32)
     }
     assert {number: steps.problem for number, steps in enumerate(found) if steps.problem} == {
-        1: "the corpus has no transcript of it",
+        1: "there is no transcript of it",
         4: "cut: the model reads 10 of its 16 tokens",
     }
     assert extractor.prepare(spoken(*texts), text_context())["vocabulary"].tolist() == PIECES

@@ -211,7 +211,7 @@ def test_every_layer_is_that_of_one_text_at_a_time(family: Any, batch_size: int)
     for text, steps, whole in zip(TEXTS, found, special, strict=True):
         if not text:
             assert steps.values.shape == whole.values.shape == (0, 3, 16)
-            assert steps.problem == whole.problem == "the corpus has no transcript of it"
+            assert steps.problem == whole.problem == "there is no transcript of it"
             continue
         expected, own = plain(made, folder, text)
         assert (~own).sum() == made.special and own.any()

@@ -297,7 +297,7 @@ def test_the_picture_has_strips_of_a_long_recording(
 def command(world: World, whisper: Any) -> Any:
     streams = {"bert": {"model": world.bert}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.predict.__main__.paths_of_weights", lambda path: streams)
+        patch.setattr("pipeline.predict.arguments.paths_of_weights", lambda path: streams)
         Path("params.yaml").touch()
         yield lambda *given: main(["--models", str(world.models), *map(str, given)])
 

@@ -171,7 +171,7 @@ def test_an_utterance_past_the_end_keeps_the_frames_it_has(root):
 @pytest.mark.parametrize(
     ("video", "reason"),
     [
-        ("", "the corpus has no video of the dialog"),
+        ("", "there is no video of it"),
         ("gone.avi", "gone.avi is missing"),
         ("garbage.avi", "garbage.avi cannot be opened as a video"),
     ],
@@ -193,7 +193,7 @@ def test_each_utterance_is_read_from_its_own_video(root):
     assert lengths(steps) == [0, 1, 0]
     assert "gone.avi is missing" in steps[0].problem
     assert not steps[1].problem
-    assert "the corpus has no video" in steps[2].problem
+    assert "there is no video of it" in steps[2].problem
 
 
 def test_a_cut_video_keeps_the_frames_before_the_cut(root):

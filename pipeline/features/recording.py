@@ -89,7 +89,7 @@ def of_utterance(utterance: Utterance, root: Path, sampling_rate: int) -> tuple[
     """
     nothing = np.zeros(0, np.float32)
     if utterance.audio is None:
-        return nothing, "the corpus has no recording of it"
+        return nothing, "there is no recording of it"
     name, path = utterance.audio.path, root / utterance.audio.path
     try:
         changed = path.stat().st_mtime_ns

@@ -58,7 +58,7 @@ def embed_films(
             for share, batch in ahead(_batches(context.root / path, own, shares)):
                 share.embed(batch, context.device)
         for share, of_stream in zip(shares, features, strict=True):
-            reason = f"{path} {share.error}" if path else "the corpus has no video of the dialog"
+            reason = f"{path} {share.error}" if path else "there is no video of it"
             for row, (values, times) in zip(rows, share.segments(context.device), strict=True):
                 taken, wanted = len(times), len(segments[row].times)
                 problem = f"{taken} of {wanted} frames: {reason}" if taken < wanted else ""

@@ -96,5 +96,5 @@ def _split(token: str) -> list[str]:
 def fault(text: str, tokens: int) -> str:
     """Why a text has no token; empty if it has one."""
     if not text.strip():
-        return "the corpus has no transcript of it"
+        return "there is no transcript of it"
     return "" if tokens else f"no words in its transcript: {text}"

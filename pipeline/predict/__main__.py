@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from pipeline import InputError, params
-from pipeline.params.types import own_paths
-from pipeline.predict import timeline, transcribing
+from pipeline import InputError
+from pipeline.predict import arguments, timeline, transcribing
 from pipeline.predict.clips import LONGEST_RECORDING, REGIONS, Clip, read_list
 from pipeline.predict.output import as_csv, as_html, as_json, as_timeline
 from pipeline.predict.prediction import Prediction
 from pipeline.predict.predictor import Predictor
-from pipeline.predict.transcribing import FOLDER, Transcriber
 from pipeline.report import figures
 from pipeline.system import compute
 from pipeline.system.filesystem import write_text
@@ -48,30 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--region", choices=REGIONS, default="whole", help="the speaker's place (default: whole)"
     )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=Path("models"),
-        help="folder of models, or a bundle (default: models)",
-    )
+    arguments.add(parser)
     parser.add_argument("--folds", type=int, nargs="+", metavar="K", help="(default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="(default: all)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--params",
-        type=Path,
-        default=Path("params.yaml"),
-        help="file with the paths of weights on this machine (default: params.yaml, if it exists)",
-    )
-    parser.add_argument(
-        "--transcribe",
-        nargs="?",
-        const=FOLDER,
-        metavar="MODEL",
-        help="recognise the words of clips without text by a Whisper model of faster-whisper: a "
-        f"folder, package:<module>/<folder>, or a name to download (default: {FOLDER})",
-    )
-    parser.add_argument("--language", metavar="CODE", help="as en (default: detected in each clip)")
     parser.add_argument(
         "--long",
         action="store_true",
@@ -86,20 +62,6 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, nargs="+", metavar="FILE", help="(default: the standard output)"
     )
     return parser
-
-
-def paths_of_weights(path: Path) -> dict[str, dict[str, Any]]:
-    """By stream of a parameter file, the paths of its weights."""
-    settings = params.load(path)
-    streams: Mapping[str, Any] = {
-        name: extractor
-        for modality in params.FEATURES
-        for name, extractor in getattr(settings, modality).streams.items()
-    }
-    return {
-        name: {key: getattr(extractor, key) for key in own_paths(type(extractor))}
-        for name, extractor in streams.items()
-    }
 
 
 def _clips(options: argparse.Namespace) -> list[Clip]:
@@ -151,19 +113,8 @@ def _outputs(options: argparse.Namespace) -> Outputs:
     return outputs
 
 
-def _recogniser(options: argparse.Namespace, device: str) -> Transcriber | None:
-    if options.transcribe is not None:
-        return Transcriber(options.transcribe, device, options.language)
-    if options.language:
-        raise InputError("--language: is of --transcribe, which is not given")
-    return None
-
-
 def _predictor(options: argparse.Namespace, device: str) -> Predictor:
-    streams = paths_of_weights(options.params) if options.params.exists() else {}
-    return Predictor.load(
-        options.models, folds=options.folds, seeds=options.seeds, device=device, streams=streams
-    )
+    return arguments.predictor(options, device, folds=options.folds, seeds=options.seeds)
 
 
 def _write(outputs: Outputs, predictions: Sequence[Prediction], page: Callable[[], str]) -> None:
@@ -186,7 +137,8 @@ def _write(outputs: Outputs, predictions: Sequence[Prediction], page: Callable[[
 def _clip_by_clip(options: argparse.Namespace, clips: Sequence[Clip], outputs: Outputs) -> int:
     """Predict clips; one that cannot be read is reported, and the others are predicted."""
     device = str(compute.device(options.device))
-    recogniser, predictor = _recogniser(options, device), _predictor(options, device)
+    recogniser = arguments.recogniser(options, device)
+    predictor = _predictor(options, device)
     predictions, folders, faults = [], [], []
     for clip in tqdm(clips, "predict", unit="clip", disable=len(clips) < 2):
         try:
@@ -209,7 +161,7 @@ def _timeline(options: argparse.Namespace, clip: Clip, outputs: Outputs) -> int:
     """Predict the stretches of speech of a long recording."""
     recording, root = clip.utterance(LONGEST_RECORDING), clip.path.parent
     device = str(compute.device(options.device))
-    recogniser = _recogniser(options, device)
+    recogniser = arguments.recogniser(options, device)
     utterances = timeline.stretches(recording, root)  # before the models are loaded
     predictor = _predictor(options, device)
     predictions = timeline.predict(predictor, utterances, root, recogniser)
@@ -222,8 +174,8 @@ def _timeline(options: argparse.Namespace, clip: Clip, outputs: Outputs) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+def main(given: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(given)
     try:
         clips, outputs = _clips(options), _outputs(options)
         if options.long:

@@ -17,6 +17,9 @@ from matplotlib.figure import Figure
 from pipeline.predict.prediction import Prediction
 from pipeline.report import drawing, examples, figures
 
+STYLE = Path(__file__).with_name("clip.css")
+"""The style sheet of :func:`as_fragment`."""
+
 _DIGITS = 6
 
 
@@ -86,16 +89,22 @@ def as_html(predictions: Sequence[Prediction], folders: Sequence[Path]) -> str:
     folders
         The folder of the recordings of each clip.
     """
-    figures.style()
-    clips = [
-        {
-            "prediction": one,
-            "probabilities": sorted(one.probabilities.items(), key=lambda pair: -pair[1]),
-            "image": picture(one, folder),
-        }
-        for one, folder in zip(predictions, folders, strict=True)
-    ]
+    clips = [_clip(one, folder) for one, folder in zip(predictions, folders, strict=True)]
     return _rendered("page.html.j2", clips=clips)
+
+
+def as_fragment(prediction: Prediction, folder: Path) -> str:
+    """One clip of :func:`as_html`, for a page of another program with the style :data:`STYLE`."""
+    return _rendered("clip.html.j2", clip=_clip(prediction, folder))
+
+
+def _clip(one: Prediction, folder: Path) -> dict[str, Any]:
+    figures.style()
+    return {
+        "prediction": one,
+        "probabilities": sorted(one.probabilities.items(), key=lambda pair: -pair[1]),
+        "image": picture(one, folder),
+    }
 
 
 def as_timeline(predictions: Sequence[Prediction], timeline: Figure) -> str:
