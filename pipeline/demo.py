@@ -22,7 +22,7 @@ from typing import Any
 from pipeline import InputError
 from pipeline.predict import Predictor, arguments, transcribing
 from pipeline.predict.clips import REGIONS, Clip
-from pipeline.predict.output import STYLE, as_fragment
+from pipeline.predict.pages import STYLE, as_fragment
 from pipeline.predict.transcribing import Recogniser
 from pipeline.system import compute
 from pipeline.system.filesystem import lock

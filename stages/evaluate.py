@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline import params, report
-from pipeline.evaluation import attention, metrics, prediction
+from pipeline.evaluation import attention, metrics, prediction, trained
 from pipeline.store import FeatureStore
 from pipeline.system import compute
 from pipeline.system.filesystem import write_csv, write_text
@@ -16,7 +16,7 @@ RESULTS = Path("results")
 
 def main() -> None:
     settings = params.load()
-    prediction.check_parameters(MODELS, settings)
+    trained.check_parameters(MODELS, settings)
     attention_file = RESULTS / "attention.h5"
     with FeatureStore(Path("data/features", settings.corpus.name)) as store:
         device = compute.device(settings.compute.device)

@@ -11,7 +11,7 @@ import yaml
 
 from pipeline import params
 from pipeline.bundle.__main__ import main
-from pipeline.evaluation import metrics, prediction
+from pipeline.evaluation import metrics, prediction, trained
 from pipeline.store import FeatureStore
 from tests.test_predict import World
 
@@ -25,7 +25,7 @@ class Trained(World):
         super().__init__(folder)
         recorded = json.loads((self.models / "parameters.json").read_text())
         raw = params.read_yaml(ROOT / "params.yaml")
-        raw |= {group: recorded[group] for group in prediction.TRAINED_WITH}
+        raw |= {group: recorded[group] for group in trained.TRAINED_WITH}
         raw["text"]["streams"]["bert"] |= {"model": self.bert, "layers": [1, 2]}
         self.params = folder / "params.yaml"
         self.params.write_text(yaml.safe_dump(raw), encoding="utf-8")

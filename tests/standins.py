@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from benchmarks import clips
 from embedded import face, voice
 from pipeline.corpus import crema_d, emodb, meld
-from tests import clips
 
 FPS = 10
 _FLASH_RATE = 22050  # one of the three that Flash video takes MP3 of

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks import clips
 from pipeline.corpus import headers
 from pipeline.corpus.utterance import WITHIN, Source, Utterance
 from pipeline.features.recording import RecordingError, of_utterance, read
 from pipeline.features.video import VideoError, displayed, square
-from tests import clips
 
 RATE = 16000
 

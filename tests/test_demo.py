@@ -19,10 +19,10 @@ import pytest
 import requests
 import soundfile
 
+from benchmarks import clips
 from pipeline import InputError, demo
 from pipeline.predict.clips import Clip
 from pipeline.system.filesystem import lock
-from tests import clips
 from tests.test_predict import World
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -21,7 +21,7 @@ from sklearn.metrics import balanced_accuracy_score, classification_report
 
 from benchmarks.synthetic import make_store
 from pipeline import InputError, params
-from pipeline.evaluation import calibration, metrics, prediction
+from pipeline.evaluation import calibration, metrics, prediction, trained
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from stages import evaluate as evaluate_stage
@@ -267,24 +267,24 @@ def test_scenarios_apart_by_hand() -> None:
 def test_models_are_found_by_fold_and_seed(
     store: FeatureStore, folder: Path, tmp_path: Path
 ) -> None:
-    found = prediction.models(folder)
+    found = trained.models(folder)
     assert [model[:2] for model in found] == [(f, s) for f in range(1, 6) for s in (9, 10)]
     assert found[1].path == folder / "fold-1-seed-10.safetensors"
     # with one seed, names do not tell it
-    of_one = prediction.models(make_models(store, tmp_path, seeds=(4,), name="mdre"))
+    of_one = trained.models(make_models(store, tmp_path, seeds=(4,), name="mdre"))
     assert [model[:2] for model in of_one] == [(fold, 4) for fold in range(1, 6)]
     assert of_one[0].path.name == "fold-1.safetensors"
 
 
 def test_no_model_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"contains no fold-.*run `dvc repro train`"):
-        prediction.models(tmp_path)
+        trained.models(tmp_path)
 
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """A folder that says that its models were trained with :func:`settings`."""
-    parameters = settings().model_dump(include=prediction.TRAINED_WITH) | {"label": "AMH-3"}
+    parameters = settings().model_dump(include=trained.TRAINED_WITH) | {"label": "AMH-3"}
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
@@ -298,10 +298,10 @@ def present(group: str, **values: Any) -> params.Params:
 
 
 def test_models_of_the_present_parameters_are_evaluated(recorded: Path) -> None:
-    prediction.check_parameters(recorded, settings())
+    trained.check_parameters(recorded, settings())
     # what decides no model
-    prediction.check_parameters(recorded, present("report", hardest=1))
-    prediction.check_parameters(recorded, present("compute", workers=1))
+    trained.check_parameters(recorded, present("report", hardest=1))
+    trained.check_parameters(recorded, present("compute", workers=1))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_models_of_other_parameters_are_refused(
     recorded: Path, group: str, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        prediction.check_parameters(recorded, present(group, **values))
+        trained.check_parameters(recorded, present(group, **values))
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"model": {}}'])
@@ -335,7 +335,7 @@ def test_models_of_unknown_parameters_are_refused(recorded: Path, text: str | No
     if text is not None:
         path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"parameters.json: does not contain .*`dvc repro train`"):
-        prediction.check_parameters(recorded, settings())
+        trained.check_parameters(recorded, settings())
 
 
 def test_the_stage_refuses_models_of_other_parameters(

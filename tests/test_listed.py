@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import clips
 from pipeline.corpus.__main__ import main
 from pipeline.corpus.listed import Listed
 from pipeline.corpus.parsing import Parsed, parse
 from pipeline.corpus.table import CorpusError
-from tests import clips
 
 HEADER = "utterance,speaker,emotion,text"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks import clips
 from pipeline.corpus import meld
 from pipeline.corpus.__main__ import main
 from pipeline.corpus.meld import Meld
 from pipeline.corpus.parsing import Parsed, parse
 from pipeline.corpus.table import CorpusError
-from tests import clips
 from tests.real import real
 from tests.standins import MELD_LINES, make_meld
 

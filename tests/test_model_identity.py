@@ -13,7 +13,7 @@ import torch
 from benchmarks import synthetic
 from benchmarks.synthetic import make_store
 from pipeline.corpus.utterance import Utterance
-from pipeline.evaluation import prediction
+from pipeline.evaluation import prediction, trained
 from pipeline.features.extractor import State, Steps
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, StoreError
@@ -102,7 +102,7 @@ def test_other_digits_and_streams_that_it_does_not_read_do_not_matter(
 
 
 def test_identities_are_part_of_the_file(models: Path) -> None:
-    path = prediction.models(models)[0].path
+    path = trained.models(models)[0].path
     found = Classifier.load(path)
     assert set(found.identities) == {"mfcc", "glove"}
     copy = path.with_name("copy.safetensors")

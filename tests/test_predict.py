@@ -15,10 +15,10 @@ import soundfile
 import torch
 import yaml
 
-from benchmarks import synthetic
+from benchmarks import clips, synthetic
 from pipeline import InputError, params
 from pipeline.corpus.utterance import WITHIN, Source, Utterance
-from pipeline.evaluation import attention, prediction
+from pipeline.evaluation import attention, prediction, trained
 from pipeline.features import extraction, video
 from pipeline.features.extractor import Context, Extractor
 from pipeline.features.glove import Glove
@@ -33,7 +33,6 @@ from pipeline.predict.__main__ import main
 from pipeline.predict.clips import LONGEST, read_list, utterance_of
 from pipeline.store import FeatureStore, writing
 from pipeline.training import folds
-from tests import clips
 from tests.extractors import save_bert
 from tests.test_training import settings
 from tests.trained import jobs_of, make_models
@@ -121,8 +120,7 @@ def test_a_stored_utterance_has_the_stored_probabilities(world: World) -> None:
     """By the model of its fold, from its files."""
     table = world.stored(world.models)
     by_id = {one.id: one for one in world.utterances}
-    for trained in prediction.models(world.models):
-        fold, seed = trained.fold, trained.seed
+    for fold, seed, _ in trained.models(world.models):
         rows = table[(table["fold"] == fold) & (table["seed"] == seed)]
         predictor = world.predictor(folds=[fold], seeds=[seed])
         found = predictor.predict([by_id[name] for name in rows["utterance"]], world.media)

@@ -20,7 +20,7 @@ from benchmarks import synthetic
 from benchmarks.synthetic import CODES, make_store
 from pipeline import InputError, report
 from pipeline.corpus.description import GROUP
-from pipeline.evaluation import attention, metrics, prediction
+from pipeline.evaluation import attention, metrics, prediction, trained
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, examples, facts
 from pipeline.store import FeatureStore
@@ -131,7 +131,7 @@ def looked_at(
     """What the model of the first fold saw of one utterance."""
     if not (folder / "parameters.json").exists():
         make_models(store, folder, **models)
-    classifier = Classifier.load(prediction.models(folder)[0].path)
+    classifier = Classifier.load(trained.models(folder)[0].path)
     dataset = classifier.dataset(store)
     index = store.utterances["utterance"].tolist().index(seen)
     hops = attention.of_utterance(classifier, dataset, index)

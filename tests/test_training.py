@@ -21,7 +21,8 @@ from benchmarks.synthetic import CODES, make_store, table
 from pipeline import InputError, params, report
 from pipeline.corpus.iemocap import votes
 from pipeline.corpus.iemocap.codes import DESCRIPTION
-from pipeline.evaluation.prediction import models, predict
+from pipeline.evaluation.prediction import predict
+from pipeline.evaluation.trained import models
 from pipeline.models.classifier import Classifier
 from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError

@@ -19,17 +19,18 @@ import pandas as pd
 import pytest
 import soundfile
 
+from benchmarks import clips
 from embedded import voice
 from pipeline import InputError
 from pipeline.corpus.utterance import Utterance
 from pipeline.predict import Predictor, speech, timeline, transcribing
 from pipeline.predict.__main__ import main
 from pipeline.predict.clips import LONGEST_RECORDING, Clip, utterance_of
-from pipeline.predict.output import as_csv, as_html, as_json, as_timeline
+from pipeline.predict.output import as_csv, as_json
+from pipeline.predict.pages import as_html, as_timeline
 from pipeline.predict.speech import LONGEST_STRETCH, RATE
 from pipeline.predict.transcribing import Transcriber
 from pipeline.report import figures
-from tests import clips
 from tests.test_predict import World
 
 PIP = r"pip install -c constraints\.txt -e '\.\[asr\]'"

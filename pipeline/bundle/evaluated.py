@@ -14,7 +14,8 @@ import torch
 
 from pipeline import InputError
 from pipeline.evaluation import metrics
-from pipeline.evaluation.prediction import BATCH, models, predict
+from pipeline.evaluation.prediction import BATCH, predict
+from pipeline.evaluation.trained import models
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from pipeline.system.filesystem import unreadable

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from pipeline import InputError, params
 from pipeline.bundle import card
 from pipeline.bundle.evaluated import Evaluated
-from pipeline.evaluation.prediction import Trained, check_parameters, models
+from pipeline.evaluation.trained import Trained, check_parameters, models
 from pipeline.models.classifier import Classifier
 from pipeline.predict.loading import CONFIG, TENSORS, VERSION, VOCABULARY, check_extractable
 from pipeline.store import FeatureStore

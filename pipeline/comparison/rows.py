@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import params
-from pipeline.evaluation import prediction
+from pipeline.evaluation import prediction, trained
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
 from pipeline.system.filesystem import write_csv, write_text
@@ -157,7 +157,7 @@ def skip(key: str, reason: str, output: Path) -> None:
 
 def description(key: str, settings: params.Params) -> dict[str, Any]:
     """The parameters that a row's result depends on, besides the store, as plain values."""
-    decisive = settings.model_dump(mode="json", include=prediction.TRAINED_WITH)
+    decisive = settings.model_dump(mode="json", include=trained.TRAINED_WITH)
     return {"key": key, "corpus": settings.corpus.name, **decisive}
 
 

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pipeline.evaluation import prediction
+from pipeline.evaluation import prediction, trained
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
 from pipeline.store.dataset import StoreDataset
@@ -91,8 +91,8 @@ def write(
     device
         Where to compute.
     """
-    trained = prediction.models(folder)
-    seed = trained[0].seed
+    found = trained.models(folder)
+    seed = found[0].seed
     # each utterance once, by the first fold that tests it
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.sort_values("utterance", ignore_index=True)
@@ -104,7 +104,7 @@ def write(
             write_strings(file, f"utterances/{name}", rows[column].tolist())
         file["utterances/fold"] = rows["fold"].to_numpy(np.int64)
         hops: list[tuple[h5py.Dataset, np.ndarray]] | None = None
-        for model in tqdm([m for m in trained if m.seed == seed], desc="attention", unit="model"):
+        for model in tqdm([m for m in found if m.seed == seed], desc="attention", unit="model"):
             classifier = Classifier.load(model.path).to(device)
             dataset = classifier.dataset(store)
             if hops is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.evaluation.prediction import models
+from pipeline.evaluation.trained import models
 from pipeline.models.classifier import Classifier
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -11,12 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.predict import arguments, timeline, transcribing
+from pipeline.predict import arguments, transcribing
 from pipeline.predict.clips import LONGEST_RECORDING, REGIONS, Clip, read_list
-from pipeline.predict.output import as_csv, as_html, as_json, as_timeline
+from pipeline.predict.output import as_csv, as_json
 from pipeline.predict.prediction import Prediction
 from pipeline.predict.predictor import Predictor
-from pipeline.report import figures
 from pipeline.system import compute
 from pipeline.system.filesystem import write_text
 
@@ -149,7 +149,8 @@ def _clip_by_clip(options: argparse.Namespace, clips: Sequence[Clip], outputs: O
         folder = clip.path.parent
         predictions += transcribing.predict(predictor, [utterance], folder, recogniser)
         folders.append(folder)
-    _write(outputs, predictions, lambda: as_html(predictions, folders))
+        gc.enable()  # the libraries have been imported
+    _write(outputs, predictions, partial(_page, predictions, folders))
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     if faults:
@@ -157,13 +158,24 @@ def _clip_by_clip(options: argparse.Namespace, clips: Sequence[Clip], outputs: O
     return int(bool(faults))
 
 
+def _page(predictions: Sequence[Prediction], folders: Sequence[Path]) -> str:
+    from pipeline.predict.pages import as_html  # matplotlib loads slowly
+
+    return as_html(predictions, folders)
+
+
 def _timeline(options: argparse.Namespace, clip: Clip, outputs: Outputs) -> int:
     """Predict the stretches of speech of a long recording."""
+    from pipeline.predict import timeline
+    from pipeline.predict.pages import as_timeline
+    from pipeline.report import figures
+
     recording, root = clip.utterance(LONGEST_RECORDING), clip.path.parent
     device = str(compute.device(options.device))
     recogniser = arguments.recogniser(options, device)
     utterances = timeline.stretches(recording, root)  # before the models are loaded
     predictor = _predictor(options, device)
+    gc.enable()
     predictions = timeline.predict(predictor, utterances, root, recogniser)
     figures.style()
     draw = cache(partial(timeline.figure, predictions, recording, root))
@@ -176,6 +188,7 @@ def _timeline(options: argparse.Namespace, clip: Clip, outputs: Outputs) -> int:
 
 def main(given: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(given)
+    gc.disable()  # a tenth of the time to the first prediction, which is spent in imports
     try:
         clips, outputs = _clips(options), _outputs(options)
         if options.long:
@@ -184,6 +197,8 @@ def main(given: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pipeline import InputError
-from pipeline.evaluation.prediction import models
+from pipeline.evaluation.trained import models
 from pipeline.models.classifier import Classifier
 from pipeline.registry import EXTRACTORS
 from pipeline.system.filesystem import unreadable

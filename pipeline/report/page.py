@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline import InputError, params
-from pipeline.evaluation import attention, calibration, layers, metrics, prediction
+from pipeline.evaluation import attention, calibration, layers, metrics, prediction, trained
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, examples, facts, figures
 from pipeline.store import FeatureStore
@@ -36,7 +36,7 @@ def curves(folder: Path) -> pd.DataFrame:
     """
     tables = []
     for run in folder.glob("fold-*"):
-        fold, seed = prediction.fold_and_seed(run.name)
+        fold, seed = trained.fold_and_seed(run.name)
         plots = run / "plots" / "metrics"
         columns = {
             path.relative_to(plots).with_suffix("").as_posix(): pd.read_csv(path, sep="\t").iloc[
@@ -242,12 +242,12 @@ def _examples(
 ) -> dict[str, dict[str, Any]]:
     """What the template shows of some test utterances; draws one figure of each in `plots`."""
     seed = predictions["seed"].min()  # the attention file is of this seed too
-    trained = {model.fold: model for model in prediction.models(models) if model.seed == seed}
+    by_fold = {model.fold: model for model in trained.models(models) if model.seed == seed}
     rows = predictions[predictions["seed"] == seed].drop_duplicates("utterance")
     rows = rows.set_index("utterance")
     shown: dict[str, dict[str, Any]] = {}
     for fold, chosen in rows.loc[list(dict.fromkeys(utterances))].groupby("fold"):
-        classifier = Classifier.load(trained[int(str(fold))].path)
+        classifier = Classifier.load(by_fold[int(str(fold))].path)
         dataset = classifier.dataset(store)
         for name in chosen.index:
             index = store.row_of[name]

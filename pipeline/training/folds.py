@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from pipeline import InputError, params
 from pipeline.corpus import labels
-from pipeline.evaluation.prediction import TRAINED_WITH
+from pipeline.evaluation.trained import TRAINED_WITH
 from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
