@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.decoding`` runs on an embedded corpus and prints JSON and a Markdown table.
 It times a visual stream that runs no network: films are decoded, frames chosen and cropped, and the
-mean colour of each crop is taken. On a GPU, this is what limits the stage `visual`. The processes
-are those of the stage, and have started before.
+colour of the middle of each crop is taken, which costs nothing. On a GPU, this is what limits the
+stage `visual`. The processes are those of the stage, and have started before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.system.compute import start_worker
 
 
 class Colours(VisualExtractor):
-    """The mean colour of each crop, [T, 3]."""
+    """The colour of the middle of each crop, [T, 3]."""
 
     version: ClassVar = 1
 
@@ -37,7 +37,7 @@ class Colours(VisualExtractor):
         return (3,)
 
     def embed(self, images: np.ndarray, device: str) -> np.ndarray:
-        return images.mean(axis=(1, 2), dtype=np.float32)
+        return images[:, images.shape[1] // 2, images.shape[2] // 2].astype(np.float32)
 
 
 def decode(utterances: list[Utterance], context: Context) -> np.ndarray:

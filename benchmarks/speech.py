@@ -6,7 +6,8 @@ weights. It times the extraction of the stage `audio` on all cores. The time in 
 start and load the model (``start_s``) is measured on one short utterance per process and
 subtracted, since a corpus pays it once. The plain loop is a script: it loads the model once, and
 reads and computes one recording after the other with torch's default number of threads. The hidden
-states of both are compared.
+states of both are compared. ``bound_s_per_s`` is what the processor allows: the speed of the bare
+network on full batches of the mean length in one thread, times the number of cores.
 """
 
 from __future__ import annotations
@@ -87,15 +88,30 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     if options.precision == "float32":
         assert difference < 1e-4, difference
     speech = float((rows["end"] - rows["start"]).sum())
+    bound = cores * _bare(network, speech / len(rows), extractor.batch_size, device)
     seconds["extraction"] -= (start := seconds.pop("start"))
     return {
         "cores": cores,
         "speech_s": round(speech),
         "start_s": round(start, 1),
         **{f"{name}_s_per_s": round(speech / taken, 1) for name, taken in seconds.items()},
+        "bound_s_per_s": round(bound, 1),
         "times_one_by_one": round(seconds["one_by_one"] / seconds["extraction"], 2),
         "% padding": round(100 * padding(rows, extractor), 1),
     }
+
+
+def _bare(network: Any, seconds: float, batch_size: int, device: str) -> float:
+    """Seconds of speech per second in a batch of recordings of `seconds`, in one thread."""
+    import torch
+
+    signals = torch.randn(batch_size, round(seconds * RATE), device=device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        taken, _ = race({"batch": lambda: network(signals)}, 3)
+    torch.set_num_threads(threads)
+    return batch_size * seconds / taken["batch"]
 
 
 def recorded(folder: Path, seconds: np.ndarray, name: str = "") -> pd.DataFrame:
