@@ -10,6 +10,7 @@ import argparse
 import ipaddress
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -232,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(given: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uploads are deleted then, too
     try:
         with uploads():
             _gradio()

@@ -9,10 +9,10 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     workers = compute.processes(settings.compute.workers)
-    device = compute.device(settings.compute.device)
+    device = compute.local_device(settings.compute)
     # recordings are read quickly, so one process keeps a GPU busy, and has all of its memory
     networks = workers if device.type == "cpu" else 1
-    extract("audio", settings, device=str(device), workers=workers, network_workers=networks)
+    extract("audio", settings, device=device, workers=workers, network_workers=networks)
 
 
 if __name__ == "__main__":

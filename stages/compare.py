@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline import params
 from pipeline.comparison import rows
 from pipeline.system import compute
+from pipeline.system.cluster import connected
 from stages import run
 
 ROWS = Path("comparison/rows.yaml")
@@ -18,22 +19,25 @@ def main() -> None:
     key = parser.parse_args().row
     output = Path("data/comparison") / key
     common = params.load()
-    device = compute.device(common.compute.device).type
     listed = rows.read(ROWS)
     if key in listed.overrides and (reason := listed.left_out(key, common)):
         rows.skip(key, reason, output)
         return
     settings = listed.settings(key, common)
-    rows.run(
-        key,
-        settings,
-        store=Path("data/features", settings.corpus.name),
-        lists=Path("splits"),
-        parts=PARTS / key,
-        output=output,
-        device=device,
-        parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
-    )
+    with connected(common.compute.cluster) as cluster:
+        name = common.compute.device
+        device = cluster.device(name) if cluster else compute.device(name).type
+        rows.run(
+            key,
+            settings,
+            store=Path("data/features", settings.corpus.name),
+            lists=Path("splits"),
+            parts=PARTS / key,
+            output=output,
+            device=device,
+            parallel=compute.parallel_folds(settings.compute.parallel_folds, device),
+            cluster=cluster,
+        )
     rows.forget(PARTS, listed)
 
 

@@ -1,12 +1,19 @@
 """The common part of the stages `audio`, `text` and `visual`: extract a modality's streams."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import params
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features import extraction, pretrained
 from pipeline.features.extractor import Context
+from pipeline.system.cluster import connected
+
+if TYPE_CHECKING:
+    import torch
 
 INTERIM = Path("data/interim")
 
@@ -15,7 +22,7 @@ def extract(
     modality: str,
     settings: params.Params,
     *,
-    device: str,
+    device: torch.device,
     workers: int,
     network_workers: int | None = None,
     include_text: bool = True,
@@ -23,14 +30,17 @@ def extract(
     """Extract all streams of `modality` from the tables that the stage `parse` wrote."""
     corpus, group = settings.corpus, getattr(settings, modality)
     pretrained.check(INTERIM / f"weights/{modality}.json", group.streams)
-    extraction.extract(
-        modality,
-        group.streams,
-        from_table(read_table(INTERIM / corpus.name / f"{modality}.csv")),
-        Context(Path(corpus.root), device, group),
-        kept=INTERIM / "kept/features" / corpus.name / modality,
-        output=Path("data/features") / corpus.name / modality,
-        workers=workers,
-        network_workers=network_workers,
-        include_text=include_text,
-    )
+    with connected(settings.compute.cluster) as cluster:
+        on = cluster.device(settings.compute.device) if cluster else str(device)
+        extraction.extract(
+            modality,
+            group.streams,
+            from_table(read_table(INTERIM / corpus.name / f"{modality}.csv")),
+            Context(Path(corpus.root), on, group),
+            kept=INTERIM / "kept/features" / corpus.name / modality,
+            output=Path("data/features") / corpus.name / modality,
+            workers=workers,
+            network_workers=network_workers,
+            cluster=cluster,
+            include_text=include_text,
+        )

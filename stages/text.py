@@ -11,7 +11,7 @@ def main() -> None:
     extract(
         "text",
         settings,
-        device=str(compute.device(settings.compute.device)),
+        device=compute.local_device(settings.compute),
         workers=1,  # a batch of BERT already uses every core, or the GPU
         include_text=settings.text.include_text,
     )

@@ -4,24 +4,28 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.system import compute
+from pipeline.system.cluster import connected
 from pipeline.training import folds
 from stages import run
 
 
 def main() -> None:
     settings = params.load()
-    device = compute.device(settings.compute.device).type
-    jobs = folds.plan(
-        Path("data/features", settings.corpus.name),
-        settings,
-        lists=Path("splits"),
-        models=Path("models"),
-        curves=Path("results/training"),
-        checkpoints=Path("data/interim/kept/models"),
-        device=device,
-    )
-    print(folds.describe(jobs))
-    folds.train_folds(jobs, compute.parallel_folds(settings.compute.parallel_folds, device))
+    with connected(settings.compute.cluster) as cluster:
+        name = settings.compute.device
+        device = cluster.device(name) if cluster else compute.device(name).type
+        jobs = folds.plan(
+            Path("data/features", settings.corpus.name),
+            settings,
+            lists=Path("splits"),
+            models=Path("models"),
+            curves=Path("results/training"),
+            checkpoints=Path("data/interim/kept/models"),
+            device=device,
+        )
+        print(folds.describe(jobs))
+        parallel = compute.parallel_folds(settings.compute.parallel_folds, device)
+        folds.train_folds(jobs, parallel, cluster)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from stages.extraction import extract
 
 def main() -> None:
     settings = params.load()
-    device = compute.device(settings.compute.device)
+    device = compute.local_device(settings.compute)
     workers = compute.network_processes(settings.compute.workers, device)
-    extract("visual", settings, device=str(device), workers=workers)
+    extract("visual", settings, device=device, workers=workers)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,6 +42,12 @@ SECONDS = 60_000  # milliseconds that a busy machine may need
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("demo"))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 # --- without a browser ----------------------------------------------------------------------------
@@ -122,9 +130,29 @@ def test_loopback(host: str, loopback: bool) -> None:
 def test_a_missing_gradio_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "gradio", None)
+    monkeypatch.setitem(sys.modules, "gradio", None)
     assert demo.main([]) == 1
     assert "make demo" in capsys.readouterr().err
+
+
+def test_the_command_serves_until_it_is_ended(world: World, tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="needs the extra demo")
+    shutil.copytree(world.bert, tmp_path / "data/weights" / Path(world.bert).name)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    options = ("--models", str(world.models), "--port", str(free_port()))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline.demo", *options],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        address = process.stdout.readline().split()[1]
+        assert requests.get(address).status_code == 200
+        assert len(list(tmp_path.glob("modality-hopping-demo-*"))) == 1
+        process.terminate()
+    assert not list(tmp_path.glob("modality-hopping-demo-*"))
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -158,9 +186,6 @@ def opened(world: World) -> Iterator[Opened]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with (
         pytest.MonkeyPatch.context() as patch,
         demo.uploads() as folder,
@@ -170,7 +195,7 @@ def opened(world: World) -> Iterator[Opened]:
         patch.setattr(demo, "KEPT", (1, 15))
         patch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")  # does not matter
         made = demo.page(world.predictor(), None, world.models)
-        address = demo.serve(made, "127.0.0.1", port)
+        address = demo.serve(made, "127.0.0.1", free_port())
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_context(permissions=["microphone", "camera"]).new_page()
         page.set_default_timeout(SECONDS)

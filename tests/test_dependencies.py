@@ -23,6 +23,7 @@ CODE = ("embedded", "pipeline", "stages")
 SUPPORT = {
     "pipeline/__init__.py": "the base of all errors",
     "pipeline/params": "it reads and checks values; those that a stage uses are its parameters",
+    "pipeline/system/cluster.py": "on which machines",
     "pipeline/system/compute.py": "devices, and the number of processes and when they end",
     "pipeline/system/disk.py": "room on the disk",
     "pipeline/system/filesystem.py": "what errors of the system mean, whole files, and locks",

@@ -18,6 +18,7 @@ from pipeline import params
 from pipeline.evaluation import prediction, trained
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
+from pipeline.system.cluster import Cluster
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.training import folds
 
@@ -178,6 +179,7 @@ def run(
     output: Path,
     device: str,
     parallel: int,
+    cluster: Cluster | None = None,
 ) -> None:
     """Train a row's models and write their test predictions.
 
@@ -198,8 +200,8 @@ def run(
         label, classes, parameter counts, SHA-256 of the store).
     device
         Name of a torch device.
-    parallel
-        Number of folds trained at once.
+    parallel, cluster
+        As of :func:`pipeline.training.folds.train_folds`.
     """
     import torch  # only here, since reading rows does not need it
 
@@ -214,7 +216,7 @@ def run(
         device=device,
     )
     print(f"{key}: {folds.describe(jobs)}")
-    folds.train_folds(jobs, parallel)
+    folds.train_folds(jobs, parallel, cluster)
     with FeatureStore(store) as opened:
         predictions = prediction.test_folds(opened, models, torch.device(device))
         sha256 = opened.sha256

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import io
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +34,13 @@ from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Arrays, Header, write
+from pipeline.system.cluster import Cluster
 from pipeline.system.compute import start_worker
 from pipeline.system.disk import FullDiskError, readable
 from pipeline.system.hdf5 import reading
 from pipeline.system.kept import Kept, locked, publish
+
+_EVERY = 5.0  # seconds between two looks at what runs where
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ def extract(
     output: Path,
     workers: int = 1,
     network_workers: int | None = None,
+    cluster: Cluster | None = None,
     include_text: bool = True,
 ) -> None:
     """Extract streams, and write one file per stream into a folder.
@@ -88,6 +95,8 @@ def extract(
         Number of processes; 1 for this process only.
     network_workers
         Number of processes for streams of networks; None for `workers`.
+    cluster
+        Where tasks run instead of processes of this machine.
     include_text
         Whether tokens and vocabularies are written.
 
@@ -99,8 +108,9 @@ def extract(
     """
     dialogs = dialogs_of(utterances)
     with locked(kept):
+        planned = partial(cluster.call, plan) if cluster else plan
         plans = [
-            plan(modality, name, extractor, dialogs, context, include_text=include_text)
+            planned(modality, name, extractor, dialogs, context, include_text=include_text)
             for name, extractor in streams.items()
         ]
         with ExitStack() as stack:
@@ -115,7 +125,11 @@ def extract(
             tasks = _tasks(plans, missing, dialogs, context, kept)
             total = sum(task.utterances for task in tasks)
             with tqdm(total=total, desc=modality, unit="utt", disable=not tasks) as bar:
-                for task in _finished(tasks, workers, network_workers or workers):
+                if cluster and tasks:
+                    finished = _on(cluster, tasks, bar)
+                else:
+                    finished = _finished(tasks, workers, network_workers or workers)
+                for task in finished:
                     bar.update(task.utterances)
             for each in plans:
                 if not previous[each.name].is_current:
@@ -232,6 +246,30 @@ def _in_processes(tasks: list[Task], workers: int) -> Iterator[Task]:
             yield futures.pop(future)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _on(cluster: Cluster, tasks: list[Task], bar: tqdm) -> Iterator[Task]:
+    """Run the tasks on a cluster, and yield each one that is finished."""
+    shown = time.monotonic()
+    size = attrgetter("utterances")
+    for task in cluster.completed(
+        run, tasks, name=lambda task: next(iter(task.dialogs)), size=size
+    ):
+        if time.monotonic() - shown > _EVERY:
+            bar.set_postfix_str(cluster.running(), refresh=False)
+            shown = time.monotonic()
+        yield task
+
+
+def run_once(task: Task) -> None:
+    """As :func:`run`, unless a worker that was lost afterwards has finished the task."""
+    if any(_missing_of(each, task) for each in task.plans):
+        run(task)
+
+
+def _missing_of(plan: Plan, task: Task) -> bool:
+    done = Kept(task.kept / plan.name)
+    return any(done.load(dialog, plan.keys[dialog]) is None for dialog in task.dialogs)
 
 
 def run(task: Task) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.params.cluster import Cluster
 from pipeline.params.file import ParamsError, as_yaml, describe, read_yaml
 from pipeline.params.names import with_extractors, with_reader
 from pipeline.params.types import Count, DvcPath, Group, NotNegative, Positive, Share
@@ -281,11 +282,12 @@ class Report(Group):
 
 
 class Compute(Group):
-    """Device and numbers of processes; they change the speed of a run, not its results."""
+    """Device, processes and machines; they change the speed of a run, not its results."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     workers: Annotated[int, Field(ge=0)]
     parallel_folds: Annotated[int, Field(ge=0)]
+    cluster: Cluster | None = None
 
 
 class Params(Group):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline import InputError
+from pipeline import InputError, params
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,11 @@ def device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise InputError(f"{name!r} is no device; name auto, cpu, cuda or mps") from error
+
+
+def local_device(settings: params.Compute) -> torch.device:
+    """The device of this machine; on a cluster, any will do for what is not sent there."""
+    return device("auto" if settings.cluster else settings.device)
 
 
 @contextmanager
@@ -124,6 +129,13 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
 def start_worker() -> None:
     """Initialise a worker process: it ends with its parent, and reuses memory that it frees."""
     _end_with_parent()
+    _keep_memory()
+
+
+def start_remote() -> None:
+    """Prepare a worker of a cluster for tasks, as a stage and its processes are prepared."""
+    large_pages()
+    few_kernels()
     _keep_memory()
 
 

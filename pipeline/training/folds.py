@@ -34,6 +34,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.dataset import FEWEST_UTTERANCES, StoreDataset, of_model, standardisation
+from pipeline.system.cluster import Cluster
 from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
@@ -242,8 +243,10 @@ def describe(jobs: list[Job]) -> str:
     return text
 
 
-def train_folds(jobs: list[Job], parallel: int) -> None:
+def train_folds(jobs: list[Job], parallel: int, cluster: Cluster | None = None) -> None:
     """Train all models, `parallel` at a time, in a pool of processes; each has a progress bar.
+
+    On a `cluster`, its workers decide how many are trained at a time.
 
     Finished models are reused, others resume from their checkpoints. At the end, checkpoints that
     belong to no job are deleted.
@@ -260,7 +263,9 @@ def train_folds(jobs: list[Job], parallel: int) -> None:
             train_fold(job)  # only writes the outputs
         else:
             left.append(job)
-    if left:
+    if left and cluster:
+        _train_on(cluster, left)
+    elif left:
         _train(left, parallel)
     print(f"computed {len(left)}, kept {len(jobs) - len(left)} models")
     jobs[0].checkpoint.kept.forget([job.checkpoint.name for job in jobs])
@@ -287,6 +292,19 @@ def _train(jobs: list[Job], parallel: int) -> None:
         raise
     finally:
         pool.shutdown()
+
+
+def _train_on(cluster: Cluster, jobs: list[Job]) -> None:
+    named, size = (lambda job: job.curves.name), (lambda job: len(job.fold.train))
+    with tqdm(total=len(jobs), desc="train", unit="model") as bar:
+        for _ in cluster.completed(train_remotely, jobs, name=named, size=size):
+            bar.update()
+
+
+def train_remotely(job: Job) -> None:
+    """As :func:`train_fold`, on a worker of a cluster."""
+    torch.set_num_threads(1)
+    train_fold(job)
 
 
 def _start(lock: object) -> None:
