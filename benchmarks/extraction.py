@@ -22,6 +22,7 @@ from pipeline.corpus.utterance import from_table
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Extractor
 from pipeline.system import compute
+from pipeline.system.cluster import Cluster
 from pipeline.system.hdf5 import reading
 
 RELEASE = "IEMOCAP_full_release"  # folder in data/raw/embedded
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 def command(
     name: str,
     description: str | None,
-    measure: Callable[[pd.DataFrame, Path, int], dict[str, float]],
+    measure: Callable[[pd.DataFrame, Path, int], results.Row | results.Rows],
     arguments: Sequence[str] | None = None,
     *,
     dialogs: int,
@@ -50,8 +51,8 @@ def command(
     description
         Text of ``--help``.
     measure
-        Takes the rows of the table, the corpus's folder and the number of runs; returns the
-        figures by name.
+        Takes the rows of the table, the corpus's folder and the number of runs; returns one row of
+        figures by name, or several.
     arguments
         Command-line arguments; None for those of the process.
     dialogs
@@ -130,7 +131,9 @@ def extracted(
     streams: Mapping[str, Extractor],
     rows: pd.DataFrame,
     context: Context,
+    *,
     workers: int = 1,
+    cluster: Cluster | None = None,
 ) -> list[np.ndarray]:
     """Run the extraction of the stage; return the values of each stream, read from its file."""
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
@@ -143,6 +146,7 @@ def extracted(
             kept=folder / "kept",
             output=folder / "streams",
             workers=workers,
+            cluster=cluster,
         )
         values = []
         for stream in streams:
