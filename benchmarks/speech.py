@@ -68,6 +68,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     compute.few_kernels()
 
     def one_by_one() -> list[np.ndarray]:
+        torch.set_num_threads(cores)  # the extraction sets one
         states = []
         for name in rows["audio"]:
             signal, rate = soundfile.read(folder / name, dtype="float32")

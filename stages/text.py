@@ -8,11 +8,15 @@ from stages.extraction import extract
 
 def main() -> None:
     settings = params.load()
+    workers = compute.processes(settings.compute.workers)
+    device = compute.local_device(settings.compute)
+    networks = workers if device.type == "cpu" else 1  # one process keeps a GPU busy
     extract(
         "text",
         settings,
-        device=compute.local_device(settings.compute),
-        workers=1,  # a batch of BERT already uses every core, or the GPU
+        device=device,
+        workers=workers,
+        network_workers=networks,
         include_text=settings.text.include_text,
     )
 

@@ -63,17 +63,11 @@ class SpeechEncoder(Transformer):
     def network_on(self, device: str) -> SpeechNetwork:
         """The network, loaded once per process.
 
-        On a CPU it runs on one thread: several processes use the cores better than several threads.
-
         Raises
         ------
         WeightsError
             If it is no speech encoder, or if its steps are longer than `pool`.
         """
-        import torch
-
-        if torch.device(device).type == "cpu":
-            torch.set_num_threads(1)
         network = speech_network(self.net(device), self.loaded("AutoFeatureExtractor"))
         step = network.stride / network.rate
         if self.pool is not None and self.pool < step:

@@ -128,11 +128,18 @@ class Transformer(NetworkExtractor):
     def net(self, device: str) -> torch.nn.Module:
         """The network in evaluation mode, loaded once per process.
 
+        On a CPU it runs on one thread: last bits depend on the number of threads, and several
+        processes use the cores better.
+
         Raises
         ------
         WeightsError
             If its weights cannot be read, or do not fit its configuration.
         """
+        import torch
+
+        if torch.device(device).type == "cpu":
+            torch.set_num_threads(1)
         return _network(
             self.pretrained,
             self.network,
