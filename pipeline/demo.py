@@ -142,14 +142,14 @@ def uploads() -> Iterator[Path]:
     """
     root = Path(tempfile.gettempdir())
     for old in root.glob(f"{_PREFIX}*"):
-        if old.is_symlink() or old.stat().st_uid != os.getuid():
-            continue
         try:
+            if old.is_symlink():
+                continue
             with (old / "lock").open("a") as file:
                 if lock(file):
                     shutil.rmtree(old)
         except OSError:
-            continue  # in use, or deleted by another process
+            continue  # in use, of another user, or deleted by another process
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when Gradio is imported
     try:

@@ -83,8 +83,8 @@ def test_the_code_of_the_page_runs(
     for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", "").splitlines():
             program, *arguments = shlex.split(line, comments=True)
-            if program in ("hf", "pip") or {"--transcribe", "--long"} & set(arguments):
-                continue  # tests/test_transcribing.py runs those that recognise words
+            if program in ("hf", "make", "pip") or {"--transcribe", "--long"} & set(arguments):
+                continue  # tests/test_transcribing.py and tests/test_demo.py run these
             _, module, *arguments = arguments
             if module == "pipeline.bundle":
                 models, output, *options = arguments

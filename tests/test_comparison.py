@@ -16,6 +16,7 @@ from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.comparison import rows, table, writing
 from pipeline.evaluation import metrics
+from pipeline.system.cluster import Cluster
 from pipeline.training import folds
 from stages import compare as compare_stage
 from stages import run
@@ -187,7 +188,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def train_here(jobs: list[folds.Job], parallel: int) -> None:
+def train_here(jobs: list[folds.Job], parallel: int, cluster: Cluster | None) -> None:
     """In this process, since starting another takes longer than such models do."""
     for job in jobs:
         folds.train_fold(job)

@@ -170,11 +170,19 @@ class Opened:
     def source(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
 
+    def load(self) -> None:
+        """Load the page, and wait until its script runs."""
+        self.page.goto(self.address)
+        deadline = time.monotonic() + 60
+        while not self.page.get_by_text("There is no clip").count():
+            assert time.monotonic() < deadline
+            self.predict()
+            self.page.wait_for_timeout(500)
+
     def upload(self, path: Path) -> None:
-        self.source("Upload")
-        if (clear := self.page.get_by_label("Clear")).count():
-            clear.first.click()
+        self.load()
         self.page.locator("input[type=file]").first.set_input_files(path)
+        self.page.get_by_text(path.name).first.wait_for()
 
     def predict(self) -> None:
         self.page.get_by_role("button", name="Predict").click()
@@ -192,7 +200,7 @@ def opened(world: World) -> Iterator[Opened]:
         playwright.sync_playwright() as driver,
     ):
         patch.setattr(demo, "LARGEST", 1)
-        patch.setattr(demo, "KEPT", (1, 15))
+        patch.setattr(demo, "KEPT", (1, 30))
         patch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")  # does not matter
         made = demo.page(world.predictor(), None, world.models)
         address = demo.serve(made, "127.0.0.1", free_port())
@@ -201,12 +209,6 @@ def opened(world: World) -> Iterator[Opened]:
         page.set_default_timeout(SECONDS)
         found = Opened(page, address, folder)
         page.on("request", lambda request: found.asked.append(request.url))
-        page.goto(address)
-        deadline = time.monotonic() + 60
-        while not page.get_by_text("There is no clip").count():  # until its script runs
-            assert time.monotonic() < deadline
-            found.predict()
-            page.wait_for_timeout(500)
         yield found
         browser.close()
         made.close()
@@ -219,7 +221,6 @@ def shown(opened: Opened, text: str) -> None:
 
 def test_the_page_predicts_an_upload(opened: Opened, world: World) -> None:
     opened.upload(world.media / "0.mp4")
-    shown(opened, "0.mp4")
     opened.page.get_by_label("Words").fill("ang exc")
     opened.predict()
     expected = world.predictor()(world.media / "0.mp4", "ang exc")
@@ -234,7 +235,6 @@ def test_the_page_predicts_an_upload(opened: Opened, world: World) -> None:
 
 def test_a_part_of_a_recording_and_a_place_are_chosen(opened: Opened, world: World) -> None:
     opened.upload(world.media / "1.mp4")
-    shown(opened, "1.mp4")
     opened.page.get_by_role("button", name="Part of the recording").click()
     opened.page.get_by_label("From (seconds)").fill("0.25")
     opened.page.get_by_label("To (seconds)").fill("0.75")
@@ -249,6 +249,7 @@ def test_a_part_of_a_recording_and_a_place_are_chosen(opened: Opened, world: Wor
     ("tab", "name"), [("Record sound", "audio.wav"), ("Record video", "sample.webm")]
 )
 def test_a_recording_is_predicted(opened: Opened, tab: str, name: str) -> None:
+    opened.load()
     opened.source(tab)
     if tab == "Record video":
         opened.page.get_by_text("Click to Access Webcam").click()
@@ -264,7 +265,6 @@ def test_a_recording_is_predicted(opened: Opened, tab: str, name: str) -> None:
 def test_bad_input_is_a_sentence(opened: Opened, tmp_path: Path) -> None:
     (tmp_path / "words.mp4").write_text("no clip")
     opened.upload(tmp_path / "words.mp4")
-    shown(opened, "words.mp4")
     opened.predict()
     shown(opened, "words.mp4: cannot be opened as audio or video")
 
