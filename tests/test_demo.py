@@ -165,6 +165,7 @@ class Opened:
     page: Any
     address: str
     uploads: Path
+    classes: list[str]
     asked: list[str] = field(default_factory=list)
 
     def source(self, name: str) -> None:
@@ -202,12 +203,13 @@ def opened(world: World) -> Iterator[Opened]:
         patch.setattr(demo, "LARGEST", 1)
         patch.setattr(demo, "KEPT", (1, 30))
         patch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")  # does not matter
-        made = demo.page(world.predictor(), None, world.models)
+        predictor = world.predictor()
+        made = demo.page(predictor, None, world.models)
         address = demo.serve(made, "127.0.0.1", free_port())
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_context(permissions=["microphone", "camera"]).new_page()
         page.set_default_timeout(SECONDS)
-        found = Opened(page, address, folder)
+        found = Opened(page, address, folder, predictor.classes)
         page.on("request", lambda request: found.asked.append(request.url))
         yield found
         browser.close()
@@ -259,7 +261,7 @@ def test_a_recording_is_predicted(opened: Opened, tab: str, name: str) -> None:
     opened.page.wait_for_timeout(2000)
     opened.predict()
     shown(opened, f"{name}: ")
-    assert opened.page.locator(".clip img").count() == 1
+    assert opened.page.locator(".clip tr").count() == len(opened.classes)
 
 
 def test_bad_input_is_a_sentence(opened: Opened, tmp_path: Path) -> None:
