@@ -26,6 +26,7 @@ from pipeline.predict.clips import REGIONS, Clip
 from pipeline.predict.pages import STYLE, as_fragment
 from pipeline.predict.transcribing import Recogniser
 from pipeline.system import compute
+from pipeline.system.extras import imported
 from pipeline.system.filesystem import lock
 
 LARGEST = 200
@@ -207,14 +208,7 @@ def _gradio() -> ModuleType:
         If it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "Gradio is not installed; run `make demo`, or in this environment: "
-            "pip install -c constraints.txt -e '.[demo]'"
-        ) from error
-    return gradio
+    return imported("gradio", "demo", "Gradio serves the page (`make demo` installs it)")
 
 
 def _parser() -> argparse.ArgumentParser:

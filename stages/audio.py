@@ -12,7 +12,7 @@ def main() -> None:
     device = compute.local_device(settings.compute)
     # recordings are read quickly, so one process keeps a GPU busy, and has all of its memory
     networks = workers if device.type == "cpu" else 1
-    extract("audio", settings, device=device, workers=workers, network_workers=networks)
+    extract("audio", settings, workers=workers, network_workers=networks)
 
 
 if __name__ == "__main__":

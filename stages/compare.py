@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline import params
 from pipeline.comparison import rows
 from pipeline.system import compute
-from pipeline.system.cluster import connected
+from pipeline.system.cluster import connected, device_name
 from stages import run
 
 ROWS = Path("comparison/rows.yaml")
@@ -25,8 +25,7 @@ def main() -> None:
         return
     settings = listed.settings(key, common)
     with connected(common.compute.cluster) as cluster:
-        name = common.compute.device
-        device = cluster.device(name) if cluster else compute.device(name).type
+        device = device_name(common.compute, cluster)
         rows.run(
             key,
             settings,

@@ -1,19 +1,13 @@
 """The common part of the stages `audio`, `text` and `visual`: extract a modality's streams."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import params
 from pipeline.corpus.table import read_table
 from pipeline.corpus.utterance import from_table
 from pipeline.features import extraction, pretrained
 from pipeline.features.extractor import Context
-from pipeline.system.cluster import connected
-
-if TYPE_CHECKING:
-    import torch
+from pipeline.system.cluster import connected, device_name
 
 INTERIM = Path("data/interim")
 
@@ -22,7 +16,6 @@ def extract(
     modality: str,
     settings: params.Params,
     *,
-    device: torch.device,
     workers: int,
     network_workers: int | None = None,
     include_text: bool = True,
@@ -31,12 +24,12 @@ def extract(
     corpus, group = settings.corpus, getattr(settings, modality)
     pretrained.check(INTERIM / f"weights/{modality}.json", group.streams)
     with connected(settings.compute.cluster) as cluster:
-        on = cluster.device(settings.compute.device) if cluster else str(device)
+        device = device_name(settings.compute, cluster)
         extraction.extract(
             modality,
             group.streams,
             from_table(read_table(INTERIM / corpus.name / f"{modality}.csv")),
-            Context(Path(corpus.root), on, group),
+            Context(Path(corpus.root), device, group),
             kept=INTERIM / "kept/features" / corpus.name / modality,
             output=Path("data/features") / corpus.name / modality,
             workers=workers,

@@ -14,7 +14,6 @@ def main() -> None:
     extract(
         "text",
         settings,
-        device=device,
         workers=workers,
         network_workers=networks,
         include_text=settings.text.include_text,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.system import compute
-from pipeline.system.cluster import connected
+from pipeline.system.cluster import connected, device_name
 from pipeline.training import folds
 from stages import run
 
@@ -12,8 +12,7 @@ from stages import run
 def main() -> None:
     settings = params.load()
     with connected(settings.compute.cluster) as cluster:
-        name = settings.compute.device
-        device = cluster.device(name) if cluster else compute.device(name).type
+        device = device_name(settings.compute, cluster)
         jobs = folds.plan(
             Path("data/features", settings.corpus.name),
             settings,

@@ -10,7 +10,7 @@ def main() -> None:
     settings = params.load()
     device = compute.local_device(settings.compute)
     workers = compute.network_processes(settings.compute.workers, device)
-    extract("visual", settings, device=device, workers=workers)
+    extract("visual", settings, workers=workers)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ SUPPORT = {
     "pipeline/system/cluster.py": "on which machines",
     "pipeline/system/compute.py": "devices, and the number of processes and when they end",
     "pipeline/system/disk.py": "room on the disk",
+    "pipeline/system/extras.py": "whether a package of an extra is installed",
     "pipeline/system/filesystem.py": "what errors of the system mean, whole files, and locks",
     "pipeline/system/graph.py": "what a stage depends on",
     "pipeline/system/kept.py": "finished work, under keys of all that decides it",

@@ -18,6 +18,7 @@ from pipeline import params
 from pipeline.evaluation import prediction, trained
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore
+from pipeline.system import compute
 from pipeline.system.cluster import Cluster
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.training import folds
@@ -203,8 +204,6 @@ def run(
     parallel, cluster
         As of :func:`pipeline.training.folds.train_folds`.
     """
-    import torch  # only here, since reading rows does not need it
-
     models = parts / "models"
     jobs = folds.plan(
         store,
@@ -218,7 +217,8 @@ def run(
     print(f"{key}: {folds.describe(jobs)}")
     folds.train_folds(jobs, parallel, cluster)
     with FeatureStore(store) as opened:
-        predictions = prediction.test_folds(opened, models, torch.device(device))
+        here = compute.local_device(settings.compute)  # which may be without the workers' GPU
+        predictions = prediction.test_folds(opened, models, here)
         sha256 = opened.sha256
     record = {
         **description(key, settings),

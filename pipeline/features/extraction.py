@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def extract(
                 )
                 for each in plans
             }
-            missing = {each.name: _missing(each, previous[each.name], kept) for each in plans}
+            missing = {each.name: _missing(each, kept, previous[each.name].rows) for each in plans}
             _check_disk_space(previous, missing, dialogs, kept)
             tasks = _tasks(plans, missing, dialogs, context, kept)
             total = sum(task.utterances for task in tasks)
@@ -149,13 +149,13 @@ def extract(
                 )
 
 
-def _missing(plan: Plan, previous: PreviousFile, kept: Path) -> list[str]:
-    """The dialogs of a stream to compute: neither its previous file nor a killed run has them."""
+def _missing(plan: Plan, kept: Path, present: Container[str] = ()) -> list[str]:
+    """The dialogs of a stream to compute: neither `present` nor kept by a run that was killed."""
     done = Kept(kept / plan.name)
     return [
         dialog
         for dialog, key in plan.keys.items()
-        if dialog not in previous.rows and done.load(dialog, key) is None
+        if dialog not in present and done.load(dialog, key) is None
     ]
 
 
@@ -263,13 +263,8 @@ def _on(cluster: Cluster, tasks: list[Task], bar: tqdm) -> Iterator[Task]:
 
 def run_once(task: Task) -> None:
     """As :func:`run`, unless a worker that was lost afterwards has finished the task."""
-    if any(_missing_of(each, task) for each in task.plans):
+    if any(_missing(each, task.kept) for each in task.plans):
         run(task)
-
-
-def _missing_of(plan: Plan, task: Task) -> bool:
-    done = Kept(task.kept / plan.name)
-    return any(done.load(dialog, plan.keys[dialog]) is None for dialog in task.dialogs)
 
 
 def run(task: Task) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from pipeline import InputError
+from pipeline.system.extras import imported
 
 RATE = 16000
 """Sampling rate of the detector and of Whisper in Hz."""
@@ -36,14 +36,8 @@ def faster_whisper() -> ModuleType:
     InputError
         If it is not installed.
     """
-    try:
-        import faster_whisper
-    except ImportError as error:
-        raise InputError(
-            "faster-whisper detects speech and recognises words, and cannot be imported "
-            f"({error}); install it: pip install -c constraints.txt -e '.[asr]'"
-        ) from error
-    return faster_whisper
+    purpose = "faster-whisper detects speech and recognises words"
+    return imported("faster_whisper", "asr", purpose)
 
 
 def silero(signal: np.ndarray) -> Parts:

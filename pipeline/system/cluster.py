@@ -28,9 +28,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pipeline
-from pipeline import InputError
+from pipeline import InputError, params
 from pipeline.params.cluster import Address, Queue
 from pipeline.system import compute
+from pipeline.system.extras import imported
 from pipeline.system.filesystem import sha256
 
 Item = TypeVar("Item")
@@ -44,6 +45,11 @@ WAIT = 120
 _LIBRARIES = ("numpy", "torch", "transformers", "librosa", "opensmile", "opencv-python-headless")
 _GONE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
 _one_at_a_time = threading.Lock()  # a worker may have several threads, and torch has one setting
+
+
+def device_name(settings: params.Compute, cluster: Cluster | None) -> str:
+    """The device on which tasks run: of the workers, or without a cluster of this machine."""
+    return cluster.device(settings.device) if cluster else str(compute.device(settings.device))
 
 
 @contextmanager
@@ -113,8 +119,9 @@ class Cluster:
         """The result of a function on one of the workers; errors as of :meth:`completed`."""
         work = partial(function, *arguments, **named)
         future = self.client.submit(run, work, str(Path.cwd()), fingerprint(), pure=False)
-        with _explained():
-            return future.result()
+        if not _survived(future):
+            raise _deadly([function.__name__])
+        return future.result()
 
     def device(self, name: str) -> str:
         """The device of the workers: `name`, or for ``auto`` what one of them finds."""
@@ -145,7 +152,7 @@ class Cluster:
             The first one of a task; tasks that have not begun are cancelled. Or, when all others
             are finished, that some tasks ended every worker that tried them.
         """
-        from distributed import KilledWorker, as_completed
+        from distributed import as_completed
 
         here, code = str(Path.cwd()), fingerprint()
 
@@ -165,29 +172,21 @@ class Cluster:
         try:
             for future in as_completed(list(futures)):
                 task = futures.pop(future)
-                try:
-                    with _explained():
-                        future.result()
+                if _survived(future):
                     yield task
-                except KilledWorker:
+                else:
                     suspects.append(task)
             # Dask blames all tasks that a lost worker had; alone, a task shows whether it is one
             for task in suspects:
-                futures = {submit(task): task}
-                try:
-                    with _explained():
-                        next(iter(futures)).result()
+                futures = {(future := submit(task)): task}
+                if _survived(future):
                     yield task
-                except KilledWorker:
+                else:
                     deadly.append(name(task))
         finally:
             self.client.cancel(list(futures))
         if deadly:
-            raise InputError(
-                f"{', '.join(sorted(deadly))}: ended every worker that tried, perhaps for want of "
-                "memory; all others are finished and kept. Give workers more memory, or look into "
-                "their logs, and start again"
-            )
+            raise _deadly(deadly)
 
     def running(self) -> str:
         """What runs where, for a progress bar: the number of workers, and the task of each host."""
@@ -200,14 +199,33 @@ class Cluster:
         return f"{len(busy)} workers: {', '.join(hosts)}" + (", ..." if len(busy) > 2 else "")
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
+def _survived(future: Any) -> bool:
+    """Wait for a task; whether it did not end its workers.
+
+    Raises
+    ------
+    InputError
+        That of the task, or if a worker lacks a package.
+    """
+    from distributed import KilledWorker
+
     try:
-        yield
+        future.result()
+    except KilledWorker:
+        return False
     except ModuleNotFoundError as error:
         raise InputError(
             f"a worker cannot import {error.name}: start it in this environment"
         ) from error
+    return True
+
+
+def _deadly(names: Sequence[str]) -> InputError:
+    return InputError(
+        f"{', '.join(sorted(names))}: ended every worker that tried, perhaps for want of memory; "
+        "all others are finished and kept. Give workers more memory, or look into their logs, and "
+        "start again"
+    )
 
 
 def run(work: Callable[[], Result], folder: str, code: str) -> Result:
@@ -231,25 +249,34 @@ def run(work: Callable[[], Result], folder: str, code: str) -> Result:
         compute.start_remote()
         deadline = time.monotonic() + WAIT
         while True:
+            _enter(folder, deadline)
+            if fingerprint() != code:
+                raise InputError(
+                    f"{socket.gethostname()}: this worker has other code of the pipeline, or other "
+                    "versions of libraries; start it in the environment of this run, after each "
+                    "change of the code"
+                )
             try:
-                os.chdir(folder)
-                if fingerprint() != code:
-                    raise InputError(
-                        f"{socket.gethostname()}: this worker has other code of the pipeline, or "
-                        "other versions of libraries; start it in the environment of this run, "
-                        "after each change of the code"
-                    )
                 return work()
-            except FileNotFoundError as error:
-                if error.filename != folder or time.monotonic() > deadline:
-                    raise InputError(
-                        f"{socket.gethostname()}: {error.filename} does not exist on this worker; "
-                        "the folder of this run must be on a disk that all workers share"
-                    ) from error
             except OSError as error:
                 if error.errno not in _GONE or time.monotonic() > deadline:
                     raise
             time.sleep(1)
+
+
+def _enter(folder: str, deadline: float) -> None:
+    """Change into the folder of the run, as soon as it is there."""
+    while True:
+        try:
+            return os.chdir(folder)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{socket.gethostname()}: {folder} does not exist on this worker "
+                    f"({error.strerror}); the folder of this run must be on a disk that all "
+                    "workers share"
+                ) from error
+        time.sleep(1)
 
 
 @cache
@@ -265,21 +292,15 @@ def _device(name: str) -> str:
     return str(compute.device(name))
 
 
-def _dask() -> ModuleType:
-    """The module ``distributed``.
+def _dask(module: str = "distributed") -> ModuleType:
+    """A module of Dask.
 
     Raises
     ------
     InputError
         If it is not installed.
     """
-    try:
-        import distributed
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "compute.cluster: Dask is not installed; pip install -c constraints.txt -e '.[cluster]'"
-        ) from error
-    return distributed
+    return imported(module, "cluster", f"compute.cluster: {module} sends tasks to other machines")
 
 
 def _address(settings: Address, dask: ModuleType) -> dict[str, Any]:
@@ -300,13 +321,7 @@ def _address(settings: Address, dask: ModuleType) -> dict[str, Any]:
 
 def _submitted(settings: Queue) -> Any:
     """A cluster of dask-jobqueue, whose jobs are submitted; encrypted unless it is told not to."""
-    try:
-        import dask_jobqueue
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "compute.cluster: dask-jobqueue is not installed; "
-            "pip install -c constraints.txt -e '.[cluster]'"
-        ) from error
+    dask_jobqueue = _dask("dask_jobqueue")
     kinds = {name.removesuffix("Cluster").lower(): name for name in vars(dask_jobqueue)}
     # Dask's defaults are without encryption, and a dashboard that the whole network sees
     safe = {"security": True, "scheduler_options": {"dashboard_address": "127.0.0.1:0"}}
