@@ -385,19 +385,6 @@ def test_without_patience_all_epochs_are_trained_and_the_last_weights_kept(
     assert (predict(shorter, dataset, np.arange(21, 28), 8, CPU) != probabilities).any()
 
 
-def test_label_smoothing_mixes_the_target_with_the_uniform_distribution(
-    dataset: StoreDataset,
-) -> None:
-    """The first loss, before any step: (1 - e) of the loss of the class, e of the mean loss."""
-    losses = []
-    for smoothing in (0.0, 0.3, 0.6):
-        chosen = of("train", epochs=1, batch_size=21, label_smoothing=smoothing)
-        _, log = fitted(dataset, chosen, np.arange(21), np.arange(21, 28))
-        losses.append(log[0]["train/loss"])
-    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-2)
-    assert losses[0] != losses[1]
-
-
 @pytest.mark.parametrize("name", ["mdre", "linear"])
 def test_with_development_the_development_part_is_trained_on_too(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

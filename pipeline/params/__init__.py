@@ -250,7 +250,6 @@ class Train(Group):
     weight_decay: Annotated[float, Field(ge=0.0, le=_LARGEST)]
     clip_norm: Positive
     max_steps: MaxSteps
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     with_development: bool = False
 
     @field_validator("seeds")

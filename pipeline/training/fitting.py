@@ -215,10 +215,7 @@ class Run:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
             logits = self.classifier(batch.to(self.device))
         losses = nn.functional.cross_entropy(
-            logits.float(),
-            targets.to(self.device),
-            reduction="none",
-            label_smoothing=self.settings.label_smoothing,
+            logits.float(), targets.to(self.device), reduction="none"
         )
         loss = (losses * weights.to(self.device)).mean()
         self.optimiser.zero_grad()
