@@ -251,17 +251,21 @@ def test_a_part_of_a_recording_and_a_place_are_chosen(opened: Opened, world: Wor
     ("tab", "name"), [("Record sound", "audio.wav"), ("Record video", "sample.webm")]
 )
 def test_a_recording_is_predicted(opened: Opened, tab: str, name: str) -> None:
-    opened.load()
-    opened.source(tab)
-    if tab == "Record video":
-        opened.page.get_by_text("Click to Access Webcam").click()
-    opened.page.get_by_text("Record", exact=True).locator("visible=true").click()
-    opened.page.wait_for_timeout(2000)
-    opened.page.get_by_text("Stop", exact=True).locator("visible=true").click()
-    opened.page.wait_for_timeout(2000)
-    opened.predict()
-    shown(opened, f"{name}: ")
-    assert opened.page.locator(".clip tr").count() == len(opened.classes)
+    for seconds in (2, 8, 32):  # the browser of a busy machine records nothing at first
+        opened.load()
+        opened.source(tab)
+        if tab == "Record video":
+            opened.page.get_by_text("Click to Access Webcam").click()
+        opened.page.get_by_text("Record", exact=True).locator("visible=true").click()
+        opened.page.wait_for_timeout(1000 * seconds)
+        opened.page.get_by_text("Stop", exact=True).locator("visible=true").click()
+        opened.page.wait_for_timeout(2000)
+        opened.predict()
+        shown(opened, f"{name}: ")  # the prediction, or the reason why there is none
+        rows = opened.page.locator(".clip tr").count()
+        if rows:
+            break
+    assert rows == len(opened.classes), opened.page.locator("body").inner_text()
 
 
 def test_bad_input_is_a_sentence(opened: Opened, tmp_path: Path) -> None:
