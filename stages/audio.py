@@ -9,9 +9,9 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     workers = compute.processes(settings.compute.workers)
-    device = compute.local_device(settings.compute)
+    device = compute.local_device(settings.compute).type
     # recordings are read quickly, so one process keeps a GPU busy, and has all of its memory
-    networks = workers if device.type == "cpu" else 1
+    networks = compute.network_processes(workers, device, per_gpu=1)
     extract("audio", settings, workers=workers, network_workers=networks)
 
 

@@ -9,8 +9,8 @@ from stages.extraction import extract
 def main() -> None:
     settings = params.load()
     workers = compute.processes(settings.compute.workers)
-    device = compute.local_device(settings.compute)
-    networks = workers if device.type == "cpu" else 1  # one process keeps a GPU busy
+    device = compute.local_device(settings.compute).type
+    networks = compute.network_processes(workers, device, per_gpu=1)  # one keeps a GPU busy
     extract(
         "text",
         settings,

@@ -8,8 +8,9 @@ from stages.extraction import extract
 
 def main() -> None:
     settings = params.load()
-    device = compute.local_device(settings.compute)
-    workers = compute.network_processes(settings.compute.workers, device)
+    device = compute.local_device(settings.compute).type
+    # one core decodes media more slowly than a GPU runs a network
+    workers = compute.network_processes(settings.compute.workers, device, per_gpu=None)
     extract("visual", settings, workers=workers)
 
 

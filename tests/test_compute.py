@@ -7,7 +7,9 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 
 import joblib
 import pytest
@@ -17,32 +19,106 @@ from pipeline import InputError
 from pipeline.system import compute
 
 
-def test_a_fold_a_core_on_a_cpu_one_on_a_gpu_or_as_many_as_asked_for() -> None:
-    assert compute.parallel_folds(0, "cpu") == joblib.cpu_count()
-    assert compute.parallel_folds(0, "cuda") == 1
-    assert compute.parallel_folds(3, "cuda") == compute.parallel_folds(3, "cpu") == 3
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend GPUs with so many GiB of free memory, beside 16 cores."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
+
+    def pretend(*free: int) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (free[index] * 2**30, 0))
+
+    return pretend
 
 
 @pytest.mark.parametrize(
     ("workers", "free", "number"),
-    [(0, 78, 16), (4, 78, 4), (0, 15, 3), (8, 15, 3), (0, 1, 1), (1, 78, 1)],
+    [
+        (0, [78], 16),
+        (4, [78], 4),
+        (0, [15], 3),
+        (8, [15], 3),
+        (0, [1], 1),
+        (1, [78], 1),
+        (0, [15, 9], 5),
+        (2, [15, 9], 2),
+        (0, [15, 1], 3),
+        (0, [1, 1], 1),
+    ],
 )
-def test_cores_and_free_memory_limit_the_networks_on_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, workers: int, free: int, number: int
+def test_cores_and_free_memory_limit_the_networks_on_gpus(
+    gpus: Callable[..., None], workers: int, free: list[int], number: int
 ) -> None:
-    """On a pretended GPU, whose free memory is in GiB, beside 16 cores."""
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
-    assert compute.network_processes(workers, torch.device("cuda", 0)) == number
+    gpus(*free)
+    assert compute.network_processes(workers, "cuda", per_gpu=None) == number
+
+
+def test_one_process_per_gpu_if_it_keeps_it_busy(gpus: Callable[..., None]) -> None:
+    gpus(78, 78, 1)
+    assert compute.network_processes(0, "cuda", per_gpu=1) == 2  # the third is in use
+    assert compute.network_processes(1, "cuda", per_gpu=1) == 1
 
 
 def test_cores_alone_limit_the_networks_on_a_cpu_and_a_mac_has_one_on_its_gpu(
-    monkeypatch: pytest.MonkeyPatch,
+    gpus: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
-    assert compute.network_processes(0, torch.device("cpu")) == 16
-    assert compute.network_processes(5, torch.device("cpu")) == 5
-    assert compute.network_processes(0, torch.device("mps")) == 1
+    assert compute.network_processes(0, "cpu", per_gpu=1) == 16
+    assert compute.network_processes(5, "cpu", per_gpu=None) == 5
+    assert compute.network_processes(0, "mps", per_gpu=None) == 1
+
+
+def test_a_fold_a_core_or_as_many_as_fit_into_the_gpus_or_as_many_as_asked_for(
+    gpus: Callable[..., None],
+) -> None:
+    gpus(15, 9)
+    assert compute.parallel_folds(0, "cpu") == 16
+    assert compute.parallel_folds(0, "cuda") == 5
+    assert compute.parallel_folds(0, "mps") == 1
+    assert compute.parallel_folds(3, "cuda") == compute.parallel_folds(3, "cpu") == 3
+
+
+everybody: list[Barrier] = []
+
+
+def meet(barrier: Barrier) -> None:
+    everybody.append(barrier)
+
+
+def visible(_: int) -> str | None:
+    """The GPUs of a process; waits for the others of the pool, so that each is asked once."""
+    everybody[0].wait(timeout=120)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "free", "expected"),
+    [
+        (None, [78, 78], ["0", "0", "1", "1"]),
+        ("GPU-a,GPU-b", [78, 78], ["GPU-a", "GPU-a", "GPU-b", "GPU-b"]),
+        (None, [5, 78], ["0", "1", "1", "1"]),  # memory of the first for one
+        (None, [1, 1], [None] * 4),  # no room: as before, and the error of CUDA
+    ],
+)
+def test_processes_are_spread_over_the_gpus(
+    gpus: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None,
+    free: list[int],
+    expected: list[str | None],
+) -> None:
+    gpus(*free)
+    if chosen:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    with compute.pool(4, "cuda", meet, get_context("spawn").Barrier(4)) as pool:
+        assert sorted(pool.map(visible, range(4)), key=str) == expected
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == chosen
+
+
+def test_processes_on_a_cpu_see_what_the_stage_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with compute.pool(1, "cpu", meet, get_context("spawn").Barrier(1)) as pool:
+        assert list(pool.map(visible, range(1))) == ["7"]
 
 
 class TestAhead:

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 from pipeline import InputError
@@ -22,6 +24,7 @@ from pipeline.features.extraction import _tasks, extract
 from pipeline.features.extractor import Context, Extractor, State, Steps
 from pipeline.features.planning import dialogs_of, plan
 from pipeline.store import Stream, checking
+from pipeline.system import compute
 from pipeline.system.disk import FullDiskError
 from pipeline.system.kept import locked, share
 
@@ -83,6 +86,42 @@ def test_processes_give_the_same_bytes(tmp_path: Path) -> None:
         workers=2,
     )
     assert {path.stem: path.read_bytes() for path in (tmp_path / "two").iterdir()} == whole
+
+
+class Placed(Noise):
+    """The number of the GPU that its process sees, when another process has seen another."""
+
+    def extract(
+        self, utterances: Sequence[Utterance], state: State, context: Context
+    ) -> list[Steps]:
+        name = os.environ["CUDA_VISIBLE_DEVICES"]
+        (context.root / name).touch()
+        deadline = time.monotonic() + 120
+        while len(list(context.root.iterdir())) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return [Steps(np.full((2, 4), int(name), np.float32)) for _ in utterances]
+
+
+def test_dialogs_are_spread_over_the_gpus_of_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two pretended GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (78 * 2**30, 80 * 2**30))
+    (tmp_path / "seen").mkdir()
+    extract(
+        "audio",
+        {"mfcc": Placed()},
+        spoken(table()),
+        replace(CONTEXT, root=tmp_path / "seen", device="cuda"),
+        kept=tmp_path / "kept",
+        output=tmp_path / "out",
+        workers=compute.network_processes(2, "cuda", per_gpu=1),
+    )
+    with h5py.File(tmp_path / "out/mfcc.h5") as file:
+        assert set(file["values"][:].ravel()) == {0.0, 1.0}
 
 
 def test_an_unsorted_or_empty_table_is_refused(tmp_path: Path) -> None:

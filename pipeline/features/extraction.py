@@ -15,11 +15,10 @@ import io
 import shutil
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ from pipeline.features.planning import Dialogs, Plan, dialogs_of, plan
 from pipeline.features.previous import PreviousFile
 from pipeline.features.stream import Stream
 from pipeline.features.streamfile import Arrays, Header, write
+from pipeline.system import compute
 from pipeline.system.cluster import Cluster
-from pipeline.system.compute import start_worker
 from pipeline.system.disk import FullDiskError, readable
 from pipeline.system.hdf5 import reading
 from pipeline.system.kept import Kept, locked, publish
@@ -233,10 +232,7 @@ def _in_processes(tasks: list[Task], workers: int) -> Iterator[Task]:
             run(task)
             yield task
         return
-    # spawned, not forked: a forked child of a process with OpenMP threads can hang
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), get_context("spawn"), initializer=start_worker
-    )
+    pool = compute.pool(min(workers, len(tasks)), tasks[0].context.device)
     # longest first, so that no long task is left at the end
     ordered = sorted(tasks, key=lambda task: -task.utterances)
     try:

@@ -6,11 +6,12 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import parent_process
-from typing import TYPE_CHECKING, TypeVar
+from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import InputError, params
 
@@ -86,8 +87,8 @@ def few_kernels() -> None:
 
 
 def parallel_folds(number: int, device: str) -> int:
-    """How many folds train in parallel; 0 means one per core on a CPU, and one on a GPU."""
-    return number or (processes(0) if device == "cpu" else 1)
+    """How many folds train in parallel; 0 means one per core, on a GPU as many as fit into it."""
+    return number or network_processes(0, device, per_gpu=None)
 
 
 def processes(workers: int) -> int:
@@ -100,21 +101,61 @@ def processes(workers: int) -> int:
     return workers or cpu_count()
 
 
-def network_processes(workers: int, device: torch.device) -> int:
+def network_processes(workers: int, device: str, *, per_gpu: int | None) -> int:
     """The number of processes that each run a network; `workers` as of :func:`processes`.
 
-    A GPU also serves one process per core, since one core decodes media more slowly than the GPU
-    runs a network. Each process has its own copy of the network, so the free memory of the GPU
-    limits their number. The GPU of a Mac serves one.
+    Parameters
+    ----------
+    per_gpu
+        Processes that keep a GPU busy; None if as many are of use as fit into its memory, since
+        each process has its own copy of the network. The GPU of a Mac serves one.
     """
-    if device.type == "cpu":
+    if device == "cpu":
         return processes(workers)
-    if device.type != "cuda":
+    if device != "cuda":
         return 1
+    fit = _places()
+    return max(1, min(processes(workers), len(fit), len(set(fit)) * (per_gpu or len(fit))))
+
+
+def _places() -> list[str]:
+    """The GPU of each process that fits into the memory of one, as CUDA_VISIBLE_DEVICES names it.
+
+    The GPUs take turns, so that the first processes are on different ones.
+    """
     import torch
 
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(processes(workers), free // _GPU_SHARE))
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    number = torch.cuda.device_count()
+    names = chosen.split(",")[:number] if chosen else [str(index) for index in range(number)]
+    fit = [torch.cuda.mem_get_info(index)[0] // _GPU_SHARE for index in range(number)]
+    return [
+        name
+        for turn in range(max(fit, default=0))
+        for name, most in zip(names, fit, strict=True)
+        if turn < most
+    ]
+
+
+def pool(
+    number: int, device: str, start: Callable[..., None] | None = None, *arguments: Any
+) -> ProcessPoolExecutor:
+    """A pool of processes; those that run networks on GPUs are spread over all GPUs.
+
+    Parameters
+    ----------
+    start
+        Called in each process at its start, with the `arguments`.
+    """
+    # spawned, not forked: a forked child of a process with OpenMP threads can hang
+    context = get_context("spawn")
+    places = context.SimpleQueue()
+    fit = _places() if device == "cuda" else []
+    for index in range(number):
+        places.put(fit[index % len(fit)] if fit else None)
+    return ProcessPoolExecutor(
+        number, context, initializer=start_worker, initargs=(places, start, *arguments)
+    )
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
@@ -126,10 +167,26 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             yield item
 
 
-def start_worker() -> None:
-    """Initialise a worker process: it ends with its parent, and reuses memory that it frees."""
+def start_worker(
+    places: SimpleQueue[str | None] | None = None,
+    start: Callable[..., None] | None = None,
+    *arguments: Any,
+) -> None:
+    """Initialise a worker process: it ends with its parent, and reuses memory that it frees.
+
+    Parameters
+    ----------
+    places
+        Has the GPU of each process of the pool, or None.
+    start, arguments
+        As of :func:`pool`.
+    """
     _end_with_parent()
     _keep_memory()
+    if places is not None and (place := places.get()) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = place  # CUDA reads it at its first call
+    if start is not None:
+        start(*arguments)
 
 
 def start_remote() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
@@ -34,8 +34,8 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.dataset import FEWEST_UTTERANCES, StoreDataset, of_model, standardisation
+from pipeline.system import compute
 from pipeline.system.cluster import Cluster
-from pipeline.system.compute import start_worker
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.system.kept import Kept
 from pipeline.training import fitting, linear, splits
@@ -272,11 +272,8 @@ def train_folds(jobs: list[Job], parallel: int, cluster: Cluster | None = None) 
 
 
 def _train(jobs: list[Job], parallel: int) -> None:
-    context = get_context("spawn")
-    tqdm.set_lock(context.RLock())
-    pool = ProcessPoolExecutor(
-        min(parallel, len(jobs)), context, initializer=_start, initargs=(tqdm.get_lock(),)
-    )
+    tqdm.set_lock(get_context("spawn").RLock())
+    pool = compute.pool(min(parallel, len(jobs)), jobs[0].device, _start, tqdm.get_lock())
     try:
         left = iter(jobs)
         # submit one job per process at a time: after an error, the pool would still run its queue
@@ -309,7 +306,6 @@ def train_remotely(job: Job) -> None:
 
 def _start(lock: object) -> None:
     """Initialise a worker process."""
-    start_worker()
     tqdm.set_lock(lock)
     torch.set_num_threads(1)
 
