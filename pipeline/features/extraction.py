@@ -56,6 +56,11 @@ class Task:
         return sum(map(len, self.dialogs.values()))
 
     @property
+    def seconds(self) -> float:
+        """Of speech, as an estimate of the time that the task takes."""
+        return sum(one.end - one.start for own in self.dialogs.values() for one in own)
+
+    @property
     def has_network(self) -> bool:
         return _has_network(self.plans[0])
 
@@ -234,7 +239,7 @@ def _in_processes(tasks: list[Task], workers: int) -> Iterator[Task]:
         return
     pool = compute.pool(min(workers, len(tasks)), tasks[0].context.device)
     # longest first, so that no long task is left at the end
-    ordered = sorted(tasks, key=lambda task: -task.utterances)
+    ordered = sorted(tasks, key=lambda task: -task.seconds)
     try:
         futures = {pool.submit(run, task): task for task in ordered}
         for future in as_completed(list(futures)):
@@ -247,7 +252,7 @@ def _in_processes(tasks: list[Task], workers: int) -> Iterator[Task]:
 def _on(cluster: Cluster, tasks: list[Task], bar: tqdm) -> Iterator[Task]:
     """Run the tasks on a cluster, and yield each one that is finished."""
     shown = time.monotonic()
-    size = attrgetter("utterances")
+    size = attrgetter("seconds")
     for task in cluster.completed(
         run, tasks, name=lambda task: next(iter(task.dialogs)), size=size
     ):

@@ -133,7 +133,7 @@ class Cluster:
         tasks: Sequence[Item],
         *,
         name: Callable[[Item], str],
-        size: Callable[[Item], int],
+        size: Callable[[Item], float],
     ) -> Iterator[Item]:
         """Run a function on each task, the largest first; yield each task that is finished.
 
@@ -144,7 +144,7 @@ class Cluster:
         name
             Of a task, for messages.
         size
-            Of a task, such as its number of utterances.
+            Of a task, such as its seconds of speech.
 
         Raises
         ------
