@@ -6,6 +6,7 @@ The cluster is one of processes on this machine.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -20,11 +21,13 @@ import yaml
 from benchmarks.synthetic import CONTEXT, Noise, Summary, Words, spoken, table
 from pipeline import InputError, params
 from pipeline.features.extraction import extract
-from pipeline.features.extractor import Extractor
+from pipeline.features.extractor import Context, Extractor
 from pipeline.params.cluster import Address, Queue
 from pipeline.system import cluster as module
 from pipeline.system.cluster import Cluster, connected
+from pipeline.system.hdf5 import reading
 from tests import remote
+from tests.test_memory import GPU, Network
 
 distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
 dask_config = pytest.importorskip("dask.config")
@@ -46,12 +49,17 @@ def cluster(dask: Any) -> Iterator[Cluster]:
         yield own
 
 
-def extract_on(cluster: Cluster | None, streams: Mapping[str, Extractor], folder: Path) -> None:
+def extract_on(
+    cluster: Cluster | None,
+    streams: Mapping[str, Extractor],
+    folder: Path,
+    context: Context = CONTEXT,
+) -> None:
     extract(
         "audio",
         streams,
         spoken(table()),
-        CONTEXT,
+        context,
         kept=folder / "kept",
         output=folder / "out",
         cluster=cluster,
@@ -70,6 +78,20 @@ def test_the_bytes_are_those_of_this_machine(cluster: Cluster, tmp_path: Path) -
     for name in streams:
         here, there = (tmp_path / way / "out" / f"{name}.h5" for way in ("here", "there"))
         assert here.read_bytes() == there.read_bytes()
+
+
+def test_the_batch_size_is_one_that_fits_the_gpu_of_a_worker(
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a pretended GPU; this process has none, and would fail in the trial."""
+    monkeypatch.setattr(Network, "trial", lambda *_: pytest.fail("tried here"))
+    extract_on(cluster, {"network": Network()}, tmp_path, GPU)
+    with reading(tmp_path / "out/network.h5") as file:
+        assert json.loads(file.attrs["provenance"])["batch_size"] == 4
+    assert "network: batch_size 4, since 32 needs more memory" in capsys.readouterr().out
 
 
 def test_a_second_run_finds_what_the_first_has_kept(

@@ -117,6 +117,12 @@ def extract(
             planned(modality, name, extractor, dialogs, context, include_text=include_text)
             for name, extractor in streams.items()
         ]
+        for each in plans:
+            asked, fits = (
+                getattr(one, "batch_size", None) for one in (streams[each.name], each.extractor)
+            )
+            if fits != asked:
+                print(f"{each.name}: batch_size {fits}, since {asked} needs more memory")
         with ExitStack() as stack:
             previous = {
                 each.name: stack.enter_context(

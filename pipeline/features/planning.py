@@ -78,9 +78,7 @@ def plan(
     with of_stream(modality, name):
         state = extractor.prepare(utterances, context)
         if isinstance(extractor, NetworkExtractor):
-            asked, extractor = extractor.batch_size, extractor.fitted(utterances, context)
-            if extractor.batch_size < asked:
-                print(f"{name}: batch_size {extractor.batch_size}, since {asked} needs more memory")
+            extractor = extractor.fitted(utterances, context)
         identity, provenance = extractor.identity(context), extractor.provenance(context)
         layers = extractor.layer_numbers()
     if extractor.kind == "utterance":
