@@ -61,7 +61,7 @@ def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -
     Parameters
     ----------
     settings
-        Size, seed and traps.
+        Size, seed, traps and moods.
     root
         The new folder of ``Session1 ... Session5``; it must not exist.
     glove
@@ -84,7 +84,7 @@ def make(settings: params.Embedded, root: Path, glove: Path, workers: int = 1) -
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    dialogs = screenplay.write(settings.dialogs_per_session, settings.seed, settings.traps)
+    dialogs = screenplay.write(settings)
     with tqdm(total=len(dialogs), desc="embedded", unit="dialog") as bar:
         for _ in _produce_all(dialogs, partial, settings.seed, workers):
             bar.update()

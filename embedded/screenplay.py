@@ -3,10 +3,14 @@
 An utterance's emotion shows in one, two or three of voice, words and face, at random. A modality
 that does not show it is neutral or shows an emotion that is easily confused with it. So no single
 modality determines the label, but together they determine most labels.
+
+The emotions of a dialog follow one another at random. With ``moods: persistent`` an emotion lasts
+some turns and the other speaker answers to it, so that other utterances tell something of it, too.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import zip_longest
@@ -15,6 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from embedded import lines
+from pipeline import params
 
 Speaker = Literal["F", "M"]
 
@@ -36,6 +41,12 @@ _CONFUSABLE = {
     "ang": "fru", "fru": "ang", "hap": "exc", "exc": "hap", "sad": "neu", "sur": "exc",
     "neu": "sad",
 }  # fmt: skip
+# what the other speaker feels in a mood of the first
+_ANSWER = {
+    "ang": "fru", "exc": "sur", "fru": "neu", "hap": "hap", "neu": "neu", "sad": "sad",
+    "sur": "exc",
+}  # fmt: skip
+_MOOD_TURNS = 4
 # codes outside the seven classes are shown as one of them
 _LOOKS_LIKE = {"fea": "sur", "oth": "fru"}
 
@@ -125,15 +136,17 @@ class Dialog:
         return "F" if self.name[5] == "F" else "M"
 
 
-def write(dialogs_per_session: int, seed: int, traps: bool) -> list[Dialog]:
+def write(settings: params.Embedded) -> list[Dialog]:
     """Plan the whole corpus, session by session; the first dialog of each has traps.
 
-    Without `traps` it has only those that other readers of the release tolerate.
+    Without `settings.traps` it has only those that other readers of the release tolerate.
     """
     return [
-        _dialog(name, position, np.random.default_rng([seed, session, position]), traps)
+        _dialog(name, position, settings)
         for session in SESSIONS
-        for position, name in enumerate(_names(session, traps)[:dialogs_per_session])
+        for position, name in enumerate(
+            _names(session, settings.traps)[: settings.dialogs_per_session]
+        )
     ]
 
 
@@ -161,21 +174,26 @@ def _names(session: int, traps: bool) -> list[str]:
     ]
 
 
-def _dialog(name: str, position: int, rng: np.random.Generator, all_traps: bool) -> Dialog:
+def _dialog(name: str, position: int, settings: params.Embedded) -> Dialog:
     session = int(name[4])
+    rng = np.random.default_rng([settings.seed, session, position])
     carried = _TRAPS[session] if position == 0 else ()
-    traps = frozenset(trap for trap in carried if all_traps or trap not in _ONLY_OURS)
+    traps = frozenset(trap for trap in carried if settings.traps or trap not in _ONLY_OURS)
     # the dialog without video is short, to keep most of the session complete
     each = 1 if Trap.NO_VIDEO in traps else _EACH_CLASS
     emotions = [*(CLASSES * each), ("neu", "fru")[position % 2], "xxx"]
     if position == 0 and session in _RARE:
         emotions.append(_RARE[session])
     rng.shuffle(emotions)
+    felt: list[dict[Speaker, str]] = [{"F": emotion, "M": emotion} for emotion in emotions]
+    if settings.moods == "persistent":
+        felt = _in_moods(felt, np.random.default_rng([settings.seed, session]), position)
     shown = [_SHOWN[place] for _ in range(2) for place in rng.permutation(len(_SHOWN))]
     turns: list[Turn] = []
     speaker: Speaker = "F"
-    for number, emotion in enumerate(emotions):
-        lacks_text = Trap.TRANSCRIPT_LACKS_UTTERANCE in traps and number == len(emotions) // 2
+    for number, each_feels in enumerate(felt):
+        emotion = each_feels[speaker]
+        lacks_text = Trap.TRANSCRIPT_LACKS_UTTERANCE in traps and number == len(felt) // 2
         present = set(Cues._fields) - ({"video"} if Trap.NO_VIDEO in traps else set())
         present -= {"text"} if lacks_text else set()
         odd = emotion == "xxx" and position == 0
@@ -194,6 +212,31 @@ def _dialog(name: str, position: int, rng: np.random.Generator, all_traps: bool)
         if rng.random() < _TURN_TAKEN_SHARE:
             speaker = "M" if speaker == "F" else "F"
     return Dialog(name, (*turns, *_extras(name, turns, traps, rng)), traps)
+
+
+def _in_moods(
+    felt: list[dict[Speaker, str]], rng: np.random.Generator, position: int
+) -> list[dict[Speaker, str]]:
+    """Emotions that persist: a few turns each, in which one speaker's answers to the other's.
+
+    The dialogs of a session take their moods from one shuffled row of all classes in turn. Codes
+    outside the seven classes stay where they are.
+    """
+    deck = rng.permutation(CLASSES)
+    most = math.ceil(len(felt) / _MOOD_TURNS)
+    found: list[dict[Speaker, str]] = []
+    turns = 0
+    for each in felt:
+        if each["F"] not in CLASSES:
+            found.append(each)
+            continue
+        number = turns // _MOOD_TURNS
+        mood = str(deck[(position * most + number) % len(deck)])
+        found.append(
+            {"F": mood, "M": _ANSWER[mood]} if number % 2 else {"M": mood, "F": _ANSWER[mood]}
+        )
+        turns += 1
+    return found
 
 
 def _id(dialog: str, before: list[Turn], speaker: Speaker) -> str:

@@ -48,11 +48,7 @@ def root(corpus: tuple[Path, Path]) -> Path:
 @pytest.fixture(scope="session")
 def dialogs() -> dict[Trap, screenplay.Dialog]:
     """The dialog that carries each trap."""
-    return {
-        trap: dialog
-        for dialog in screenplay.write(1, SIZE.seed, SIZE.traps)
-        for trap in dialog.traps
-    }
+    return {trap: dialog for dialog in screenplay.write(SIZE) for trap in dialog.traps}
 
 
 def real(root: Path, pattern: str) -> list[Path]:
@@ -94,7 +90,7 @@ class TestReproducible:
         self, root: Path, tmp_path: Path
     ) -> None:
         """Made alone in this process, and among the others in one of two."""
-        dialog = screenplay.write(1, SIZE.seed, SIZE.traps)[0]
+        dialog = screenplay.write(SIZE)[0]
         making._produce(dialog, tmp_path, SIZE.seed)
         alone, among = digests(tmp_path), digests(root)
         assert len(alone) > 5

@@ -3,22 +3,30 @@
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from embedded import espeak, face, film, lines, screenplay, vectors, voice
 from embedded.screenplay import CLASSES, Trap
+from pipeline import params
+
+
+def plan(dialogs: int, seed: int, traps: bool, **more: Any) -> list[screenplay.Dialog]:
+    return screenplay.write(
+        params.Embedded(dialogs_per_session=dialogs, seed=seed, traps=traps, **more)
+    )
 
 
 class TestPlan:
     def test_seed_changes_the_plan(self) -> None:
-        assert screenplay.write(1, 0, True) == screenplay.write(1, 0, True)
-        assert screenplay.write(1, 0, True) != screenplay.write(1, 1, True)
+        assert plan(1, 0, True) == plan(1, 0, True)
+        assert plan(1, 0, True) != plan(1, 1, True)
 
     @pytest.mark.parametrize("seed", [0, 1])
     def test_default_size(self, seed: int) -> None:
-        turns = [turn for dialog in screenplay.write(4, seed, True) for turn in dialog.turns]
+        turns = [turn for dialog in plan(4, seed, True) for turn in dialog.turns]
         codes = Counter(turn.emotion for turn in turns if turn.in_labels)
         labelled = sum(codes[name] for name in CLASSES)
         assert labelled >= 240
@@ -26,20 +34,39 @@ class TestPlan:
         assert min(codes[name] for name in CLASSES) > 0.1 * labelled
         assert codes["xxx"] / len(turns) == pytest.approx(0.06, abs=0.02)
 
+    def test_moods_persist_and_are_answered(self) -> None:
+        repeated = {}
+        for moods in ("independent", "persistent"):
+            dialogs = plan(4, 0, False, moods=moods)
+            pairs = [
+                one == other
+                for dialog in dialogs
+                for speaker in "FM"
+                for one, other in pairwise(
+                    turn.emotion for turn in dialog.turns if turn.speaker == speaker
+                )
+            ]
+            repeated[moods] = np.mean(pairs)
+            for session in range(1, 6):
+                shown = {turn.emotion for d in dialogs if d.session == session for turn in d.turns}
+                assert shown >= set(CLASSES)
+        assert repeated["independent"] < 0.15
+        assert repeated["persistent"] > 0.4
+
     @pytest.mark.parametrize("traps", [True, False])
     def test_largest_corpus_has_each_dialog_once(self, traps: bool) -> None:
-        names = [dialog.name for dialog in screenplay.write(28, 0, traps)]
+        names = [dialog.name for dialog in plan(28, 0, traps)]
         assert len(set(names)) == 5 * 28
 
     def test_takes_are_those_of_the_release(self) -> None:
-        names = [dialog.name for dialog in screenplay.write(28, 0, False)]
+        names = [dialog.name for dialog in plan(28, 0, False)]
         takes = [name for name in names if name[-1].isalpha()]
         assert takes == ["Ses03M_impro05a", "Ses03M_impro05b", "Ses05M_script01_1b"]
 
     def test_each_emotion_shows_somewhere_and_not_everywhere(self) -> None:
         turns = [
             turn
-            for dialog in screenplay.write(4, 0, True)
+            for dialog in plan(4, 0, True)
             if Trap.NO_VIDEO not in dialog.traps
             for turn in dialog.turns
             if turn.emotion in CLASSES and turn.emotion != "neu"
@@ -76,7 +103,7 @@ class TestVoices:
 
     def test_unwritable_video_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "missing" / "a.avi"
-        dialog = screenplay.write(1, 0, True)[0]
+        dialog = plan(1, 0, True)[0]
         with pytest.raises(OSError, match=str(path)):
             film.shoot(path, dialog, [], loudness={}, frames=0, rng=np.random.default_rng(0))
 

@@ -62,6 +62,7 @@ class Embedded(Group):
     dialogs_per_session: Annotated[int, Field(ge=1, le=28)] = 4
     seed: Annotated[int, Field(ge=0)] = 0
     traps: bool = False
+    moods: Literal["independent", "persistent"] = "independent"
 
 
 class Corpus(Group):
