@@ -228,7 +228,7 @@ def train(folder: Path, settings: params.Params, steps: int) -> None:
     import torch
 
     from pipeline.evaluation.prediction import predict
-    from pipeline.store.dataset import of_model
+    from pipeline.store.inputs import of_model
     from pipeline.training import folds
     from pipeline.training.fitting import Run
 

@@ -42,7 +42,8 @@ from pipeline import params
 from pipeline.corpus import labels
 from pipeline.store import FeatureStore
 from pipeline.store.batches import Batch
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.system import compute
 from pipeline.training import folds
 from pipeline.training.fitting import Run

@@ -20,7 +20,8 @@ from pipeline import params
 from pipeline.corpus import labels
 from pipeline.store import FeatureStore, StoreError
 from pipeline.store.batches import Batch, Item, collate
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.store.writing import pack
 from tests.test_training import settings
 

@@ -15,7 +15,8 @@ from benchmarks.synthetic import CODES, make_store, without_prosody
 from pipeline import InputError
 from pipeline.models.classifier import Classifier, concatenate_steps
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.training import folds
 from tests.test_training import settings
 

@@ -16,7 +16,7 @@ from pipeline.evaluation import prediction
 from pipeline.models.classifier import Classifier
 from pipeline.report import drawing, examples, figures
 from pipeline.store import FeatureStore
-from pipeline.store.dataset import of_model
+from pipeline.store.inputs import of_model
 from pipeline.training import fitting, folds
 from pipeline.training.fitting import DivergedError
 from tests.test_report import heights

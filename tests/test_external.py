@@ -21,7 +21,7 @@ from pipeline.features.checking import check
 from pipeline.features.external import External
 from pipeline.features.extraction import extract
 from pipeline.store import checking, describing, writing
-from pipeline.store.dataset import of_model
+from pipeline.store.inputs import of_model
 from pipeline.system import hdf5
 
 IDS = table()["utterance"].tolist()

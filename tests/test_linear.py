@@ -15,7 +15,7 @@ from pipeline.evaluation.prediction import predict
 from pipeline.models.classifier import Classifier
 from pipeline.models.linear import Linear
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.dataset import of_model
+from pipeline.store.inputs import of_model
 from pipeline.training import folds, linear
 from pipeline.training.fitting import class_weights
 from tests import test_training

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pipeline.models.amh import AMH
-from pipeline.models.encoders import Encoder, Hopping, reverse
+from pipeline.models.encoders import Encoder, reverse
+from pipeline.models.hopping import Hopping
 from pipeline.models.mdre import MDRE
 from pipeline.models.mha import MHA
 from pipeline.registry import MODELS

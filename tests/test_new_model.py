@@ -14,7 +14,8 @@ from pipeline import InputError
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.training import folds
 from tests.documented import register
 from tests.test_training import LABELS, settings

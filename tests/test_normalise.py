@@ -13,7 +13,8 @@ from pipeline.evaluation.prediction import predict
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore
 from pipeline.store import dataset as datasets
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.training import folds
 from tests.test_training import settings
 

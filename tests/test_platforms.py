@@ -26,7 +26,7 @@ from benchmarks.synthetic import CONTEXT, Noise, make_store, spoken, table
 from pipeline import InputError, params
 from pipeline.features.extraction import extract
 from pipeline.store import FeatureStore
-from pipeline.store.dataset import of_model
+from pipeline.store.inputs import of_model
 from pipeline.system import compute, disk, filesystem
 from pipeline.system.kept import link, locked
 from pipeline.training import fitting, folds

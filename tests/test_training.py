@@ -26,7 +26,8 @@ from pipeline.evaluation.trained import models
 from pipeline.models.classifier import Classifier
 from pipeline.report import facts
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.training import folds, linear
 from pipeline.training.fitting import balanced, class_weights, fit, learning_rate
 
@@ -62,15 +63,23 @@ def dataset(store: FeatureStore) -> StoreDataset:
     return of_model(store, settings().model, settings().train.max_steps)
 
 
-def fitted(dataset: StoreDataset, chosen: params.Params, train, development, targets=LABELS):
+def fitted(
+    dataset: StoreDataset,
+    chosen: params.Params,
+    train,
+    development,
+    targets=None,
+    *,
+    truth=LABELS,
+):
     torch.manual_seed(0)
     classifier = folds.build(
         dataset, chosen.model, chosen.train.max_steps, list(CODES), np.asarray(train)
     )
     log: list[dict[str, float]] = []
     arguments: dict[str, Any] = {
-        "truth": LABELS,
-        "targets": targets,
+        "truth": truth,
+        "targets": truth if targets is None else targets,
         "settings": chosen.train,
         "log": log.append,
     }

@@ -9,7 +9,7 @@ import torch
 
 from pipeline import params
 from pipeline.store import FeatureStore
-from pipeline.store.dataset import of_model
+from pipeline.store.inputs import of_model
 from pipeline.training import folds
 from tests.test_training import settings
 

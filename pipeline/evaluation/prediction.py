@@ -15,7 +15,7 @@ from pipeline.evaluation.metrics import by_fold, summary
 from pipeline.evaluation.trained import models
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore
-from pipeline.store.batches import Batch
+from pipeline.store.batches import Batch, DialogBatch
 from pipeline.store.dataset import StoreDataset
 
 BATCH = 32  # utterances; does not affect results
@@ -37,7 +37,7 @@ def predict(
     """
     classifier.eval()
 
-    def probabilities(batch: Batch) -> np.ndarray:
+    def probabilities(batch: Batch | DialogBatch) -> np.ndarray:
         logits = classifier(batch.to(device).without(without))
         return logits.cpu().double().softmax(dim=1).numpy()  # MPS has no float64
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from itertools import cycle, islice
 
-from pipeline.models.encoders import Hopping
+from pipeline.models.hopping import Hopping
 
 TARGETS = ("video", "audio", "text")  # of the hops, in turn
 
 
 class AMH(Hopping):
-    """AMH-N for N hops; parameters are those of :class:`~pipeline.models.encoders.Hopping`.
+    """AMH-N for N hops; parameters are those of :class:`~pipeline.models.hopping.Hopping`.
 
     The paper defines it for three modalities. With two, the hops alternate between them in the same
     order, and the context is the summary of the other. With one, the context is its own summary.

@@ -24,17 +24,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import InputError, params
-from pipeline.models.encoders import Hopping
+from pipeline.models.hopping import Hopping
 from pipeline.models.standardise import LayerMix, Standardise
 from pipeline.registry import MODELS
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.batches import Batch, Sizes
-from pipeline.store.dataset import StoreDataset, of_model
+from pipeline.store.batches import Batch, DialogBatch, Sizes
+from pipeline.store.dataset import StoreDataset
+from pipeline.store.inputs import of_model
 from pipeline.system.filesystem import replacing, unreadable
 from pipeline.system.values import differences
 
 # parameters that a user's own model may lack
-_OPTIONAL = ("convolutions", "summary", "input_statistics", "batch_norm", "summary_dropout")
+_OPTIONAL = (
+    *("convolutions", "summary", "input_statistics", "batch_norm", "summary_dropout"),
+    "context",
+)
 
 
 class Standardised(NamedTuple):
@@ -143,12 +147,25 @@ class Classifier(nn.Module):
             "all": sum(size for size, _ in sizes),
         }
 
-    def forward(self, batch: Batch, attention: bool = False) -> Any:
-        """Return logits [B, classes]; with `attention` also each hop's weights [B, T]."""
-        standardised = self.standardised(batch)
+    def forward(self, batch: Batch | DialogBatch, attention: bool = False) -> Any:
+        """Return logits [B, classes]; with `attention` also each hop's weights [B, T].
+
+        Utterances of a :class:`Batch` are classified without context, each as a dialog of its own.
+        """
+        if isinstance(batch, DialogBatch):
+            joint = [self.model.joint(*self._sequences(part))[0] for part in batch.parts]
+            return self.model.classify(torch.cat(joint), batch.windows)
         if self.settings.is_pooled:
-            return self.model(*standardised, attention=attention)
-        sequences, lengths = {}, {}
+            return self.model(*self.standardised(batch), attention=attention)
+        return self.model(*self._sequences(batch), attention=attention)
+
+    def _sequences(
+        self, batch: Batch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Sequences, lengths and joined features of each modality, as the model takes them."""
+        standardised = self.standardised(batch)
+        sequences: dict[str, Tensor] = {}
+        lengths: dict[str, Tensor] = {}
         for modality in self.settings.modalities:
             names = self.settings.streams.names(modality)
             steps = [standardised.sequences[name] for name in names]
@@ -162,7 +179,7 @@ class Classifier(nn.Module):
         if self.settings.prosody is not None:
             # 0 where they are missing: the mean of the training part
             joined["audio"] = standardised.joined[self.settings.prosody].nan_to_num(0.0)
-        return self.model(sequences, lengths, joined, attention=attention)
+        return sequences, lengths, joined
 
     def standardised(self, batch: Batch) -> Standardised:
         """Apply the input layers."""

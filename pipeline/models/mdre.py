@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.models.encoders import Hopping
+from pipeline.models.hopping import Hopping
 
 
 class MDRE(Hopping):
     """Recurrent encoders without attention, for one to three modalities.
 
     The paper has audio and text. Parameters are those of
-    :class:`~pipeline.models.encoders.Hopping` except `hops`.
+    :class:`~pipeline.models.hopping.Hopping` except `hops`.
     """
 
     def __init__(

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from itertools import cycle, islice
 
-from pipeline.models.encoders import Hopping
+from pipeline.models.hopping import Hopping
 
 
 class MHA(Hopping):
-    """MHA-N for N hops; parameters are those of :class:`~pipeline.models.encoders.Hopping`.
+    """MHA-N for N hops; parameters are those of :class:`~pipeline.models.hopping.Hopping`.
 
     The paper has audio and text. For any pair, the first hop attends over the one that comes later
     in the order audio, text, video.

@@ -8,7 +8,7 @@ no configuration.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -22,13 +22,11 @@ from pydantic import (
 
 from pipeline.params.cluster import Cluster
 from pipeline.params.file import ParamsError, as_yaml, describe, read_yaml
+from pipeline.params.model import MaxSteps, Model, Streams
 from pipeline.params.names import with_extractors, with_reader
-from pipeline.params.types import Count, DvcPath, Group, NotNegative, Positive, Share
-from pipeline.registry import MODELS
+from pipeline.params.types import Count, DvcPath, Group, Name, Positive
 
-__all__ = ["ParamsError", "as_yaml", "load", "parse", "read_yaml"]
-
-Modality = Literal["audio", "text", "video"]
+__all__ = ["ParamsError", "Streams", "as_yaml", "load", "parse", "read_yaml"]
 
 FEATURES = ("audio", "text", "visual")
 """The groups of parameters that define streams."""
@@ -41,19 +39,6 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 # torch computes in float32, up to 3e38; the first step of Adam is ten times the learning rate
 _LARGEST = 1e37
-
-Value = TypeVar("Value")
-
-
-class PerModality(Group, Generic[Value]):
-    """One value for each modality."""
-
-    audio: Value
-    text: Value
-    video: Value
-
-    def __getitem__(self, modality: str) -> Value:
-        return getattr(self, modality)
 
 
 class Embedded(Group):
@@ -84,7 +69,6 @@ class Corpus(Group):
         return values | ({self.format: reader} if reader else {})
 
 
-Name = Annotated[str, Field(min_length=1)]
 Extractors = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], Any]
 """The :class:`pipeline.features.extractor.Extractor` of each stream, by its name."""
 
@@ -144,97 +128,6 @@ class Split(Group):
                 "null or split.protocol to file"
             )
         return value
-
-
-class Streams(PerModality[Name | Annotated[list[Name], Field(min_length=1)]]):
-    """The stream or streams of the feature store that are the input of each modality."""
-
-    def names(self, modality: str) -> list[str]:
-        """The streams of a modality."""
-        value = self[modality]
-        return [value] if isinstance(value, str) else value
-
-
-class Hidden(PerModality[Count]):
-    """Sizes of GRU states."""
-
-
-class Dropout(PerModality[Share]):
-    """Dropout probabilities of the inputs."""
-
-
-class MaxSteps(PerModality[Count]):
-    """Numbers of steps after which a model truncates its input sequences."""
-
-
-class Convolutions(PerModality[NotNegative]):
-    """Numbers of convolutional layers before the GRUs."""
-
-
-class Model(Group):
-    name: str
-    modalities: Annotated[list[Modality], Field(min_length=1)]
-    streams: Streams
-    prosody: Name | None
-    hops: Count
-    share_hops: bool
-    hidden: Hidden
-    layers: Count
-    bidirectional: bool
-    dropout: Dropout
-    tune_embeddings: bool
-    options: dict[str, Any]
-    normalise: Literal["training", "speaker"] = "training"
-    convolutions: Convolutions = Convolutions(audio=0, text=0, video=0)
-    summary: Literal["state", "statistics"] = "state"
-    input_statistics: bool = False
-    batch_norm: bool = False
-    summary_dropout: Share = 0.0
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_registered(cls, value: str) -> str:
-        if value not in MODELS:
-            raise ValueError(f"no model {value}; there are {', '.join(MODELS)}")
-        return value
-
-    @model_validator(mode="after")
-    def _modalities_suit_the_model(self) -> Model:
-        if len(set(self.modalities)) != len(self.modalities):
-            raise ValueError(f"modalities has a modality twice: {self.modalities}")
-        allowed = MODELS[self.name].modalities
-        if len(self.modalities) not in allowed:
-            raise ValueError(
-                f"{self.name} is defined for {' or '.join(map(str, allowed))} modalities, and "
-                f"model.modalities names {len(self.modalities)}: {', '.join(self.modalities)}"
-            )
-        used = [name for modality in self.modalities for name in self.read_of(modality)]
-        if len(set(used)) != len(used):
-            raise ValueError(f"streams has a stream twice: {', '.join(used)}")
-        if self.prosody is not None and "audio" not in self.modalities:
-            raise ValueError(
-                "prosody is concatenated with audio states, and model.modalities has no audio; set "
-                "model.prosody to null"
-            )
-        return self
-
-    def read_of(self, modality: str) -> list[str]:
-        """All streams that it reads of a modality; of audio also prosody."""
-        joined = [self.prosody] if modality == "audio" and self.prosody is not None else []
-        return [*self.streams.names(modality), *joined]
-
-    @property
-    def is_pooled(self) -> bool:
-        """Whether it classifies pooled statistics of its streams."""
-        return MODELS[self.name].pooled
-
-    @property
-    def label(self) -> str:
-        """The name of the model in papers, such as AMH-7 or MDRE."""
-        if self.is_pooled:
-            return self.name
-        name = self.name.upper()
-        return f"{name}-{self.hops}" if MODELS[self.name].hops else name
 
 
 class Train(Group):
@@ -336,6 +229,11 @@ class Params(Group):
                         f"labels.scenarios names {name}; {corpus.title} has "
                         f"{', '.join(corpus.scenarios)}, or all for all of them"
                     )
+        if self.model.context != "none" and self.train.balance == "sampling":
+            raise ValueError(
+                "train.balance sampling draws single utterances, and a model with model.context is "
+                "trained on whole dialogs; set train.balance to weights or none"
+            )
         protocols = list(dict.fromkeys((*corpus.group, *PROTOCOLS)))
         if self.split.protocol not in protocols:
             raise ValueError(

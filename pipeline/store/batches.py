@@ -76,6 +76,59 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Window:
+    """Neighbours of utterances in their dialogs, in one direction, and at last the utterances.
+
+    Attributes
+    ----------
+    rows
+        [B, T] int64, places among the utterances of a batch; any behind `lengths`.
+    lengths
+        [B] int64, at least 1.
+    same_speaker
+        [B, T] float32, 1 where the speaker is that of the utterance itself, else 0.
+    """
+
+    rows: Tensor
+    lengths: Tensor
+    same_speaker: Tensor
+
+    def last(self) -> Tensor:
+        """[B] int64, the places of the utterances themselves."""
+        return self.rows.gather(1, self.lengths[:, None] - 1)[:, 0]
+
+    def to(self, device: torch.device | str) -> Window:
+        return Window(*(each.to(device) for each in (self.rows, self.lengths, self.same_speaker)))
+
+
+@dataclass(frozen=True)
+class DialogBatch:
+    """Utterances to classify with their neighbours: the input of models with context.
+
+    Attributes
+    ----------
+    parts
+        All utterances, in batches of similar length.
+    windows
+        Of the utterances to classify, in their order; one for each direction. Rows count all
+        utterances, part after part.
+    """
+
+    parts: list[Batch]
+    windows: list[Window]
+
+    def to(self, device: torch.device | str) -> DialogBatch:
+        return DialogBatch(
+            [part.to(device) for part in self.parts],
+            [window.to(device) for window in self.windows],
+        )
+
+    def without(self, streams: Collection[str]) -> DialogBatch:
+        """As :meth:`Batch.without`, also of the neighbours."""
+        return DialogBatch([part.without(streams) for part in self.parts], self.windows)
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Sizes of streams, from which a model is built.
 

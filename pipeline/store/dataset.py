@@ -7,6 +7,7 @@ table and the items that are being read are in memory.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,17 +19,14 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from pipeline import params
 from pipeline.corpus.labels import Scheme
 from pipeline.corpus.labels import scheme as labels_of
 from pipeline.features.stream import Statistics, Stream
-from pipeline.registry import MODELS
-from pipeline.store.batches import Batch, Item, Sizes, collate
+from pipeline.store.batches import Batch, DialogBatch, Item, Sizes, collate
 from pipeline.store.reading import FeatureStore, StoreError
 
 _POOL = 16  # the most batches that are sorted by length together
 _POOLS = 4
-_POOLED = " or ".join(name for name, model in MODELS.items() if model.pooled)
 
 FEWEST_UTTERANCES = 10
 """Fewest utterances of a speaker with statistics of their own; fewer give a poor deviation."""
@@ -215,6 +213,14 @@ class StoreDataset(Dataset[Item]):
         }
         return replace(batch, of_speakers=of_speakers)
 
+    def input(self, indices: Sequence[int] | np.ndarray) -> Batch | DialogBatch:
+        """What a model reads to classify the items at `indices`."""
+        return self.batch(indices)
+
+    def steps(self, indices: np.ndarray, size: int) -> int:
+        """The number of batches of :meth:`shuffled`."""
+        return math.ceil(len(indices) / size)
+
     def _of_speaker(self, name: str, index: int) -> np.ndarray:
         """Statistics over all utterances of an item's speaker, or NaN; see :class:`Batch`."""
         speaker = int(self._speakers[self._rows[index]])
@@ -243,23 +249,21 @@ class StoreDataset(Dataset[Item]):
         """
         mixed = random.permutation(indices)
         pool_size = size * min(_POOL, max(1, len(indices) // (size * _POOLS)))
-        batches = [
-            batch for pool in _split(mixed, pool_size) for batch in self.in_order(pool, size)
-        ]
+        batches = [batch for pool in split(mixed, pool_size) for batch in self.in_order(pool, size)]
         for number in random.permutation(len(batches)):
             yield batches[number]
 
     def in_order(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield batches of similar length, in a fixed order."""
-        return _split(self.order(indices), size)
+        return split(self.order(indices), size)
 
     def by_batch(
-        self, indices: np.ndarray, size: int, function: Callable[[Batch], np.ndarray]
+        self, indices: np.ndarray, size: int, function: Callable[[Any], np.ndarray]
     ) -> np.ndarray:
-        """Apply a function to batches of similar length; its rows in the order of `indices`."""
+        """Apply a function to the input of batches; its rows in the order of `indices`."""
         row_of: dict[int, np.ndarray] = {}
         for chosen in self.in_order(indices, size):
-            row_of.update(zip(chosen.tolist(), function(self.batch(chosen)), strict=True))
+            row_of.update(zip(chosen.tolist(), function(self.input(chosen)), strict=True))
         return np.array([row_of[index] for index in indices.tolist()])
 
     def statistics(self, name: str, indices: np.ndarray) -> Statistics:
@@ -289,39 +293,7 @@ def standardisation(normalise: str, speakers: Mapping[str, int]) -> str:
     return text
 
 
-def of_model(
-    store: FeatureStore, settings: params.Model, max_steps: params.MaxSteps
-) -> StoreDataset:
-    """The input of a model: all utterances of a store, with the model's streams, truncated.
-
-    Raises
-    ------
-    StoreError
-        If a stream is missing or of the wrong kind; the message names the stream and parameter.
-    """
-    limits, utterance_level = {}, []
-    for modality in settings.modalities:
-        for name in settings.streams.names(modality):
-            if store.stream(name).is_sequence:
-                limits[name] = max_steps[modality]
-            elif settings.is_pooled:
-                utterance_level.append(name)
-            else:
-                raise StoreError(
-                    f"{store.path}: model.streams.{modality} is {name}, which has one row per "
-                    f"utterance; set it to a stream with steps, or model.name to {_POOLED}"
-                )
-    if settings.prosody is not None:
-        utterance_level.append(settings.prosody)
-        if store.stream(settings.prosody).is_sequence:
-            raise StoreError(
-                f"{store.path}: model.prosody is {settings.prosody}, which has steps; set it to a "
-                "stream with one row per utterance, or to null"
-            )
-    by_speaker = settings.normalise == "speaker"
-    return StoreDataset(store, [*limits, *utterance_level], max_steps=limits, by_speaker=by_speaker)
-
-
-def _split(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def split(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield `size` indices at a time, in their order."""
     for start in range(0, len(indices), size):
         yield indices[start : start + size]

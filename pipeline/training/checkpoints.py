@@ -24,6 +24,8 @@ _CODE = (
     "models/*.py",
     "store/batches.py",
     "store/dataset.py",
+    "store/dialogs.py",
+    "store/inputs.py",
     "evaluation/metrics.py",
     "evaluation/prediction.py",
     "training/checkpoints.py",

@@ -20,7 +20,7 @@ from pipeline import InputError, params
 from pipeline.evaluation.metrics import unweighted_accuracy, weighted_accuracy
 from pipeline.evaluation.prediction import predict
 from pipeline.models.classifier import Classifier
-from pipeline.store.batches import Batch
+from pipeline.store.batches import Batch, DialogBatch
 from pipeline.store.dataset import StoreDataset
 from pipeline.system import compute
 from pipeline.training.checkpoints import Checkpoint
@@ -127,12 +127,12 @@ def fit(
         for row in run.progress.rows:
             log(row)
     progress = run.progress
-    epoch_steps = math.ceil(len(train) / settings.batch_size)
+    epoch_steps = dataset.steps(train, settings.batch_size)
     total_steps = settings.epochs * epoch_steps
     weights = np.ones(len(classifier.classes))
     if settings.balance == "weights":
         weights = class_weights(truth[train])
-    batches: Iterator[tuple[np.ndarray, Batch]] | None = None
+    batches: Iterator[tuple[np.ndarray, Batch | DialogBatch]] | None = None
     loss_sum, seen = 0.0, 0
     while not progress.finished:
         if progress.step % epoch_steps == 0 or batches is None:
@@ -142,7 +142,7 @@ def fit(
                 drawn = balanced(train, truth[train], random)
             order = list(dataset.shuffled(drawn, settings.batch_size, random))
             left = order[progress.step % epoch_steps :]
-            batches = compute.ahead((indices, dataset.batch(indices)) for indices in left)
+            batches = compute.ahead((indices, dataset.input(indices)) for indices in left)
         indices, batch = next(batches)
         rate = learning_rate(settings, progress.step / total_steps, progress.halvings)
         loss = run.learn(
@@ -209,7 +209,9 @@ class Run:
         self.mixed = settings.mixed_precision and device.type == "cuda"
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
 
-    def learn(self, batch: Batch, targets: Tensor, weights: Tensor, rate: float) -> float:
+    def learn(
+        self, batch: Batch | DialogBatch, targets: Tensor, weights: Tensor, rate: float
+    ) -> float:
         """Take one step on [B] or [B, classes] targets with [B] weights; returns the mean loss."""
         self.classifier.train()
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):

@@ -33,7 +33,8 @@ from pipeline.evaluation.trained import TRAINED_WITH
 from pipeline.models.classifier import Classifier
 from pipeline.models.standardise import Standardise
 from pipeline.store import FeatureStore, StoreError
-from pipeline.store.dataset import FEWEST_UTTERANCES, StoreDataset, of_model, standardisation
+from pipeline.store.dataset import FEWEST_UTTERANCES, StoreDataset, standardisation
+from pipeline.store.inputs import of_model, rows_read
 from pipeline.system import compute
 from pipeline.system.cluster import Cluster
 from pipeline.system.filesystem import write_csv, write_text
@@ -150,6 +151,8 @@ def plan(
         ).parameter_counts
         identities, checksums = dataset.identities, dataset.checksums
     folds = splits.folds(table, classes, settings.split, lists, word)
+    if settings.model.context != "none":
+        splits.check_dialogs(folds, table)
 
     for former in models.glob("fold-*.safetensors"):  # of a killed run
         former.unlink()
@@ -183,14 +186,11 @@ def plan(
                 name += f"-seed-{seed}"
             parts = [fold.train, fold.development]
             rows = np.array([row_of[utterance] for part in parts for utterance in part])
-            read, speakers = rows, []
-            if settings.model.normalise == "speaker":  # by all utterances of a speaker
-                speakers = table["speaker"][rows].tolist()
-                read = np.flatnonzero(table["speaker"].isin(speakers))
+            read, others = rows_read(settings.model, table, rows)
             data = [array[rows] for array in (classes, targets)]
             data += [checksums[stream][read] for stream in sorted(checksums)]
             key = digest(
-                [decisive, fold.number, seed, parts, speakers], [array.tobytes() for array in data]
+                [decisive, fold.number, seed, parts, others], [array.tobytes() for array in data]
             )
             jobs.append(
                 Job(

@@ -267,6 +267,30 @@ def _rotate(utterances: pd.Series, parts: pd.Series) -> list[Fold]:
     ]
 
 
+def check_dialogs(folds: Sequence[Fold], table: pd.DataFrame) -> None:
+    """Check that a model with context sees no utterance of another part.
+
+    Raises
+    ------
+    SplitError
+        If a dialog has utterances in two parts of a fold.
+    """
+    dialogs = table.set_index("utterance")["dialog"]
+    for fold in folds:
+        found = pd.concat(
+            [pd.Series(part, index=dialogs[list(getattr(fold, part))].unique()) for part in PARTS]
+        )
+        twice = found.index[found.index.duplicated()]
+        if len(twice):
+            parts = " and ".join(found[twice[0]])
+            raise SplitError(
+                f"fold {fold.number}: dialog {twice[0]} is in parts {parts}, so a model with "
+                "model.context would see utterances of another part; set split.protocol to one "
+                "that keeps dialogs whole, such as group, groups or official, or model.context to "
+                "none"
+            )
+
+
 def assignments(folds: Sequence[Fold]) -> pd.DataFrame:
     """Return folds as a table: utterance, fold, part; sorted by fold, part and utterance."""
     rows = [
