@@ -76,7 +76,7 @@ def test_logits_equal_the_equations(store: FeatureStore, name: str, context: str
     model = classifier.model
     found = classifier(dataset.input(np.arange(35))).numpy()
     alone = dataset.batch(np.arange(35))
-    joint = model.joint(*classifier._sequences(alone))[0].double().numpy()
+    joint = classifier.joint(alone)[0].double().numpy()
     utterances = store.utterances
     for row in range(35):
         states = []
@@ -95,7 +95,7 @@ def test_without_neighbours_it_is_a_dialog_of_one_utterance(store: FeatureStore)
     setting = chosen("both")
     dataset = opened(store, setting)
     classifier = built(dataset, setting)
-    dataset.window = 0
+    dataset.neighbours.window = 0
     torch.testing.assert_close(
         classifier(dataset.input([3, 20])), classifier(dataset.batch([3, 20]))
     )
@@ -255,7 +255,7 @@ def test_a_saved_model_has_its_context(tmp_path: Path, store: FeatureStore) -> N
     classifier.save(tmp_path / "model.safetensors")
     loaded = Classifier.load(tmp_path / "model.safetensors")
     again = loaded.dataset(store)
-    assert isinstance(again, DialogDataset) and again.window == WINDOW
+    assert isinstance(again, DialogDataset) and again.neighbours.window == WINDOW
     batch = dataset.input([4, 30])
     torch.testing.assert_close(loaded(again.input([4, 30])), classifier(batch))
 

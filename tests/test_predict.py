@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.predict import Predictor
 from pipeline.predict import predictor as module
 from pipeline.predict.__main__ import main
-from pipeline.predict.clips import LONGEST, read_list, utterance_of
+from pipeline.predict.clips import LONGEST, Clip, read_list, utterance_of
 from pipeline.store import FeatureStore, writing
 from pipeline.training import folds
 from tests.extractors import save_bert
@@ -128,6 +129,46 @@ def test_a_stored_utterance_has_the_stored_probabilities(world: World) -> None:
             expected = [row[f"p_{name}"] for name in predictor.classes]
             assert list(own.probabilities.values()) == pytest.approx(expected, abs=1e-5)
             assert own.emotion == row["predicted"] and not own.missing
+
+
+@pytest.mark.parametrize("context", ["past", "both"])
+def test_a_dialog_is_predicted_with_its_context(world: World, tmp_path: Path, context: str) -> None:
+    """All utterances of a stored dialog, by the model of their fold: the stored probabilities."""
+    models = world.trained(tmp_path / "models", seeds=(0,), context=context)
+    table = world.stored(models).set_index("utterance")
+    for fold, _, _ in trained.models(models):
+        predictor = world.predictor(models, folds=[fold])
+        dialog = [one for one in world.utterances if one.dialog == f"Ses0{fold}F_impro01"]
+        own = [replace(one, order=n, speaker=str(n)) for n, one in enumerate(dialog)]
+        assert {one.id for one in own} == set(table.index[table["fold"] == fold])
+        found = predictor.predict(own, world.media)
+        for one, name in zip(found, [one.id for one in own], strict=True):
+            expected = [table[f"p_{emotion}"][name] for emotion in predictor.classes]
+            assert list(one.probabilities.values()) == pytest.approx(expected, abs=1e-5)
+        alone = [predictor.predict([one], world.media)[0] for one in own]
+        assert alone[1].probabilities != pytest.approx(found[1].probabilities, abs=1e-3)
+        assert (alone[0].probabilities == pytest.approx(found[0].probabilities, abs=1e-5)) == (
+            context == "past"
+        )
+
+
+def test_clips_of_a_dialog_may_lie_in_several_folders(world: World, tmp_path: Path) -> None:
+    models = world.trained(tmp_path / "models", seeds=(0,), context="past")
+    predictor = world.predictor(models, folds=[1])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b/c").mkdir(parents=True)
+    for place, number in (("a", 0), ("b/c", 1)):
+        shutil.copy(world.media / f"{number}.mp4", tmp_path / place)
+    paths = [tmp_path / "a/0.mp4", tmp_path / "b/c/1.mp4"]
+    found = predictor.dialog([Clip(path, "ang", speaker="Ada") for path in paths])
+    assert [one.utterance.audio.path for one in found if one.utterance.audio] == [
+        "a/0.mp4", "b/c/1.mp4",
+    ]  # fmt: skip
+    other = predictor.dialog(
+        [Clip(path, "ang", speaker=name) for path, name in zip(paths, ("Ada", "Bob"), strict=True)]
+    )
+    assert found[0].probabilities == pytest.approx(other[0].probabilities)
+    assert found[1].probabilities != pytest.approx(other[1].probabilities, abs=1e-6)
 
 
 def test_attention_is_that_of_the_pipeline(world: World) -> None:

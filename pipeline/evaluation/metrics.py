@@ -39,6 +39,10 @@ METRICS = {
 }
 
 
+_POSITIONS = (1, 2, 3, 4, 5, 9, 17, 33)
+_POSITION_NAMES = ["1", "2", "3", "4", "5 to 8", "9 to 16", "17 to 32", "from 33"]
+
+
 def weighted_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Share of utterances classified correctly; two [n] arrays of classes."""
     return float(accuracy_score(truth, predicted))
@@ -98,6 +102,22 @@ def by_group(predictions: pd.DataFrame, table: pd.DataFrame, column: str) -> pd.
     """
     values = table.set_index("utterance")[column]
     return _by(predictions.assign(**{column: predictions["utterance"].map(values)}), [column])
+
+
+def by_position(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The six figures over all test parts, by the position of an utterance in its dialog.
+
+    Positions count all utterances of a dialog from 1, also those without a label. Later ones are
+    together in ranges.
+    """
+    ordered = table.sort_values("order", kind="stable")
+    places = ordered.groupby("dialog").cumcount() + 1
+    names = pd.cut(places, [*_POSITIONS, np.inf], right=False, labels=_POSITION_NAMES)
+    values = dict(zip(ordered["utterance"], names.astype(str), strict=True))
+    found = _by(
+        predictions.assign(position=predictions["utterance"].map(values)), ["position"]
+    ).set_index("position")
+    return found.loc[[name for name in _POSITION_NAMES if name in found.index]].reset_index()
 
 
 def by_scenario(

@@ -153,11 +153,15 @@ class Classifier(nn.Module):
         Utterances of a :class:`Batch` are classified without context, each as a dialog of its own.
         """
         if isinstance(batch, DialogBatch):
-            joint = [self.model.joint(*self._sequences(part))[0] for part in batch.parts]
+            joint = [self.joint(part)[0] for part in batch.parts]
             return self.model.classify(torch.cat(joint), batch.windows)
         if self.settings.is_pooled:
             return self.model(*self.standardised(batch), attention=attention)
         return self.model(*self._sequences(batch), attention=attention)
+
+    def joint(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`pipeline.models.hopping.Hopping.joint`."""
+        return self.model.joint(*self._sequences(batch))
 
     def _sequences(
         self, batch: Batch

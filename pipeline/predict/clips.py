@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import InputError
@@ -32,6 +32,8 @@ class Clip:
         Seconds in the file; None for its end.
     region
         Where the speaker is in the picture: ``whole``, ``left`` or ``right``.
+    speaker
+        Any name, the same for all clips of the speaker; for models that read the dialog.
     """
 
     path: Path
@@ -39,10 +41,11 @@ class Clip:
     start: float = 0.0
     end: float | None = None
     region: str = "whole"
+    speaker: str = ""
 
     def utterance(self, longest: float = LONGEST) -> Utterance:
         """As :func:`utterance_of`."""
-        return utterance_of(
+        found = utterance_of(
             self.path,
             self.text,
             start=self.start,
@@ -50,6 +53,7 @@ class Clip:
             region=self.region,
             longest=longest,
         )
+        return replace(found, speaker=self.speaker)
 
 
 def read_list(path: Path) -> list[Clip]:

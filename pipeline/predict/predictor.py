@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from pipeline import InputError
-from pipeline.corpus.utterance import Utterance
+from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.extractor import Context, Extractor, State, Steps, extracted
 from pipeline.features.pretrained import of_stream
 from pipeline.models.classifier import Classifier
@@ -22,7 +23,8 @@ from pipeline.predict.clips import Clip
 from pipeline.predict.loading import check_extractable, loaders
 from pipeline.predict.prediction import Hop, Prediction
 from pipeline.registry import EXTRACTORS
-from pipeline.store.batches import Item, collate
+from pipeline.store.batches import Item, Window, collate
+from pipeline.store.dialogs import Neighbours
 from pipeline.system import compute
 from pipeline.system.values import differences
 
@@ -151,12 +153,38 @@ class Predictor:
         utterance = Clip(path, text, start, end, region).utterance()
         return self.predict([utterance], path.parent)[0]
 
+    def dialog(self, clips: Sequence[Clip]) -> list[Prediction]:
+        """Predict the emotion of the utterances of a dialog, in their order.
+
+        Models with context read the utterances around each one, and who speaks (`Clip.speaker`).
+        """
+        folders = [clip.path.parent.resolve() for clip in clips]
+        root = Path(os.path.commonpath(folders))
+
+        def below(source: Source | None, folder: Path) -> Source | None:
+            name = folder.relative_to(root)
+            return source and replace(source, path=(name / source.path).as_posix())
+
+        utterances = [
+            replace(
+                own,
+                dialog="dialog",
+                order=number,
+                audio=below(own.audio, folder),
+                video=below(own.video, folder),
+            )
+            for number, (own, folder) in enumerate(
+                zip((clip.utterance() for clip in clips), folders, strict=True)
+            )
+        ]
+        return self.predict(utterances, root)
+
     @torch.inference_mode()
     def predict(self, utterances: Sequence[Utterance], root: Path) -> list[Prediction]:
-        """Predict the emotion of several utterances.
+        """Predict the emotion of several utterances; those of one dialog are context.
 
-        Each film is decoded once. Memory holds the embeddings of all frames, and the other features
-        of a few utterances.
+        Each film is decoded once. Memory holds the embeddings of all frames, the summaries of all
+        utterances, and the other features of a few.
 
         Parameters
         ----------
@@ -168,16 +196,47 @@ class Predictor:
         films = [reader for reader in self.readers if reader.extractor.together]
         others = [reader for reader in self.readers if not reader.extractor.together]
         embeddings = self._extract(films, utterances, root)
-        predictions = []
+        read: list[tuple[list[torch.Tensor], Prediction]] = []
         for first in range(0, len(utterances), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             features = self._extract(others, utterances[part], root)
             features |= {name: steps[part] for name, steps in embeddings.items()}
-            predictions += [
-                self._predict(utterance, {name: steps[row] for name, steps in features.items()})
+            read += [
+                self._read(utterance, {name: steps[row] for name, steps in features.items()})
                 for row, utterance in enumerate(utterances[part])
             ]
-        return predictions
+        probabilities = self._classified([summaries for summaries, _ in read], utterances)
+        return [
+            replace(one, probabilities=dict(zip(self.classes, row.tolist(), strict=True)))
+            for (_, one), row in zip(read, probabilities, strict=True)
+        ]
+
+    def _classified(
+        self, summaries: Sequence[Sequence[torch.Tensor]], utterances: Sequence[Utterance]
+    ) -> np.ndarray:
+        """[N, classes] probabilities, the mean over the models.
+
+        `summaries` are those of each utterance by each model; of pooled models, the logits.
+        """
+        if not utterances:
+            return np.zeros((0, len(self.classes)))
+        windows: list[Window] = []
+        if self.settings.context != "none":
+            neighbours = Neighbours(
+                [one.dialog for one in utterances],
+                [one.order for one in utterances],
+                [one.speaker for one in utterances],
+                window=self.settings.context_window,
+                future=self.settings.context == "both",
+            )
+            _, windows = neighbours.windows(range(len(utterances)))
+            windows = [window.to(self.device) for window in windows]
+        total = np.zeros((len(utterances), len(self.classes)))
+        for classifier, own in zip(self.classifiers, zip(*summaries, strict=True), strict=True):
+            joint = torch.cat(own)
+            logits = joint if self.settings.is_pooled else classifier.model.classify(joint, windows)
+            total += logits.cpu().double().softmax(dim=1).numpy()
+        return total / len(self.classifiers)
 
     def _extract(
         self, readers: Sequence[Reader], utterances: Sequence[Utterance], root: Path
@@ -190,8 +249,13 @@ class Predictor:
             features |= {each.name: steps for each, steps in extracted(own, utterances, context)}
         return features
 
-    def _predict(self, utterance: Utterance, features: dict[str, Steps]) -> Prediction:
-        arrays = {reader.name: self._read(reader, features[reader.name]) for reader in self.readers}
+    def _read(
+        self, utterance: Utterance, features: dict[str, Steps]
+    ) -> tuple[list[torch.Tensor], Prediction]:
+        """The summaries [1, D] of each model, and the prediction without probabilities."""
+        arrays = {
+            reader.name: self._values(reader, features[reader.name]) for reader in self.readers
+        }
         sequences = [r.name for r in self.readers if r.extractor.kind != "utterance"]
         item: Item = {
             "utterance": utterance.id,
@@ -200,15 +264,18 @@ class Predictor:
             "lengths": {name: len(arrays[name]) for name in sequences},
         }
         batch = collate([item]).to(self.device)
-        total = np.zeros(len(self.classes))
+        summaries: list[torch.Tensor] = []
         weights: list[np.ndarray] = []
         for classifier in self.classifiers:
-            logits, hops = classifier(batch, attention=True)
-            total += logits[0].cpu().double().softmax(dim=0).numpy()
-            own = [hop[0].float().cpu().numpy().astype(np.float64) for hop in hops]
+            summary, attended = (
+                classifier(batch, attention=True)
+                if self.settings.is_pooled
+                else classifier.joint(batch)
+            )
+            summaries.append(summary)
+            own = [hop[0].float().cpu().numpy().astype(np.float64) for hop in attended]
             weights = [a + b for a, b in zip(weights, own, strict=True)] if weights else own
         number = len(self.classifiers)
-        probabilities = dict(zip(self.classes, (total / number).tolist(), strict=True))
         targets = self.classifiers[0].model.targets
         hops = [
             self._hop(target, own / number, arrays, features)
@@ -218,9 +285,9 @@ class Predictor:
         if self.settings.normalise == "speaker":
             remarks.append("features are standardised by the training part: the speaker is unknown")
         parameters = {reader.name: reader.extractor.parameters() for reader in self.readers}
-        return Prediction(utterance, probabilities, hops, missing, remarks, parameters)
+        return summaries, Prediction(utterance, {}, hops, missing, remarks, parameters)
 
-    def _read(self, reader: Reader, steps: Steps) -> np.ndarray:
+    def _values(self, reader: Reader, steps: Steps) -> np.ndarray:
         """The values as a model reads them from a store: of the stored type, truncated."""
         values = steps.values
         if values.dtype.kind != "f":

@@ -67,6 +67,14 @@ def selection(parameters: dict[str, Any]) -> str:
     )
 
 
+def context(model: dict[str, Any]) -> str:
+    """With which other utterances of the dialog an utterance is classified."""
+    if model["context"] == "none":
+        return "each utterance alone"
+    sides = {"past": "before it", "both": "before it and after it"}[model["context"]]
+    return f"each utterance with up to {model['context_window']} {sides} in the dialog"
+
+
 def majority(predictions: pd.DataFrame) -> dict[str, Any]:
     """The most frequent class of the test parts, and its share."""
     shares = predictions["true"].value_counts(normalize=True).sort_index(kind="stable")

@@ -121,6 +121,20 @@ def calibration(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def positions(table: pd.DataFrame) -> Figure:
+    """WA and UA by the position in the dialog, with the number of utterances."""
+    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(table))
+    for name, colour in (("weighted_accuracy", ACCENT), ("unweighted_accuracy", QUIET)):
+        axes.plot(places, table[name], "o-", ms=4, color=colour, label=name.replace("_", " "))
+    labels = [f"{row.position}\n({row.utterances})" for row in table.itertuples()]
+    axes.set_xticks(places, labels)
+    axes.set(ylim=(0, 1), xlabel="position in the dialog (number of utterances)")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
 def comparison(rows: pd.DataFrame, labels: list[str] | None = None) -> Figure:
     """WA and UA of each row of the comparison, beside the published figures.
 

@@ -124,6 +124,7 @@ def write(
         protocol=facts.protocol(parameters["split"], assigned, table, store.description.group),
         targets=parameters["train"]["targets"],
         standardisation=standardisation(parameters["model"]["normalise"], parameters["speakers"]),
+        context=facts.context(parameters["model"]),
         selection=facts.selection(parameters),
         classes=classes,
         group=store.description.group,
@@ -184,6 +185,7 @@ def _tables(
         "speakers": metrics.by_group(predictions, store.utterances, "speaker"),
         "groups": metrics.by_group(predictions, store.utterances, "group"),
         "scenarios": metrics.by_group(predictions, store.utterances, "scenario"),
+        "positions": metrics.by_position(predictions, store.utterances),
         "attention": attention.statistics(attention_file),
         "profile": attention.profile(attention_file),
     }
@@ -201,6 +203,8 @@ def _figures(
         "confusion": figures.confusion(metrics.confusion(predictions, classes), classes),
         "calibration": figures.calibration(tables["calibration"]),
     }
+    if len(tables["positions"]) > 1:
+        drawn["positions"] = figures.positions(tables["positions"])
     if len(tables["attention"]):
         drawn["attention"] = figures.attention(tables["attention"], tables["profile"], classes)
     if len(comparison):

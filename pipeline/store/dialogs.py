@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,74 @@ _PART = 16  # utterances of a batch that are padded together
 _LONG = 2  # times the batch size: a dialog with more utterances to classify is divided
 
 
+class Neighbours:
+    """The windows of utterances in their dialogs.
+
+    Parameters
+    ----------
+    dialogs, order, speakers
+        [N] of each utterance: its dialog, its position in it, and its speaker. Utterances of one
+        position are in the order in which they are given.
+    window
+        The most utterances before an utterance, and after it, that are its context.
+    future
+        Whether those after it are.
+
+    Attributes
+    ----------
+    place
+        [N] places of the utterances, dialog by dialog, in the order of each.
+    first, end
+        [N] places of the first utterance of each utterance's dialog, and behind the last one.
+    """
+
+    def __init__(
+        self,
+        dialogs: Sequence[str],
+        order: Sequence[int],
+        speakers: Sequence[str],
+        *,
+        window: int,
+        future: bool,
+    ) -> None:
+        self.window, self.future = window, future
+        self._speakers, _ = pd.factorize(np.asarray(speakers, object))
+        numbers, _ = pd.factorize(np.asarray(dialogs, object))
+        self._sequence = np.lexsort((np.asarray(order), numbers))
+        self.place = np.argsort(self._sequence)
+        in_sequence = numbers[self._sequence]
+        self.first = np.searchsorted(in_sequence, numbers)
+        self.end = np.searchsorted(in_sequence, numbers, side="right")
+
+    def of(self, index: int) -> list[np.ndarray]:
+        """The windows of an utterance: the past and itself; the future backwards and itself."""
+        place = self.place[index]
+        past = self._sequence[max(self.first[index], place - self.window) : place + 1]
+        if not self.future:
+            return [past]
+        future = self._sequence[place : min(self.end[index], place + self.window + 1)]
+        return [past, future[::-1]]
+
+    def windows(self, indices: Iterable[int]) -> tuple[np.ndarray, list[Window]]:
+        """The utterances in any window, sorted, and the windows; their rows count the former."""
+        ragged = list(zip(*map(self.of, indices), strict=True))
+        every = np.unique(np.concatenate([row for rows in ragged for row in rows]))
+        return every, [self._window(rows, every) for rows in ragged]
+
+    def _window(self, rows: Sequence[np.ndarray], every: np.ndarray) -> Window:
+        lengths = np.array([len(row) for row in rows])
+        padded = np.full((len(rows), lengths.max()), every[0])
+        for target, row in zip(padded, rows, strict=True):
+            target[: len(row)] = row
+        own = np.array([row[-1] for row in rows])
+        same = self._speakers[padded] == self._speakers[own][:, None]
+        return Window(
+            torch.from_numpy(np.searchsorted(every, padded)),
+            torch.from_numpy(lengths),
+            torch.from_numpy(same.astype(np.float32)),
+        )
+
+
 class DialogDataset(StoreDataset):
     """All utterances of a store, each with a window of its dialog.
 
@@ -27,10 +96,8 @@ class DialogDataset(StoreDataset):
     ----------
     store, streams, max_steps, by_speaker
         See :class:`~pipeline.store.dataset.StoreDataset`.
-    window
-        The most utterances before an utterance, and after it, that it is classified with.
-    future
-        Whether it is also classified with those after it.
+    window, future
+        See :class:`Neighbours`.
     """
 
     def __init__(
@@ -44,46 +111,18 @@ class DialogDataset(StoreDataset):
         future: bool,
     ) -> None:
         super().__init__(store, streams, max_steps=max_steps, by_speaker=by_speaker)
-        self.window, self.future = window, future
-        table = store.utterances
-        dialogs, _ = pd.factorize(table["dialog"])
-        # items by dialog and by order in it; the place of each item there, and of its dialog
-        self._sequence = np.lexsort((table["order"], dialogs))
-        self._place = np.argsort(self._sequence)
-        in_sequence = dialogs[self._sequence]
-        self._first = np.searchsorted(in_sequence, dialogs)
-        self._end = np.searchsorted(in_sequence, dialogs, side="right")
-
-    def neighbours(self, index: int) -> list[np.ndarray]:
-        """The items of an item's windows: the past and itself; the future backwards and itself."""
-        place = self._place[index]
-        past = self._sequence[max(self._first[index], place - self.window) : place + 1]
-        if not self.future:
-            return [past]
-        future = self._sequence[place : min(self._end[index], place + self.window + 1)]
-        return [past, future[::-1]]
+        columns = [store.utterances[name].tolist() for name in ("dialog", "order", "speaker")]
+        self.neighbours = Neighbours(*columns, window=window, future=future)
 
     def input(self, indices: Sequence[int] | np.ndarray) -> DialogBatch:
         """The items at `indices` with their windows."""
-        windows = list(zip(*(self.neighbours(int(index)) for index in indices), strict=True))
-        items = np.unique(np.concatenate([row for rows in windows for row in rows]))
-        items = self.order(items)
-        row_of = np.full(len(self), -1)
-        row_of[items] = np.arange(len(items))
+        items, windows = self.neighbours.windows(map(int, indices))
+        by_length = self.order(items)
+        row_of = torch.from_numpy(np.argsort(np.searchsorted(items, by_length)))
         return DialogBatch(
-            [self.batch(part) for part in split(items, _PART)],
-            [self._padded([row_of[row] for row in rows], items) for rows in windows],
+            [self.batch(part) for part in split(by_length, _PART)],
+            [replace(window, rows=row_of[window.rows]) for window in windows],
         )
-
-    def _padded(self, rows: Sequence[np.ndarray], items: np.ndarray) -> Window:
-        lengths = np.array([len(row) for row in rows])
-        padded = np.zeros((len(rows), lengths.max()), np.int64)
-        for target, row in zip(padded, rows, strict=True):
-            target[: len(row)] = row
-        speakers = self._speakers[items][padded]
-        own = speakers[np.arange(len(rows)), lengths - 1]
-        same = (speakers == own[:, None]).astype(np.float32)
-        return Window(*(torch.from_numpy(array) for array in (padded, lengths, same)))
 
     def steps(self, indices: np.ndarray, size: int) -> int:
         return min(math.ceil(len(indices) / size), len(self._units(indices, size)))
@@ -107,12 +146,12 @@ class DialogDataset(StoreDataset):
 
     def in_order(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield batches of consecutive items of dialogs."""
-        return split(indices[np.argsort(self._place[indices], kind="stable")], size)
+        return split(indices[np.argsort(self.neighbours.place[indices], kind="stable")], size)
 
     def _units(self, indices: np.ndarray, size: int) -> list[np.ndarray]:
         """The items of each dialog; those of a long dialog in several equal parts."""
-        ordered = indices[np.argsort(self._place[indices], kind="stable")]
-        starts = np.flatnonzero(np.diff(self._first[ordered], prepend=-1))
+        ordered = indices[np.argsort(self.neighbours.place[indices], kind="stable")]
+        starts = np.flatnonzero(np.diff(self.neighbours.first[ordered], prepend=-1))
         return [
             part
             for dialog in np.split(ordered, starts[1:])
