@@ -15,7 +15,7 @@ from pipeline import params
 from pipeline.evaluation.prediction import predict
 from pipeline.models.classifier import Classifier
 from pipeline.registry import MODELS
-from pipeline.store import FeatureStore
+from pipeline.store import FeatureStore, dialogs
 from pipeline.store.dialogs import DialogDataset
 from pipeline.store.inputs import of_model
 from pipeline.training import folds, splits
@@ -147,23 +147,24 @@ def test_utterances_without_a_label_are_context(store: FeatureStore) -> None:
     batch = opened(store, setting).input([in_order(store.utterances, 0)[5]])
     (window,) = batch.windows
     assert window.lengths.tolist() == [WINDOW + 1]
-    assert sum(len(part.utterances) for part in batch.parts) == WINDOW + 1
+    assert [len(part.utterances) for part in batch.targets] == [1]
+    assert sum(len(part.utterances) for part in batch.others) == WINDOW
 
 
 def test_a_removed_modality_is_removed_from_the_neighbours_too(store: FeatureStore) -> None:
     setting = chosen("both")
     dataset = opened(store, setting)
-    batch = dataset.input(np.arange(7)).without(["mfcc"])
-    assert all((part.lengths["mfcc"] == 0).all() for part in batch.parts)
-    assert any((part.lengths["glove"] > 0).any() for part in batch.parts)
+    batch = dataset.input(np.arange(4)).without(["mfcc"])
+    for part in [*batch.targets, *batch.others]:
+        assert (part.lengths["mfcc"] == 0).all() and (part.lengths["glove"] > 0).any()
     classifier = built(dataset, setting)
     found = predict(classifier, dataset, np.arange(7), 8, CPU, without=["mfcc", "glove", "resnet"])
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize(("size", "number"), [(7, 4), (8, 4), (14, 2), (2, 8), (100, 1)])
+@pytest.mark.parametrize(("size", "number"), [(7, 4), (8, 4), (14, 2), (1, 8), (100, 1)])
 def test_batches_are_whole_dialogs(store: FeatureStore, size: int, number: int) -> None:
-    """Those with more than twice the batch size are divided."""
+    """Those with more than four times the batch size are divided."""
     dataset = opened(store, chosen())
     indices = np.arange(28)
     assert dataset.steps(indices, size) == number
@@ -172,7 +173,7 @@ def test_batches_are_whole_dialogs(store: FeatureStore, size: int, number: int) 
     for batches in epochs:
         assert len(batches) == number
         assert sorted(np.concatenate(batches).tolist()) == indices.tolist()
-        assert max(map(len, batches)) <= max(2 * size, 7)
+        assert max(map(len, batches)) <= max(2 * size, 7) if size > 1 else 4
     utterances = store.utterances
     if size >= 7:
         for batch in epochs[0]:
@@ -290,7 +291,33 @@ def test_the_label_names_the_context() -> None:
     assert chosen("none").model.label == "AMH-3"
 
 
-def test_utterances_that_are_padded_together_are_of_similar_length(store: FeatureStore) -> None:
-    parts = opened(store, chosen()).input(np.arange(35)).parts
-    longest = [int(part.lengths["mfcc"].max()) for part in parts]
-    assert len(parts) == 3 and longest == sorted(longest)
+def test_utterances_are_padded_in_the_parts_that_take_the_least_time(store: FeatureStore) -> None:
+    """As the best of all divisions of the utterances by length."""
+    dataset = opened(store, chosen())
+    items = np.arange(9)
+    dataset.lengths["mfcc"][4:9] *= 8  # so that several parts pay
+    lengths = np.sort(np.max([own[items] for own in dataset.lengths.values()], axis=0))
+
+    def time(parts: list[np.ndarray]) -> int:
+        return sum(int(part.max()) * (len(part) + dialogs._OVERHEAD) for part in parts)
+
+    every = [
+        np.split(lengths, np.flatnonzero(cuts) + 1) for cuts in np.ndindex(*[2] * (len(items) - 1))
+    ]
+    found = dataset._parts(items)
+    assert sorted(np.concatenate(found).tolist()) == items.tolist()
+    longest = np.max(list(dataset.lengths.values()), axis=0)
+    assert time([longest[part] for part in found]) == min(map(time, every))
+    assert len(found) > 1
+
+
+def test_context_alone_gets_no_gradient_but_is_read(store: FeatureStore) -> None:
+    setting = chosen("past")
+    dataset = opened(store, setting)
+    classifier = built(dataset, setting).train()
+    batch = dataset.input([in_order(store.utterances, 0)[3]])
+    for part in [*batch.targets, *batch.others]:
+        part.sequences["mfcc"].requires_grad_(True)
+    classifier(batch).square().sum().backward()
+    assert all(part.sequences["mfcc"].grad is not None for part in batch.targets)
+    assert batch.others and all(part.sequences["mfcc"].grad is None for part in batch.others)

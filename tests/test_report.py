@@ -177,7 +177,7 @@ def test_tables_lie_beside_the_page(store: FeatureStore, run: Path) -> None:
     tables = {path.stem: pd.read_csv(path) for path in (run / "plots").glob("*.csv")}
     assert sorted(tables) == [
         *("attention", "calibration", "classes", "confusion", "curves", "examples", "folds"),
-        *("groups", "layers", "missing", "profile", "scenarios", "speakers"),
+        *("groups", "layers", "missing", "positions", "profile", "scenarios", "speakers"),
     ]
     assert tables["speakers"]["speaker"].tolist() == sorted(set(store.utterances["speaker"]))
     assert tables["speakers"]["utterances"].sum() == len(store)

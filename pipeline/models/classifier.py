@@ -153,7 +153,9 @@ class Classifier(nn.Module):
         Utterances of a :class:`Batch` are classified without context, each as a dialog of its own.
         """
         if isinstance(batch, DialogBatch):
-            joint = [self.joint(part)[0] for part in batch.parts]
+            joint = [self.joint(part)[0] for part in batch.targets]
+            with torch.no_grad():
+                joint += [self.joint(part)[0] for part in batch.others]
             return self.model.classify(torch.cat(joint), batch.windows)
         if self.settings.is_pooled:
             return self.model(*self.standardised(batch), attention=attention)

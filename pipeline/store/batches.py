@@ -107,25 +107,33 @@ class DialogBatch:
 
     Attributes
     ----------
-    parts
-        All utterances, in batches of similar length.
+    targets
+        The utterances to classify, in batches of similar length.
+    others
+        Those that are context alone, likewise. No gradient flows to them.
     windows
         Of the utterances to classify, in their order; one for each direction. Rows count all
         utterances, part after part.
     """
 
-    parts: list[Batch]
+    targets: list[Batch]
+    others: list[Batch]
     windows: list[Window]
 
     def to(self, device: torch.device | str) -> DialogBatch:
         return DialogBatch(
-            [part.to(device) for part in self.parts],
+            [part.to(device) for part in self.targets],
+            [part.to(device) for part in self.others],
             [window.to(device) for window in self.windows],
         )
 
     def without(self, streams: Collection[str]) -> DialogBatch:
         """As :meth:`Batch.without`, also of the neighbours."""
-        return DialogBatch([part.without(streams) for part in self.parts], self.windows)
+        return DialogBatch(
+            [part.without(streams) for part in self.targets],
+            [part.without(streams) for part in self.others],
+            self.windows,
+        )
 
 
 @dataclass(frozen=True)

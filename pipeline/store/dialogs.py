@@ -14,8 +14,8 @@ from pipeline.store.batches import DialogBatch, Window
 from pipeline.store.dataset import StoreDataset, split
 from pipeline.store.reading import FeatureStore
 
-_PART = 16  # utterances of a batch that are padded together
-_LONG = 2  # times the batch size: a dialog with more utterances to classify is divided
+_OVERHEAD = 18  # utterances: as long takes a step of a GRU beside what each utterance takes
+_LONG = 4  # times the batch size: a dialog with more utterances to classify is divided
 
 
 class Neighbours:
@@ -117,12 +117,31 @@ class DialogDataset(StoreDataset):
     def input(self, indices: Sequence[int] | np.ndarray) -> DialogBatch:
         """The items at `indices` with their windows."""
         items, windows = self.neighbours.windows(map(int, indices))
-        by_length = self.order(items)
-        row_of = torch.from_numpy(np.argsort(np.searchsorted(items, by_length)))
+        is_target = np.isin(items, indices)
+        targets, others = (self._parts(items[own]) for own in (is_target, ~is_target))
+        places = np.argsort(np.searchsorted(items, np.concatenate([*targets, *others])))
+        rows = torch.from_numpy(places)
         return DialogBatch(
-            [self.batch(part) for part in split(by_length, _PART)],
-            [replace(window, rows=row_of[window.rows]) for window in windows],
+            [self.batch(part) for part in targets],
+            [self.batch(part) for part in others],
+            [replace(window, rows=rows[window.rows]) for window in windows],
         )
+
+    def _parts(self, items: np.ndarray) -> list[np.ndarray]:
+        """Divide items by length into the parts that take the least time to encode together."""
+        ordered = self.order(items)
+        longest = np.max([own[ordered] for own in self.lengths.values()], axis=0, initial=1)
+        least, starts = np.zeros(len(items) + 1), np.zeros(len(items) + 1, np.int64)
+        for end in range(1, len(items) + 1):
+            sizes = end - np.arange(end)
+            times = least[:end] + longest[end - 1] * (sizes + _OVERHEAD)
+            starts[end] = times.argmin()
+            least[end] = times.min()
+        parts, end = [], len(items)
+        while end:
+            parts.append(ordered[starts[end] : end])
+            end = starts[end]
+        return parts[::-1]
 
     def steps(self, indices: np.ndarray, size: int) -> int:
         return min(math.ceil(len(indices) / size), len(self._units(indices, size)))
