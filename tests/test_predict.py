@@ -146,6 +146,8 @@ def test_a_dialog_is_predicted_with_its_context(world: World, tmp_path: Path, co
             expected = [table[f"p_{emotion}"][name] for emotion in predictor.classes]
             assert list(one.probabilities.values()) == pytest.approx(expected, abs=1e-5)
         alone = [predictor.predict([one], world.media)[0] for one in own]
+        assert all(module._ALONE in one.remarks for one in alone)
+        assert not any(module._ALONE in one.remarks for one in found)
         assert alone[1].probabilities != pytest.approx(found[1].probabilities, abs=1e-3)
         assert (alone[0].probabilities == pytest.approx(found[0].probabilities, abs=1e-5)) == (
             context == "past"

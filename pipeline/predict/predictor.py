@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,44 +14,18 @@ import torch
 
 from pipeline import InputError
 from pipeline.corpus.utterance import Source, Utterance
-from pipeline.features.extractor import Context, Extractor, State, Steps, extracted
-from pipeline.features.pretrained import of_stream
+from pipeline.features.extractor import Steps, extracted
 from pipeline.models.classifier import Classifier
-from pipeline.params.types import own_paths
 from pipeline.predict.clips import Clip
 from pipeline.predict.loading import check_extractable, loaders
 from pipeline.predict.prediction import Hop, Prediction
-from pipeline.registry import EXTRACTORS
+from pipeline.predict.readers import Reader, reader_of
 from pipeline.store.batches import Item, Window, collate
 from pipeline.store.dialogs import Neighbours
 from pipeline.system import compute
-from pipeline.system.values import differences
 
-WEIGHTS = Path("data/weights")
-"""Where files are looked up of which models record the name only."""
-
+_ALONE = "the models read the dialog, and no other utterance of it was given"
 _AT_ONCE = 64  # utterances whose sound and text features are in memory
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One stream that the models read, and what extracts it."""
-
-    name: str
-    modality: str
-    extractor: Extractor
-    shared: Any
-    vocabulary: list[str] | None
-
-    def context(self, root: Path, device: str) -> Context:
-        return Context(root, device, self.shared)
-
-    @cached_property
-    def state(self) -> State:
-        """The state of the extractor: that of training, or one that depends on no corpus."""
-        if self.vocabulary is not None:
-            return {"vocabulary": np.array(self.vocabulary)}
-        return self.extractor.prepare([], self.context(Path(), "cpu"))
 
 
 class Predictor:
@@ -87,11 +60,11 @@ class Predictor:
         self.classes = first.classes
         self.settings = first.settings
         self.readers = [
-            _reader(name, specified, dict((streams or {}).get(name, {})))
+            reader_of(name, specified, dict((streams or {}).get(name, {})))
             for name, specified in first.extractors.items()
         ]
         for reader in self.readers:
-            self._check(reader, first.identities[reader.name])
+            reader.check(first.identities[reader.name], device)
 
     @classmethod
     def load(
@@ -206,8 +179,16 @@ class Predictor:
                 for row, utterance in enumerate(utterances[part])
             ]
         probabilities = self._classified([summaries for summaries, _ in read], utterances)
+        sizes = Counter(one.dialog for one in utterances)
+        with_context = self.settings.context != "none"
         return [
-            replace(one, probabilities=dict(zip(self.classes, row.tolist(), strict=True)))
+            replace(
+                one,
+                probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
+                remarks=[*one.remarks, _ALONE]
+                if with_context and sizes[one.utterance.dialog] == 1
+                else one.remarks,
+            )
             for (_, one), row in zip(read, probabilities, strict=True)
         ]
 
@@ -343,46 +324,3 @@ class Predictor:
             else:
                 remarks += problems
         return missing, remarks
-
-    def _check(self, reader: Reader, trained: Mapping[str, Any]) -> None:
-        """Check that a stream has the identity that the models were trained on.
-
-        Raises
-        ------
-        InputError
-            If it has not; the message names the differences.
-        """
-        if reader.vocabulary is not None:  # its vectors are in the model
-            here = dict(trained) | {"version": reader.extractor.version}
-        else:
-            with of_stream(reader.modality, reader.name):
-                here = reader.extractor.identity(reader.context(Path(), self.device))
-        if differing := differences(dict(trained), here):
-            lines = [f"{key}: {old} / {new}" for key, old, new in differing]
-            raise InputError(
-                f"the stream {reader.name} would not be the one that the model was trained on: "
-                f"{'; '.join(lines)} (training / here)"
-            )
-
-
-def _reader(name: str, specified: Mapping[str, Any], replaced: dict[str, Any]) -> Reader:
-    """The extractor of a stream, from what a model records of it.
-
-    Raises
-    ------
-    InputError
-        If a parameter is invalid.
-    """
-    modality = specified["modality"]
-    entry = EXTRACTORS[modality][specified["extractor"]].load()
-    parameters = specified["parameters"] | replaced
-    own = {key: value for key, value in parameters.items() if key in entry.model_fields}
-    for key in own_paths(entry):
-        if key not in replaced and not Path(own[key]).exists() and (WEIGHTS / own[key]).exists():
-            own[key] = str(WEIGHTS / own[key])
-    try:
-        extractor = entry.model_validate(own)
-    except ValueError as error:
-        raise InputError(f"the stream {name} cannot be extracted here: {error}") from error
-    shared = SimpleNamespace(**{key: value for key, value in parameters.items() if key not in own})
-    return Reader(name, modality, extractor, shared, specified.get("vocabulary"))
