@@ -11,7 +11,7 @@
 PYTHON ?= python3
 VENV := .venv
 # targets are relative, since make splits names at spaces
-IN_PROCESSES := --numprocesses auto --dist loadfile
+IN_PROCESSES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: repro environment table demo share recover test test-slow checkout clean help
@@ -69,9 +69,9 @@ $(VENV)/.repro: setup.cfg constraints.txt | $(VENV)/bin/pip
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.repro
+$(VENV)/.test: setup.cfg constraints.txt | $(VENV)/bin/pip
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
-	@touch $@
+	@touch $(VENV)/.repro $@
 
 $(VENV)/.demo: $(VENV)/.repro
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[asr,demo]'
