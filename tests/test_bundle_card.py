@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,13 @@ def test_the_code_of_the_page_runs(
     world: Trained, workplace: Path, capsys: pytest.CaptureFixture
 ) -> None:
     page = (ROOT / "docs/predict.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    exec(code, {})
+    for name in ("1.mp4", "2.mp4"):
+        shutil.copy(workplace / "clip.mp4", workplace / name)
+    found: dict[str, Any] = {}
+    for code in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        exec(code, found)
     assert "video" in capsys.readouterr().out
+    assert [one.utterance.speaker for one in found["found"]] == ["Ada", "Bob"]
     (workplace / "clips.csv").write_text("clip,text\nclip.mp4,ang\n", encoding="utf-8")
     ran = set()
     for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,7 @@ class Opened:
     address: str
     uploads: Path
     classes: list[str]
+    lost: type[Exception]
     asked: list[str] = field(default_factory=list)
 
     def source(self, name: str) -> None:
@@ -181,9 +183,13 @@ class Opened:
             self.page.wait_for_timeout(500)
 
     def upload(self, path: Path) -> None:
-        self.load()
-        self.page.locator("input[type=file]").first.set_input_files(path)
-        self.page.get_by_text(path.name).first.wait_for()
+        for _ in range(5):  # a page that loads slowly may lose the file
+            self.load()
+            self.page.locator("input[type=file]").first.set_input_files(path)
+            with suppress(self.lost):
+                self.page.get_by_text(path.name).first.wait_for(timeout=20_000)
+                return
+        raise AssertionError(f"{path.name} is not shown")
 
     def predict(self) -> None:
         self.page.get_by_role("button", name="Predict").click()
@@ -209,7 +215,7 @@ def opened(world: World) -> Iterator[Opened]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_context(permissions=["microphone", "camera"]).new_page()
         page.set_default_timeout(SECONDS)
-        found = Opened(page, address, folder, predictor.classes)
+        found = Opened(page, address, folder, predictor.classes, playwright.TimeoutError)
         page.on("request", lambda request: found.asked.append(request.url))
         yield found
         browser.close()
