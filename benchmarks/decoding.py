@@ -8,9 +8,7 @@ stage `visual`. The processes are those of the stage, and have started before.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,7 +21,7 @@ from pipeline import params
 from pipeline.corpus.utterance import Utterance, from_table
 from pipeline.features.extractor import Context
 from pipeline.features.visual import VisualExtractor
-from pipeline.system.compute import start_worker
+from pipeline.system import compute
 
 
 class Colours(VisualExtractor):
@@ -56,8 +54,7 @@ def measure(rows: pd.DataFrame, corpus: Path, repeat: int) -> dict[str, float]:
     dialogs = [from_table(each) for _, each in rows.groupby("dialog", sort=False)]
     dialogs.sort(key=lambda dialog: dialog[0].start - dialog[-1].end)  # longest first
     work = partial(decode, context=context)
-    spawn = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=start_worker)
-    with spawn(1) as one, spawn(2) as two:
+    with compute.pool(1, "cpu") as one, compute.pool(2, "cpu") as two:
         tasks: dict[str, Task] = {
             "one": lambda: list(one.map(work, dialogs)),
             "two": lambda: list(two.map(work, dialogs)),

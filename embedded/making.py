@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import cv2
@@ -33,7 +32,7 @@ from tqdm import tqdm
 from embedded import film, recording, screenplay, textfiles, vectors, voice
 from embedded.screenplay import Dialog, Trap
 from pipeline import params
-from pipeline.system.compute import start_worker
+from pipeline.system import compute
 from pipeline.system.filesystem import replacing
 
 VECTOR_SIZE = 300
@@ -103,9 +102,7 @@ def _produce_all(dialogs: list[Dialog], root: Path, seed: int, workers: int) -> 
             _produce(dialog, root, seed)
             yield dialog.name
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(dialogs)), get_context("spawn"), initializer=start_worker
-    )
+    pool = compute.pool(min(workers, len(dialogs)), "cpu")
     try:
         futures = {pool.submit(_produce, dialog, root, seed): dialog.name for dialog in dialogs}
         for future in as_completed(futures):

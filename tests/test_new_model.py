@@ -69,6 +69,11 @@ def test_the_documented_model_learns_and_is_saved(
     assert weights == loaded.model.targets == []
 
 
+def test_it_has_no_context(store: FeatureStore) -> None:
+    with pytest.raises(InputError, match=r"^model\.context: pooling does not take it"):
+        build(store, context="past")
+
+
 def test_it_pools_the_valid_steps_only(store: FeatureStore) -> None:
     indices = [20, 3, 8]
     for pool in ("mean", "max"):

@@ -32,8 +32,11 @@ from pipeline.predict import Predictor
 from pipeline.predict import predictor as module
 from pipeline.predict.__main__ import main
 from pipeline.predict.clips import LONGEST, Clip, read_list, utterance_of
+from pipeline.registry import MODELS, Model
 from pipeline.store import FeatureStore, writing
+from pipeline.store.inputs import of_model
 from pipeline.training import folds
+from tests.documented import register
 from tests.extractors import save_bert
 from tests.test_training import settings
 from tests.trained import jobs_of, make_models
@@ -171,6 +174,33 @@ def test_clips_of_a_dialog_may_lie_in_several_folders(world: World, tmp_path: Pa
     )
     assert found[0].probabilities == pytest.approx(other[0].probabilities)
     assert found[1].probabilities != pytest.approx(other[1].probabilities, abs=1e-6)
+
+
+def test_a_model_of_your_own_predicts_clips(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The documented one, which does not derive from Hopping."""
+    page = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8")
+    name = register(page, "pipeline.models", tmp_path, monkeypatch, kind=Model, registry=MODELS)
+    models = tmp_path / "models"
+    streams = {"audio": "mfcc", "text": ["glove", "bert"], "video": "resnet"}
+    chosen = settings(name=name, prosody="prosody", streams=streams)
+    with FeatureStore(world.store) as opened:
+        job = jobs_of(opened.path, chosen, models)[0]
+        dataset = of_model(opened, chosen.model, chosen.train.max_steps)
+        classifier = folds.build(
+            dataset, job.model, job.train.max_steps, job.classes, np.arange(2)
+        ).eval()
+        classifier.save(job.weights)
+        with torch.inference_mode():
+            expected = classifier(dataset.batch([3]))[0].softmax(dim=0)
+    (found,) = world.predictor(models).predict([world.utterances[3]], world.media)
+    assert list(found.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found.hops == []
+
+
+def test_a_dialog_without_clips_has_no_predictions(world: World) -> None:
+    assert world.predictor(folds=[1]).dialog([]) == []
 
 
 def test_attention_is_that_of_the_pipeline(world: World) -> None:

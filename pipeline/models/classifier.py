@@ -289,6 +289,11 @@ def _model(
     """Build the registered model with the settings that it takes."""
     registered = MODELS[settings.name]
     model = registered.load()
+    if settings.context != "none" and not issubclass(model, Hopping):
+        raise InputError(
+            f"model.context: {settings.name} does not take it, as it does not derive from Hopping "
+            "(pipeline/models/hopping.py); set it to none"
+        )
     hops = {"hops": settings.hops, "share_hops": settings.share_hops} if registered.hops else {}
     common: dict[str, Any] = {
         "dropout": settings.dropout.model_dump(),

@@ -59,6 +59,7 @@ class Predictor:
         check_extractable(first)
         self.classes = first.classes
         self.settings = first.settings
+        self.has_context = first.settings.context != "none"
         self.readers = [
             reader_of(name, specified, dict((streams or {}).get(name, {})))
             for name, specified in first.extractors.items()
@@ -131,6 +132,8 @@ class Predictor:
 
         Models with context read the utterances around each one, and who speaks (`Clip.speaker`).
         """
+        if not clips:
+            return []
         folders = [clip.path.parent.resolve() for clip in clips]
         root = Path(os.path.commonpath(folders))
 
@@ -180,13 +183,12 @@ class Predictor:
             ]
         probabilities = self._classified([summaries for summaries, _ in read], utterances)
         sizes = Counter(one.dialog for one in utterances)
-        with_context = self.settings.context != "none"
         return [
             replace(
                 one,
                 probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
                 remarks=[*one.remarks, _ALONE]
-                if with_context and sizes[one.utterance.dialog] == 1
+                if self.has_context and sizes[one.utterance.dialog] == 1
                 else one.remarks,
             )
             for (_, one), row in zip(read, probabilities, strict=True)
@@ -197,12 +199,12 @@ class Predictor:
     ) -> np.ndarray:
         """[N, classes] probabilities, the mean over the models.
 
-        `summaries` are those of each utterance by each model; of pooled models, the logits.
+        `summaries` are those of each utterance by each model; without context, the logits.
         """
         if not utterances:
             return np.zeros((0, len(self.classes)))
         windows: list[Window] = []
-        if self.settings.context != "none":
+        if self.has_context:
             neighbours = Neighbours(
                 [one.dialog for one in utterances],
                 [one.order for one in utterances],
@@ -214,8 +216,8 @@ class Predictor:
             windows = [window.to(self.device) for window in windows]
         total = np.zeros((len(utterances), len(self.classes)))
         for classifier, own in zip(self.classifiers, zip(*summaries, strict=True), strict=True):
-            joint = torch.cat(own)
-            logits = joint if self.settings.is_pooled else classifier.model.classify(joint, windows)
+            read = torch.cat(own)
+            logits = classifier.model.classify(read, windows) if windows else read
             total += logits.cpu().double().softmax(dim=1).numpy()
         return total / len(self.classifiers)
 
@@ -233,7 +235,7 @@ class Predictor:
     def _read(
         self, utterance: Utterance, features: dict[str, Steps]
     ) -> tuple[list[torch.Tensor], Prediction]:
-        """The summaries [1, D] of each model, and the prediction without probabilities."""
+        """What :meth:`_classified` takes, and the prediction without probabilities."""
         arrays = {
             reader.name: self._values(reader, features[reader.name]) for reader in self.readers
         }
@@ -249,9 +251,7 @@ class Predictor:
         weights: list[np.ndarray] = []
         for classifier in self.classifiers:
             summary, attended = (
-                classifier(batch, attention=True)
-                if self.settings.is_pooled
-                else classifier.joint(batch)
+                classifier.joint(batch) if self.has_context else classifier(batch, attention=True)
             )
             summaries.append(summary)
             own = [hop[0].float().cpu().numpy().astype(np.float64) for hop in attended]
