@@ -78,13 +78,18 @@ def paired(
     p = 1.0
     unequal = shares[shares != 0]  # the sign of a zero has no effect
     if len(unequal) > 1:  # with a single one, p is 1
-        test = stats.permutation_test((unequal,), np.sum, permutation_type="samples", **options)
+        test = stats.permutation_test((unequal,), _sum, permutation_type="samples", **options)
         p = float(test.pvalue)
     # SciPy needs at least two values, so a single one is repeated
     samples = [np.resize(differences[group == k], max(size, 2)) for k, size in enumerate(sizes)]
     drawn = stats.bootstrap(samples, _mean_of_means, method="percentile", **options)
     low, high = drawn.confidence_interval
     return Difference(float(shares.sum()), float(low), float(high), p)
+
+
+def _sum(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The sum, rounded so that sums that differ by rounding alone are ties."""
+    return values.sum(axis).round(12)
 
 
 def _mean_of_means(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
