@@ -26,7 +26,7 @@ from tests.test_training import settings
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "comparison"
 COMMON = params.load(ROOT / "params.yaml")
-OWN = {"name", "modalities", "prosody", "hops"}  # never taken from params.yaml
+OWN = {"name", "modalities", "prosody", "hops", "context"}  # never taken from params.yaml
 
 AMH = {"name": "amh", "modalities": ["audio", "text", "video"]}
 LISTED: dict[str, Any] = {
@@ -50,18 +50,22 @@ def listed(folder: Path, raw: Any = LISTED) -> rows.Rows:
 
 
 @pytest.mark.parametrize(
-    "parameters", ["params.yaml", "recipes/iemocap.yaml", "recipes/iemocap-bert.yaml"]
+    ("parameters", "context"),
+    [("params.yaml", True), ("recipes/iemocap.yaml", False), ("recipes/iemocap-bert.yaml", False)],
 )
-def test_every_row_goes_with_every_configuration(parameters: str) -> None:
+def test_every_row_goes_with_every_configuration(parameters: str, context: bool) -> None:
+    """Those with context go with folds that keep dialogs whole."""
     shipped = rows.read(FOLDER / "rows.yaml")
     common = params.load(ROOT / parameters)
     left_out = {key for key in shipped.overrides if shipped.left_out(key, common)}
-    assert left_out == {"linear-egemaps", "linear-compare"}
+    with_context = {"amh-7-past", "amh-7-both"}
+    assert left_out == {"linear-egemaps", "linear-compare"} | (set() if context else with_context)
     there = [key for key in shipped.overrides if key not in left_out]
     labels = {key: shipped.settings(key, common).model.label for key in there}
     assert {labels[f"amh-{hops}"] for hops in range(1, 10)} == {f"AMH-{n}" for n in range(1, 10)}
     assert set(labels.values()) - {f"AMH-{n}" for n in range(1, 10)} == {
-        *("MDRE", "MHA-2", "linear")
+        *("MDRE", "MHA-2", "linear"),
+        *(["AMH-7, context past", "AMH-7, context both"] if context else []),
     }
     assert set(table.published(FOLDER / "published.csv", shipped)) <= set(labels)
 
@@ -95,6 +99,26 @@ def test_rows_that_a_corpus_or_its_streams_do_not_allow_are_left_out_with_the_re
         shipped.settings("linear-a", bare)
     rows.skip("linear-a", "no sound", tmp_path)
     assert "no sound" in (tmp_path / "row.json").read_text()
+
+
+def test_a_row_with_context_needs_whole_dialogs(tmp_path: Path) -> None:
+    chosen = listed(tmp_path, {"reference": "a", "rows": {
+        "a": {"model": {"name": "mdre", "modalities": ["audio"], "context": "past"}},
+        "b": {"model": {"name": "mdre", "modalities": ["audio"]}},
+    }})  # fmt: skip
+    assert chosen.left_out("a", params.load(ROOT / "recipes" / "emodb.yaml")) == (
+        "EmoDB has no dialogs as context"
+    )
+    raw = COMMON.model_dump()
+    raw["model"]["context"] = "both"
+    raw["split"]["protocol"] = "speaker"
+    divided = params.parse(raw)
+    assert chosen.left_out("a", divided) == (
+        "split.protocol speaker divides dialogs, which are context"
+    )
+    assert chosen.settings("b", divided).model.context == "none"
+    raw["split"]["protocol"] = "session"
+    assert chosen.settings("a", params.parse(raw)).model.context == "past"
 
 
 def test_a_row_that_was_left_out_and_can_be_trained_now_is_asked_for(tmp_path: Path) -> None:

@@ -176,6 +176,31 @@ def test_clips_of_a_dialog_may_lie_in_several_folders(world: World, tmp_path: Pa
     assert found[1].probabilities != pytest.approx(other[1].probabilities, abs=1e-6)
 
 
+def test_a_list_may_have_dialogs(
+    world: World, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture
+) -> None:
+    """Their clips are read in the order of the list; one that is gone is left out."""
+    models = world.trained(tmp_path / "models", seeds=(0,), context="past")
+    rows = [(0, "d", "Ada"), (1, "e", "Ada"), (9999, "d", "Ada"), (2, "d", "Bob"), (3, "", "")]
+    listed = tmp_path / "list.csv"
+    lines = [f"{world.media}/{clip}.mp4,ang,{dialog},{who}\n" for clip, dialog, who in rows]
+    listed.write_text("clip,text,dialog,speaker\n" + "".join(lines))
+    assert command("--list", str(listed), "--models", str(models), "--folds", "1") == 1
+    output = capsys.readouterr()
+    assert "9999.mp4: cannot be read" in output.err and "1 of 5 clips were left out" in output.err
+    found = json.loads(output.out)
+    predictor = world.predictor(models, folds=[1])
+    own = [
+        Clip(world.media / f"{n}.mp4", "ang", speaker=who) for n, who in ((0, "Ada"), (2, "Bob"))
+    ]
+    expected = {f"{n}.mp4": one for n, one in zip((0, 2), predictor.dialog(own), strict=True)}
+    expected |= {f"{n}.mp4": predictor(world.media / f"{n}.mp4", "ang") for n in (1, 3)}
+    assert [one["clip"] for one in found] == ["0.mp4", "2.mp4", "1.mp4", "3.mp4"]
+    for one in found:
+        assert one["probabilities"] == pytest.approx(expected[one["clip"]].probabilities, abs=1e-5)
+        assert (module._ALONE in one["remarks"]) == (one["clip"] in ("1.mp4", "3.mp4"))
+
+
 def test_a_model_of_your_own_predicts_clips(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

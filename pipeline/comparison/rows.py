@@ -1,7 +1,7 @@
 """The rows of the comparison: read them, and train and test the model of each.
 
-A row takes every parameter that it does not set from the parameter file, with four exceptions: the
-model's name, modalities, prosody and hops. These are what is compared.
+A row takes every parameter that it does not set from the parameter file, with five exceptions: the
+model's name, modalities, prosody, hops and context. These are what is compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from pipeline.system.cluster import Cluster
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.training import folds
 
-_DEFAULTS: dict[str, Any] = {"prosody": None, "hops": 1}  # instead of the parameter file's
+_DEFAULTS: dict[str, Any] = {
+    "prosody": None,
+    "hops": 1,
+    "context": "none",
+}  # instead of the parameter file's
 _GROUPS = ("model", "train")
 
 
@@ -85,7 +89,8 @@ class Rows:
     def left_out(self, key: str, common: params.Params) -> str:
         """Why this corpus has no such row; empty if it has.
 
-        It lacks a modality of the row, or the parameter file a stream that the row names.
+        It lacks a modality of the row, or dialogs, or the parameter file a stream that the row
+        names, or whole dialogs in the parts of its folds.
         """
         row = self.overrides[key]["model"]
         modalities = row.get("modalities")
@@ -93,6 +98,11 @@ class Rows:
             return ""  # an error of its own
         if lacking := common.corpus.reader.description.lacks(modalities):
             return lacking
+        if row.get("context", "none") != "none":
+            if not common.corpus.reader.dialogs:
+                return f"{common.corpus.reader.description.title} has no dialogs as context"
+            if common.split.protocol in params.DIVIDING:
+                return f"split.protocol {common.split.protocol} divides dialogs, which are context"
         extracted = {name for group in params.FEATURES for name in getattr(common, group).streams}
         streams = row.get("streams", {})
         named = [streams[name] for name in modalities if name in streams]

@@ -88,6 +88,7 @@ class CremaD(Reader):
         group=Word("actor", "actors"),
         caution="All actors say the same twelve sentences, so words tell nothing of the emotion.",
     )
+    dialogs: ClassVar[bool] = False
 
     votes: Literal["both", "voice", "face"] = "both"
 

@@ -70,6 +70,7 @@ class EmoDB(Reader):
         group=Word("pair", "pairs"),
         modalities=("audio",),
     )
+    dialogs: ClassVar[bool] = False
 
     def read(self, root: Path) -> Reading:
         """Read the folder that contains ``wav``, or that folder itself."""

@@ -63,9 +63,12 @@ class Reader(Group):
     ----------
     description
         What later stages need to know about the corpus.
+    dialogs
+        Whether its utterances are in dialogs, or each is alone.
     """
 
     description: ClassVar[Description]
+    dialogs: ClassVar[bool] = True
 
     @abstractmethod
     def read(self, root: Path) -> Reading:

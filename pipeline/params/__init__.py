@@ -33,6 +33,8 @@ FEATURES = ("audio", "text", "visual")
 
 PROTOCOLS = ("group", "groups", "speaker", "speakers", "official", "random", "file")
 """Split protocols of all corpora; a corpus's names for its groups are protocols too."""
+DIVIDING = ("random", "speaker", "speakers")
+"""Protocols that put utterances of one dialog into several parts."""
 
 EMBEDDED = "embedded"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"

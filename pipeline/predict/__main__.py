@@ -13,7 +13,14 @@ from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.predict import arguments, transcribing
-from pipeline.predict.clips import LONGEST_RECORDING, REGIONS, Clip, read_list
+from pipeline.predict.clips import (
+    LONGEST_RECORDING,
+    REGIONS,
+    Clip,
+    as_dialog,
+    by_dialog,
+    read_list,
+)
 from pipeline.predict.output import as_csv, as_json
 from pipeline.predict.prediction import Prediction
 from pipeline.predict.predictor import Predictor
@@ -37,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--list",
         type=Path,
         metavar="CSV",
-        help="clips with the columns clip, text, start, end, region",
+        help="clips with the columns clip, text, start, end, region, dialog, speaker",
     )
     parser.add_argument("--text", default="", help="the words of the one clip")
     parser.add_argument("--start", type=float, default=0.0, help="seconds (default: 0)")
@@ -134,22 +141,20 @@ def _write(outputs: Outputs, predictions: Sequence[Prediction], page: Callable[[
             print(text, end="")
 
 
-def _clip_by_clip(options: argparse.Namespace, clips: Sequence[Clip], outputs: Outputs) -> int:
+def _dialog_by_dialog(options: argparse.Namespace, clips: Sequence[Clip], outputs: Outputs) -> int:
     """Predict clips; one that cannot be read is reported, and the others are predicted."""
     device = str(compute.device(options.device))
     recogniser = arguments.recogniser(options, device)
     predictor = _predictor(options, device)
     predictions, folders, faults = [], [], []
-    for clip in tqdm(clips, "predict", unit="clip", disable=len(clips) < 2):
-        try:
-            utterance = clip.utterance()
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        folder = clip.path.parent
-        predictions += transcribing.predict(predictor, [utterance], folder, recogniser)
-        folders.append(folder)
-        gc.enable()  # the libraries have been imported
+    with tqdm(total=len(clips), desc="predict", unit="clip", disable=len(clips) < 2) as bar:
+        for dialog in by_dialog(clips):
+            utterances, folder, unread = as_dialog(dialog)
+            predictions += transcribing.predict(predictor, utterances, folder, recogniser)
+            folders += [folder] * len(utterances)
+            faults += unread
+            bar.update(len(dialog))
+            gc.enable()  # the libraries have been imported
     _write(outputs, predictions, partial(_page, predictions, folders))
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
@@ -193,7 +198,7 @@ def main(given: Sequence[str] | None = None) -> int:
         clips, outputs = _clips(options), _outputs(options)
         if options.long:
             return _timeline(options, clips[0], outputs)
-        return _clip_by_clip(options, clips, outputs)
+        return _dialog_by_dialog(options, clips, outputs)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +34,9 @@ class Clip:
         Seconds in the file; None for its end.
     region
         Where the speaker is in the picture: ``whole``, ``left`` or ``right``.
-    speaker
-        Any name, the same for all clips of the speaker; for models that read the dialog.
+    dialog, speaker
+        Any names, the same for all clips of a dialog and of a speaker; for models that read the
+        dialog.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Clip:
     start: float = 0.0
     end: float | None = None
     region: str = "whole"
+    dialog: str = ""
     speaker: str = ""
 
     def utterance(self, longest: float = LONGEST) -> Utterance:
@@ -60,14 +64,14 @@ def read_list(path: Path) -> list[Clip]:
     """Read clips from a CSV file.
 
     The column ``clip`` is the file, relative to the folder of the list; ``text``, ``start``,
-    ``end`` and ``region`` are optional.
+    ``end``, ``region``, ``dialog`` and ``speaker`` are optional.
 
     Raises
     ------
     InputError
         If the file cannot be read or a value is invalid; the message names the line and column.
     """
-    known = ("clip", "text", "start", "end", "region")
+    known = ("clip", "text", "start", "end", "region", "dialog", "speaker")
     clips = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -83,19 +87,54 @@ def read_list(path: Path) -> list[Clip]:
                 where = f"{path}, line {rows.line_num}"
                 if None in row or None in row.values():
                     raise InputError(f"{where}: has not {len(columns)} values")
-                end = _seconds(row.get("end", ""), f"{where}, column end")
-                clips.append(
-                    Clip(
-                        path.parent / row["clip"],
-                        row.get("text", ""),
-                        _seconds(row.get("start", ""), f"{where}, column start") or 0.0,
-                        end,
-                        row.get("region", "") or "whole",
-                    )
-                )
+                end = _seconds(row.pop("end", ""), f"{where}, column end")
+                start = _seconds(row.pop("start", ""), f"{where}, column start") or 0.0
+                given = {name: value for name, value in row.items() if value and name != "clip"}
+                clips.append(Clip(path.parent / row["clip"], start=start, end=end, **given))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error
     return clips
+
+
+def by_dialog(clips: Sequence[Clip]) -> list[list[Clip]]:
+    """The clips of each dialog in their order; a clip without a dialog is alone."""
+    dialogs: dict[str | int, list[Clip]] = {}
+    for number, clip in enumerate(clips):
+        dialogs.setdefault(clip.dialog or number, []).append(clip)
+    return list(dialogs.values())
+
+
+def as_dialog(clips: Sequence[Clip]) -> tuple[list[Utterance], Path, list[str]]:
+    """The clips of one dialog as utterances in their order.
+
+    Returns
+    -------
+    tuple
+        The utterances, the folder of their recordings, and the faults of clips that cannot be
+        read, which are left out.
+    """
+    read, faults = [], []
+    for clip in clips:
+        try:
+            read.append((clip.path.parent.resolve(), clip.utterance()))
+        except InputError as error:
+            faults.append(str(error))
+    root = Path(os.path.commonpath([folder for folder, _ in read])) if read else Path()
+    utterances = [
+        replace(
+            own,
+            dialog="dialog",
+            order=number,
+            audio=_below(own.audio, folder.relative_to(root)),
+            video=_below(own.video, folder.relative_to(root)),
+        )
+        for number, (folder, own) in enumerate(read)
+    ]
+    return utterances, root, faults
+
+
+def _below(source: Source | None, folder: Path) -> Source | None:
+    return source and replace(source, path=(folder / source.path).as_posix())
 
 
 def _seconds(text: str, where: str) -> float | None:

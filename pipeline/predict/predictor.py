@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,10 +12,10 @@ import numpy as np
 import torch
 
 from pipeline import InputError
-from pipeline.corpus.utterance import Source, Utterance
+from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import Steps, extracted
 from pipeline.models.classifier import Classifier
-from pipeline.predict.clips import Clip
+from pipeline.predict.clips import Clip, as_dialog
 from pipeline.predict.loading import check_extractable, loaders
 from pipeline.predict.prediction import Hop, Prediction
 from pipeline.predict.readers import Reader, reader_of
@@ -131,28 +130,15 @@ class Predictor:
         """Predict the emotion of the utterances of a dialog, in their order.
 
         Models with context read the utterances around each one, and who speaks (`Clip.speaker`).
+
+        Raises
+        ------
+        InputError
+            If a clip cannot be read.
         """
-        if not clips:
-            return []
-        folders = [clip.path.parent.resolve() for clip in clips]
-        root = Path(os.path.commonpath(folders))
-
-        def below(source: Source | None, folder: Path) -> Source | None:
-            name = folder.relative_to(root)
-            return source and replace(source, path=(name / source.path).as_posix())
-
-        utterances = [
-            replace(
-                own,
-                dialog="dialog",
-                order=number,
-                audio=below(own.audio, folder),
-                video=below(own.video, folder),
-            )
-            for number, (own, folder) in enumerate(
-                zip((clip.utterance() for clip in clips), folders, strict=True)
-            )
-        ]
+        utterances, root, faults = as_dialog(clips)
+        if faults:
+            raise InputError("; ".join(faults))
         return self.predict(utterances, root)
 
     @torch.inference_mode()
