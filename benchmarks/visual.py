@@ -25,8 +25,8 @@ import pandas as pd
 from benchmarks.extraction import RELEASE, Task, command, extracted, race, stream_of
 from pipeline import params
 from pipeline.corpus.utterance import from_table
+from pipeline.features.crops import Cut
 from pipeline.features.extractor import Context
-from pipeline.features.video import square
 from pipeline.features.visual import Torchvision, segments_of
 from pipeline.system import compute
 
@@ -116,7 +116,7 @@ def sought(rows: pd.DataFrame, context: Context, size: int) -> Iterator[np.ndarr
                 while there and capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 + duration <= time:
                     there, image = capture.read()
                 if there:
-                    yield square(image, segment.place, size)
+                    yield Cut(size=size)(image, segment.place)
         capture.release()
 
 

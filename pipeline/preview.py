@@ -12,7 +12,7 @@ import difflib
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -27,7 +27,9 @@ from pipeline.corpus import parsing
 from pipeline.corpus.reader import Reader
 from pipeline.corpus.table import CorpusError, read_table
 from pipeline.corpus.utterance import from_table
-from pipeline.features.video import Crop, VideoError, corner, crops, displayed, largest
+from pipeline.features.crops import Crop, Cut, corner, crops, part
+from pipeline.features.faces import Box, Tracker
+from pipeline.features.video import VideoError, displayed
 from pipeline.features.visual import segments_of
 from pipeline.registry import CORPORA
 
@@ -51,6 +53,11 @@ _STYLE = {
     if name.startswith(("figure.", "font.", "text."))
 }
 _INK, _FAINT = "#1a1a1a", "#666666"
+_SHOWN = {
+    "speaker": "centre of the speaker's place",
+    "square": "largest square of the speaker's place",
+    "face": "aligned face",
+}
 
 
 @dataclass(frozen=True)
@@ -63,17 +70,14 @@ class View:
         The corpus's reader, which knows where each speaker is in the picture.
     frames_per_second, max_frames
         Parameters of ``visual``.
-    crop
-        Side of the crop in pixels, of the first stream that crops.
-    scaled
-        Whether the crop is the largest square, scaled.
+    cut
+        What is cut out of a frame, of the first visual stream.
     """
 
     reader: Reader
     frames_per_second: float = 3.0
     max_frames: int = 32
-    crop: int = 224
-    scaled: bool = False
+    cut: Cut = field(default_factory=Cut)
 
 
 class PreviewError(InputError):
@@ -135,12 +139,12 @@ def sheet(
     segments = segments_of(from_table(rows), view.frames_per_second, view.max_frames)
     taken: list[list[Crop]] = [[] for _ in segments]  # by utterance
     failure = ""
-    try:
-        for crop in crops(path, segments, view.crop, scaled=view.scaled):
-            for segment in crop.segments:
-                taken[segment].append(crop)
-    except VideoError as error:
-        failure = str(error)
+    for _, crop in crops(path, segments, [view.cut]):
+        if isinstance(crop, VideoError):
+            failure = str(crop)
+            break
+        for segment in crop.segments:
+            taken[segment].append(crop)
     if not any(taken):
         raise PreviewError(f"{path}: {failure}")
 
@@ -175,7 +179,7 @@ def _title(rows: pd.DataFrame, view: View) -> list[str]:
     return [
         dialog,
         str(rows["video"].iloc[0]),
-        f"{view.crop} x {view.crop} pixels of the speaker's half, "
+        f"{_SHOWN[view.cut.region]} in {view.cut.size} x {view.cut.size} pixels, "
         f"{view.frames_per_second:g} frames per second, at most {view.max_frames}",
         "",
         *view.reader.preview_notes(dialog),
@@ -183,16 +187,27 @@ def _title(rows: pd.DataFrame, view: View) -> list[str]:
 
 
 def _overview(path: Path, time: float, view: View, rows: pd.DataFrame) -> np.ndarray:
-    """The frame at `time` with the crops outlined; [_OVERVIEW, width, 3] uint8, RGB."""
+    """The frame at `time` with what is cut out outlined; [_OVERVIEW, width, 3] uint8, RGB."""
     image = next(displayed(path, np.array([time]))).image.copy()
     whole = (rows["place"] == "whole").all()
     for place in ("whole",) if whole else ("left", "right"):
-        size = largest(image, place) if view.scaled else view.crop
-        top, left = corner(image, place, size)
-        colour = _COLOURS[place]
-        cv2.rectangle(image, (left, top), (left + size - 1, top + size - 1), colour[::-1], 4)
+        left, top, right, bottom = _outline(image, place, view.cut)
+        cv2.rectangle(image, (left, top), (right, bottom), _COLOURS[place][::-1], 4)
     width = round(image.shape[1] * _OVERVIEW / image.shape[0])
     return cv2.resize(image, (width, _OVERVIEW), interpolation=cv2.INTER_AREA)[..., ::-1]
+
+
+def _outline(image: np.ndarray, place: str, cut: Cut) -> Box:
+    """The box of the face, or of the central square."""
+    if cut.region == "face":
+        ((face, _),) = Tracker(cut.detector).find(part(image, place), [0])
+        if face:
+            offset = image.shape[1] // 2 if place == "right" else 0
+            left, top, right, bottom = face.box
+            return left + offset, top, right + offset, bottom
+    size = cut.edge(image, place)
+    top, left = corner(image, place, size)
+    return left, top, left + size - 1, top + size - 1
 
 
 def _draw(rows: Sequence[_Row], overview: np.ndarray, title: Sequence[str]) -> np.ndarray:
@@ -311,9 +326,9 @@ def _settings(options: argparse.Namespace) -> tuple[View, Path, Path]:
         settings = params.load()
         visual = settings.visual
         view = View(settings.corpus.reader, visual.frames_per_second, visual.max_frames)
-        cropping = [stream for stream in visual.streams.values() if hasattr(stream, "crop")]
+        cropping = [stream for stream in visual.streams.values() if hasattr(stream, "cut")]
         if cropping:
-            view = replace(view, crop=cropping[0].crop, scaled=cropping[0].region == "square")
+            view = replace(view, cut=cropping[0].cut)
         root = options.root or Path(settings.corpus.root)
         tables = INTERIM / settings.corpus.name
     if options.marked is not None:

@@ -102,6 +102,7 @@ EXTRACTORS = {
     },
     "visual": {
         "torchvision": Extractor("pipeline.features.visual:Torchvision"),
+        "dlib": Extractor("pipeline.features.face_network:FaceNetwork"),
         "transformers": Extractor("pipeline.features.image_encoder:ImageEncoder"),
         "external": Extractor("pipeline.features.external:External"),
     },

@@ -45,6 +45,8 @@ TESTS = {
     "features/mfcc": "audio",
     "features/smile": "smile",
     "features/video": "video containers",
+    "features/crops": "video containers faces",
+    "features/faces": "faces",
     "evaluation/metrics": "evaluation",
     "evaluation/calibration": "evaluation",
     "evaluation/prediction": "evaluation",

@@ -12,8 +12,9 @@ import pytest
 from benchmarks import clips
 from pipeline.corpus import headers
 from pipeline.corpus.utterance import WITHIN, Source, Utterance
+from pipeline.features.crops import Cut
 from pipeline.features.recording import RecordingError, of_utterance, read
-from pipeline.features.video import VideoError, displayed, square
+from pipeline.features.video import VideoError, displayed
 
 RATE = 16000
 
@@ -148,19 +149,19 @@ def test_pictures_of_any_size_are_scaled(tmp_path: Path, place: str) -> None:
         pictures = clips.plain(2, width, height)
         path = clips.write(tmp_path / f"{width}.mp4", None, pictures)
         image = next(displayed(path, np.array([0.05]))).image
-        assert square(image, place, 224, scaled=True).shape == (224, 224, 3)
+        assert Cut("square", 224)(image, place).shape == (224, 224, 3)
     # of a half of 200 x 300, the middle 200 rows
     wide = np.full((300, 400, 3), 255, np.uint8)
     wide[:50] = wide[250:] = 0
-    whole = square(wide, "left", 200, scaled=True)
+    whole = Cut("square", 200)(wide, "left")
     assert whole.shape == (200, 200, 3) and whole.min() == 255
     wide[60] = 0
-    assert square(wide, "left", 200, scaled=True)[10].max() == 0
+    assert Cut("square", 200)(wide, "left")[10].max() == 0
     with pytest.raises(VideoError, match="do not hold a crop of 224"):
-        square(clips.plain(1, 160, 120)[0], place, 224)
+        Cut(size=224)(clips.plain(1, 160, 120)[0], place)
     half = np.zeros((100, 400, 3), np.uint8)
     half[:, 200:] = (10, 20, 30)
-    assert square(half, "right", 50, scaled=True)[0, 0].tolist() == [30, 20, 10]
+    assert Cut("square", 50)(half, "right")[0, 0].tolist() == [30, 20, 10]
 
 
 def test_a_turned_video_is_turned_back(tmp_path: Path) -> None:

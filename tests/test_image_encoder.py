@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import params
 from pipeline.corpus.utterance import Source, Utterance
-from pipeline.features import video
+from pipeline.features import crops, video
 from pipeline.features.extractor import Context, Steps
 from pipeline.features.image_encoder import ImageEncoder
 from pipeline.features.pretrained import WeightsError
@@ -118,14 +118,16 @@ def embedded(root: Path, extractor: ImageEncoder) -> list[Steps]:
     return extractor.extract(SEEN, {}, context(root))
 
 
-def crops(root: Path) -> list[np.ndarray]:
+def seen(root: Path) -> list[np.ndarray]:
     """The crops of the first utterance and of the second."""
     film = root / "film.avi"
     taken = []
     for one in SEEN[:2]:
         assert one.video
         segment = video.Segment(video.wanted_times(one.start, one.end, 4.0, 32), one.video.place)
-        taken += [crop.image for crop in video.crops(film, [segment], CROP)]
+        for _, crop in crops.crops(film, [segment], [crops.Cut(size=CROP)]):
+            assert isinstance(crop, crops.Crop)
+            taken.append(crop.image)
     return taken
 
 
@@ -155,7 +157,7 @@ def plain(folder: Path, family: str, pooling: str, images: list[np.ndarray]) -> 
 )
 def test_every_layer_equals_that_of_transformers(root, folder, family, pooling):
     path = folder(family)
-    expected = plain(path, family, pooling, crops(root))
+    expected = plain(path, family, pooling, seen(root))
     for number, layer in enumerate(expected):
         for batch_size in (1, 3, 32) if number == len(expected) - 1 else (3,):
             extractor = ImageEncoder(
@@ -173,7 +175,7 @@ def test_every_layer_equals_that_of_transformers(root, folder, family, pooling):
 
 def test_several_layers_are_stacked(root, folder):
     path = folder("vit")
-    expected = plain(path, "vit", "class", crops(root))
+    expected = plain(path, "vit", "class", seen(root))
     several = ImageEncoder(model=str(path), crop=CROP, layers=[-1, 0], pooling="class")
     steps = embedded(root, several)
     assert several.layer_numbers() == [2, 0]

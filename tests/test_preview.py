@@ -16,6 +16,7 @@ from benchmarks import release
 from pipeline import preview
 from pipeline.corpus.iemocap.reader import Iemocap
 from pipeline.corpus.table import write_table
+from pipeline.features.crops import Cut
 from tests.videos import SQUARE, code, write_avi
 
 DIALOG = "Ses01F_impro01"
@@ -171,7 +172,7 @@ def test_the_pipelines_own_table_and_parameters_are_used(root, here, monkeypatch
     (sides, folder, view, count), (turned, _, changed, fewer) = seen
     assert sides == table[table["dialog"] == DIALOG]["place"].tolist()
     assert folder == root
-    assert view == preview.View(Iemocap(), 3.0, max_frames=8, crop=160)
+    assert view == preview.View(Iemocap(), 3.0, max_frames=8, cut=Cut(size=160))
     assert count == 12
     assert turned == [{"left": "right", "right": "left"}[side] for side in sides]
     assert changed == replace(view, reader=Iemocap(marked_actor="right"), frames_per_second=1.5)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pipeline.features.crops import Cut
 from pipeline.features.pretrained import WeightsError, sha256
 from pipeline.features.resnet import Embedder, headless
-from pipeline.features.video import square
 from pipeline.system.torchvision_shim import torchvision_operators
 from tests.videos import picture
 
@@ -26,7 +26,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return np.stack([square(picture(index), "left", 128) for index in (1, 40, 77)])
+    return np.stack([Cut(size=128)(picture(index), "left") for index in (1, 40, 77)])
 
 
 def trained(name: str) -> torch.nn.Module:

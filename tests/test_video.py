@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.video import (
-    Crop,
-    Segment,
-    VideoError,
-    crops,
-    displayed,
-    square,
-    wanted_times,
-)
+from pipeline.features.crops import Crop, Cut, crops
+from pipeline.features.video import Segment, VideoError, displayed, wanted_times
 from tests.videos import (
     HEIGHT,
     RATE,
@@ -237,25 +230,26 @@ def test_decoders_write_nothing_to_stderr(tmp_path, avi):
 
 def test_square_is_central_in_the_half_and_rgb():
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(square(image, "left", 224), image[128:352, 68:292, ::-1])
-    np.testing.assert_array_equal(square(image, "right", 224), image[128:352, 428:652, ::-1])
-    np.testing.assert_array_equal(square(image, "right", 360), image[60:420, 360:, ::-1])
-    assert square(image, "left", 64).flags.c_contiguous
+    np.testing.assert_array_equal(Cut(size=224)(image, "left"), image[128:352, 68:292, ::-1])
+    np.testing.assert_array_equal(Cut(size=224)(image, "right"), image[128:352, 428:652, ::-1])
+    np.testing.assert_array_equal(Cut(size=360)(image, "right"), image[60:420, 360:, ::-1])
+    assert Cut(size=64)(image, "left").flags.c_contiguous
 
 
 def test_square_of_the_whole_picture_is_central():
     image = np.random.default_rng(0).integers(0, 256, (480, 720, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(square(image, "whole", 480), image[:, 120:600, ::-1])
+    np.testing.assert_array_equal(Cut(size=480)(image, "whole"), image[:, 120:600, ::-1])
 
 
 def test_square_that_does_not_fit_names_the_parameter():
     image = np.zeros((240, 320, 3), np.uint8)
     with pytest.raises(VideoError, match=r"320 x 240 .* set the stream's crop to 160 or less"):
-        square(image, "left", 224)
+        Cut(size=224)(image, "left")
 
 
 def read(path: Path, segments: list[Segment]) -> list[Crop]:
-    return list(crops(path, segments, SQUARE))
+    found = [crop for _, crop in crops(path, segments, [Cut(size=SQUARE)])]
+    return [crop for crop in found if not isinstance(crop, VideoError)]
 
 
 def test_crops_show_the_right_half_at_the_right_time(avi):

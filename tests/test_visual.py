@@ -12,12 +12,13 @@ import torch
 
 from pipeline import InputError
 from pipeline.corpus.utterance import from_table
-from pipeline.features import video, visual
+from pipeline.features import crops, video
+from pipeline.features.crops import Crop, Cut
 from pipeline.features.extraction import extract
 from pipeline.features.extractor import Context, Steps
 from pipeline.features.pretrained import WeightsError
 from pipeline.features.resnet import Embedder
-from pipeline.features.video import Crop, square, wanted_times
+from pipeline.features.video import wanted_times
 from pipeline.features.visual import Torchvision
 from pipeline.params import Visual
 from tests.videos import RATE, SQUARE, picture, write_avi
@@ -96,7 +97,7 @@ def test_an_utterance_gets_the_embeddings_of_its_frames(root, embedder):
     assert times(steps).dtype == np.float64
     sides = ["left", "left", "right", "right"]
     drawn = [
-        square(picture(index), side, SQUARE) for index, side in zip(indices, sides, strict=True)
+        Cut(size=SQUARE)(picture(index), side) for index, side in zip(indices, sides, strict=True)
     ]
     # the drawn pictures went through a lossy codec
     expected = embedder(np.stack(drawn))
@@ -378,7 +379,7 @@ def test_a_batch_a_stream_is_held_and_no_film(root, monkeypatch):
             nonlocal alive
             alive -= 1
 
-    monkeypatch.setattr(visual, "Crop", Counted)
+    monkeypatch.setattr(crops, "Crop", Counted)
     few = context(root, frames_per_second=15.0)
     steps = stream(batch_size=4).extract(from_table(rows_of((0.0, 2.0, "left"))), {}, few)
     assert lengths(steps) == [30]

@@ -195,7 +195,7 @@ class Extractor(Group):
         fields = type(self).model_fields
         defaults = {name for name in self.later if getattr(self, name) == fields[name].default}
         own = self.model_dump(exclude=set(self.neutral) | defaults)
-        own |= {name: Path(own[name]).name for name in own_paths(type(self))}
+        own |= {name: Path(own[name]).name for name in own_paths(type(self)) if name in own}
         shared = {name: getattr(context.shared, name) for name in self.reads}
         return {
             "extractor": self.extractor,

@@ -1,4 +1,4 @@
-"""Frames of a dialog's video: decoded once from start to end, chosen by time, and cropped.
+"""Frames of a dialog's video: decoded once from start to end, and chosen by time.
 
 There is no seeking: frame numbers and seek tables of AVI files are wrong if the encoder dropped
 frames or wrote B-frames as packed bitstreams. The time of a frame is the presentation time that
@@ -61,25 +61,6 @@ class Segment:
     place: str
 
 
-@dataclass(frozen=True)
-class Crop:
-    """A square of one half of a frame, or of the whole frame.
-
-    Attributes
-    ----------
-    time
-        Presentation time in seconds.
-    image
-        [size, size, 3] uint8, red, green, blue.
-    segments
-        Indices of the segments that use it, once per wanted time.
-    """
-
-    time: float
-    image: np.ndarray
-    segments: list[int]
-
-
 def wanted_times(start: float, end: float, frames_per_second: float, max_frames: int) -> np.ndarray:
     """The times of the frames of an utterance: the middles of equal intervals.
 
@@ -102,23 +83,6 @@ def wanted_times(start: float, end: float, frames_per_second: float, max_frames:
     return times if len(times) else np.array([(start + end) / 2])
 
 
-def crops(
-    path: Path, segments: Sequence[Segment], size: int, *, scaled: bool = False
-) -> Iterator[Crop]:
-    """Yield the crops of all segments in the order of time.
-
-    Segments may overlap; those that use the same part of the same frame share one crop. `size` and
-    `scaled` are those of :func:`square`.
-
-    Raises
-    ------
-    VideoError
-        As :func:`displayed` and :func:`square`.
-    """
-    for frame, place, users in shown(path, segments):
-        yield Crop(frame.time, square(frame.image, place, size, scaled=scaled), users)
-
-
 def shown(path: Path, segments: Sequence[Segment]) -> Iterator[tuple[Frame, str, list[int]]]:
     """Yield the frames of all segments in the order of time, once for each part that they use.
 
@@ -139,56 +103,6 @@ def shown(path: Path, segments: Sequence[Segment]) -> Iterator[tuple[Frame, str,
             places.setdefault(segments[owner].place, []).append(owner)
         for place, users in places.items():
             yield frame, place, users
-
-
-def square(image: np.ndarray, place: str, size: int, *, scaled: bool = False) -> np.ndarray:
-    """Cut the central square out of one half of a frame, or of the whole frame.
-
-    Parameters
-    ----------
-    image
-        [height, width, 3] uint8, blue, green, red.
-    place
-        ``left`` or ``right``: columns below or from ``width // 2``; ``whole``: all columns.
-    size
-        Pixels.
-    scaled
-        Cut out the largest square and scale it to `size`, for videos of any size.
-
-    Returns
-    -------
-    square
-        [size, size, 3] uint8, red, green, blue, contiguous.
-
-    Raises
-    ------
-    VideoError
-        If the frame is too small for a square of `size` that is not scaled.
-    """
-    edge = largest(image, place) if scaled else size
-    top, left = corner(image, place, edge)
-    cut = image[top : top + edge, left : left + edge, ::-1]
-    if edge != size:
-        kind = cv2.INTER_AREA if edge > size else cv2.INTER_LINEAR
-        cut = cv2.resize(np.ascontiguousarray(cut), (size, size), interpolation=kind)
-    return np.ascontiguousarray(cut)
-
-
-def largest(image: np.ndarray, place: str) -> int:
-    """Size in pixels of the largest square in one half of a frame, or in the whole frame."""
-    return min(image.shape[0], image.shape[1] // (1 if place == "whole" else 2))
-
-
-def corner(image: np.ndarray, place: str, size: int) -> tuple[int, int]:
-    """Top row and left column of a square; parameters and errors as of :func:`square`."""
-    height, width = image.shape[0], image.shape[1] // (1 if place == "whole" else 2)
-    if size > min(height, width):
-        raise VideoError(
-            f"has frames of {image.shape[1]} x {height} pixels, which do not hold a crop of "
-            f"{size} x {size} where the speaker is ({place}); set the stream's crop to "
-            f"{min(height, width)} or less"
-        )
-    return (height - size) // 2, (width - size) // 2 + (width if place == "right" else 0)
 
 
 def displayed(path: Path, times: np.ndarray) -> Iterator[Frame]:

@@ -13,16 +13,20 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.corpus.utterance import Utterance
+from pipeline.features import faces
+from pipeline.features.crops import Crop, Cut, Region, crops
 from pipeline.features.extractor import Context, NetworkExtractor, State, Steps, Together, Wrapper
+from pipeline.features.faces import Face
 from pipeline.features.pretrained import RANDOM, hashes, resnet_file
-from pipeline.features.video import Crop, Segment, VideoError, shown, square, wanted_times
+from pipeline.features.video import Segment, VideoError, wanted_times
 from pipeline.params.types import OwnPath
 from pipeline.system.compute import ahead, inference
 
@@ -59,9 +63,12 @@ def embed_films(
                 share.embed(batch, context.device)
         for share, of_stream in zip(shares, features, strict=True):
             reason = f"{path} {share.error}" if path else "there is no video of it"
-            for row, (values, times) in zip(rows, share.segments(context.device), strict=True):
+            for row, (values, times, unseen) in zip(
+                rows, share.segments(context.device), strict=True
+            ):
                 taken, wanted = len(times), len(segments[row].times)
-                problem = f"{taken} of {wanted} frames: {reason}" if taken < wanted else ""
+                problems = [f"{taken} of {wanted} frames: {reason}"] * (taken < wanted) + unseen
+                problem = "; ".join(problems)
                 of_stream[row] = Steps(values, times - utterances[row].start, problem=problem)
     return [[of_stream[row] for row in range(len(utterances))] for of_stream in features]
 
@@ -86,6 +93,7 @@ class _Share:
         self._embeddings: list[np.ndarray] = []
         self._times: list[float] = []
         self._rows: list[list[int]] = [[] for _ in segments]
+        self._faces: list[Face | None] = []
 
     def embed(self, batch: Sequence[Crop], device: str) -> None:
         """Embed a batch of crops."""
@@ -96,40 +104,42 @@ class _Share:
             for segment in crop.segments:
                 self._rows[segment].append(len(self._times))
             self._times.append(crop.time)
+            self._faces.append(crop.face)
 
-    def segments(self, device: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The embeddings [T, D] or [T, L, D] and times [T] of each segment."""
+    def segments(self, device: str) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
+        """The embeddings [T, D] or [T, L, D] and times [T] of each segment, and missing faces."""
         with self._wrapper():
             nothing = np.zeros((0, *self.extractor.shape(device)), np.float32)
         values, times = np.concatenate([nothing, *self._embeddings]), np.array(self._times)
         for row in self._rows:
             own = np.array(row, np.int64)
-            yield values[own], times[own]
+            yield values[own], times[own], self._unseen([self._faces[number] for number in row])
+
+    def _unseen(self, found: Sequence[Face | None]) -> list[str]:
+        """Says in how many frames of a segment no face was detected, and what was cut out."""
+        absent = sum(face is None for face in found)
+        last = sum(face is not None and not face.detected for face in found)
+        if self.extractor.region != "face" or not absent + last:
+            return []
+        return [
+            f"no face in {absent + last} of {len(found)} frames: {last} cropped where it was last "
+            f"seen, {absent} in the centre"
+        ]
 
 
 def _batches(
     path: Path, segments: Sequence[Segment], shares: Sequence[_Share]
 ) -> Iterator[tuple[_Share, list[Crop]]]:
     """Decode a film once, and yield the batches of each stream; errors are added to its share."""
-    reading = list(shares)
-    try:
-        for frame, place, users in shown(path, segments):
-            for share in tuple(reading):
-                try:
-                    image = share.extractor.cut(frame.image, place)
-                except VideoError as error:  # of this crop
-                    share.error = str(error)
-                    reading.remove(share)
-                    continue
-                share.batch.append(Crop(frame.time, image, users))
-                if len(share.batch) == share.extractor.batch_size:
-                    yield share, share.batch
-                    share.batch = []
-            if not reading:
-                break
-    except VideoError as error:
-        for share in reading:
-            share.error = str(error)
+    for number, crop in crops(path, segments, [share.extractor.cut for share in shares]):
+        share = shares[number]
+        if isinstance(crop, VideoError):
+            share.error = str(crop)
+            continue
+        share.batch.append(crop)
+        if len(share.batch) == share.extractor.batch_size:
+            yield share, share.batch
+            share.batch = []
     for share in shares:
         if share.batch:
             yield share, share.batch
@@ -140,18 +150,39 @@ class VisualExtractor(NetworkExtractor):
 
     Attributes
     ----------
-    region
-        ``speaker``: the central square of `crop` pixels in the speaker's half, or in the whole
-        picture; ``square``: the largest square, scaled to `crop` pixels, for videos of any size.
-    crop
-        Size of the square in pixels.
+    region, crop, detector
+        Region, size and detector of :class:`~pipeline.features.crops.Cut`.
     """
 
     kind: ClassVar = "sequence"
     reads: ClassVar = ("frames_per_second", "max_frames")
+    later: ClassVar = (*NetworkExtractor.later, "detector")
 
-    region: Literal["speaker", "square"] = "speaker"
+    region: Region = "speaker"
     crop: Annotated[int, Field(ge=32, le=360)] = 224
+    detector: OwnPath = faces.DLIB
+
+    @model_validator(mode="after")
+    def _detector_is_used(self) -> Self:
+        if self.region != "face" and self.detector != faces.DLIB:
+            raise ValueError(f"detector is {self.detector}, but region {self.region} detects none")
+        return self
+
+    @property
+    def cut(self) -> Cut:
+        """What is cut out of each frame."""
+        return Cut(self.region, self.crop, self.detector)
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the files that find and align faces, if the region is ``face``."""
+        return faces.files(self.detector) if self.region == "face" else {}
+
+    def provenance(self, context: Context) -> dict[str, Any]:
+        """Also the version of dlib, if the region is ``face``."""
+        own = super().provenance(context)
+        if self.region == "face":
+            own["versions"] |= {faces.DISTRIBUTION: version(faces.DISTRIBUTION)}
+        return own
 
     @property
     def together(self) -> Together | None:
@@ -167,10 +198,6 @@ class VisualExtractor(NetworkExtractor):
 
         It is called in inference mode.
         """
-
-    def cut(self, image: np.ndarray, place: str) -> np.ndarray:
-        """The crop of a frame; parameters, result and errors as of :func:`square`."""
-        return square(image, place, self.crop, scaled=self.region == "square")
 
     def trial(self, utterances: Sequence[Utterance], context: Context) -> None:
         """A full batch of black crops."""
@@ -206,8 +233,8 @@ class Torchvision(VisualExtractor):
     def files(self) -> dict[str, str]:
         """SHA-256 of the weights; random weights are determined by the name of the network."""
         if self.weights == RANDOM:
-            return {self.network: RANDOM}
-        return hashes("weights", [resnet_file(self.network, self.weights)])
+            return super().files() | {self.network: RANDOM}
+        return super().files() | hashes("weights", [resnet_file(self.network, self.weights)])
 
     def embedder(self, device: str) -> Embedder:
         """The network, built once per process."""

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.corpus.utterance import Utterance, from_table
+from pipeline.features.crops import Crop, Cut, crops
 from pipeline.features.recording import of_utterance
-from pipeline.features.video import Segment, VideoError, crops
+from pipeline.features.video import Segment, VideoError
 from pipeline.models.classifier import Classifier
 from pipeline.store import FeatureStore, Stream
 from pipeline.store.dataset import StoreDataset
@@ -164,17 +165,14 @@ def frames(
 
     `times` [T] are those of the stream's steps, and `parameters` those of the stream.
     """
-    size, scaled = parameters.get("crop", _CROP), parameters.get("region") == "square"
+    cut = Cut(parameters.get("region", "speaker"), parameters.get("crop", _CROP))
     chosen = times[np.unique(np.linspace(0, len(times) - 1, THUMBNAILS).round().astype(int))]
     if utterance.video is None:
         return []
     path, start = media / utterance.video.path, utterance.start
     chosen += start + 0.001  # so that rounding never selects the frame before
-    try:
-        # every second pixel is enough for a thumbnail
-        return [
-            (crop.time - start, crop.image[::2, ::2])
-            for crop in crops(path, [Segment(chosen, utterance.video.place)], size, scaled=scaled)
-        ]
-    except VideoError:
+    found = [crop for _, crop in crops(path, [Segment(chosen, utterance.video.place)], [cut])]
+    if any(isinstance(crop, VideoError) for crop in found):
         return []
+    # every second pixel is enough for a thumbnail
+    return [(crop.time - start, crop.image[::2, ::2]) for crop in found if isinstance(crop, Crop)]
