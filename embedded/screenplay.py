@@ -46,7 +46,7 @@ _ANSWER = {
     "ang": "fru", "exc": "sur", "fru": "neu", "hap": "hap", "neu": "neu", "sad": "sad",
     "sur": "exc",
 }  # fmt: skip
-_MOOD_TURNS = 4
+_MOOD_TURNS = 8
 # codes outside the seven classes are shown as one of them
 _LOOKS_LIKE = {"fea": "sur", "oth": "fru"}
 
