@@ -12,7 +12,7 @@ from pipeline import params
 
 ROOT = Path(__file__).parents[1]
 IEMOCAP = ("iemocap", "iemocap-bert")
-RECIPES = (*IEMOCAP, "iemocap-frozen", "emodb", "meld", "crema_d", "listed")
+RECIPES = (*IEMOCAP, "iemocap-frozen", "emodb", "meld", "meld-words", "crema_d", "listed")
 OWN = {"iemocap", "crema_d", "listed"}  # groups of formats that have parameters
 
 
