@@ -86,10 +86,11 @@ class PreviewError(InputError):
 
 @dataclass(frozen=True)
 class _Row:
-    """One utterance: the text at its left, its crops, and the place of its speaker."""
+    """One utterance: the text at its left, its crops with captions, and its speaker's place."""
 
     lines: list[str]
     crops: list[Crop]
+    captions: list[str]
     place: str
 
     @property
@@ -151,7 +152,8 @@ def sheet(
     drawn, problems = [], []
     for (_, row), wanted, images in zip(rows.iterrows(), segments, taken, strict=True):
         frames = f"{len(images)} of {len(wanted.times)} frames"
-        drawn.append(_Row(_lines(row, frames, view.reader), images, str(row["place"])))
+        captions = [_caption(crop, view.cut) for crop in images]
+        drawn.append(_Row(_lines(row, frames, view.reader), images, captions, str(row["place"])))
         if len(images) < len(wanted.times):
             problems.append(f"{row['utterance']}: {frames}: {video} {failure}")
     first = min(crop.time for images in taken for crop in images)
@@ -171,6 +173,14 @@ def _lines(row: pd.Series, frames: str, reader: Reader) -> list[str]:
         f"{row['start']:.2f} to {row['end']:.2f} s, {frames}",
         *words,
     ]
+
+
+def _caption(crop: Crop, cut: Cut) -> str:
+    """The time of a crop, and whether it lacks a face."""
+    lacking = ""
+    if cut.region == "face":
+        lacking = "" if crop.face and crop.face.detected else " last seen" if crop.face else " none"
+    return f"{crop.time:.2f} s{lacking}"
 
 
 def _title(rows: pd.DataFrame, view: View) -> list[str]:
@@ -247,14 +257,14 @@ def _draw(rows: Sequence[_Row], overview: np.ndarray, title: Sequence[str]) -> n
         for number, line in enumerate(row.lines):
             colour = _FAINT if number in (1, 2) else _INK
             write(line, _MARGIN + 12, top + number * _LINE, _FONT, colour, bold=number == 0)
-        for number, crop in enumerate(row.crops):
+        for number, (crop, caption) in enumerate(zip(row.crops, row.captions, strict=True)):
             line_number, column = divmod(number, _PER_LINE)
             across = _MARGIN + _HEAD + column * (_THUMB + _GAP)
             down = top + line_number * (_THUMB + _LABEL)
             paste(
                 cv2.resize(crop.image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA), across, down
             )
-            write(f"{crop.time:.2f} s", across, down + _THUMB + 1, _SMALL, _FAINT, bold=False)
+            write(caption, across, down + _THUMB + 1, _SMALL, _FAINT, bold=False)
     figure.figimage(canvas, 0, 0, origin="upper")
     agg.draw()
     return np.asarray(agg.buffer_rgba())[..., :3].copy()

@@ -1,5 +1,6 @@
 """The contact sheet of a dialog's crops: what it draws, from which table, and its errors."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import skimage.data
+from matplotlib.figure import Figure
 
-from benchmarks import release
+from benchmarks import clips, release
 from pipeline import preview
 from pipeline.corpus.iemocap.reader import Iemocap
 from pipeline.corpus.table import write_table
@@ -219,3 +222,41 @@ def test_impossible_numbers_are_refused(here, capsys, option, value):
     with pytest.raises(SystemExit):
         run(DIALOG, option, value)
     assert "above 0" in capsys.readouterr().err
+
+
+def test_faces_are_shown_aligned_and_outlined_in_the_frame(tmp_path, monkeypatch):
+    """Of a film with a face at the left, and at the right one in its first half only."""
+    face = cv2.resize(skimage.data.astronaut()[:256, 96:352, ::-1], (256, 256))
+    dark = np.zeros_like(face)
+    pictures = [np.hstack([face, face if n < 5 else dark]) for n in range(10)]
+    root = release.make(tmp_path / "release", [1])
+    turns = [release.Utterance(turn.name, 0.0, 1.0) for turn in release.turns(DIALOG)[:2]]
+    release.add_dialog(root, DIALOG, turns)
+    path = release.video_file(root, DIALOG)
+    clips.write(path.with_suffix(".mp4"), None, pictures)
+    path.with_suffix(".mp4").rename(path)
+    written = []
+    write = Figure.text
+
+    def text(figure, left, top, content, **how):
+        written.append(content)
+        return write(figure, left, top, content, **how)
+
+    monkeypatch.setattr(Figure, "text", text)
+    view = replace(VIEW, cut=Cut("face", 150), frames_per_second=4.0)
+    picture, problems = preview.sheet(rows_of(root), root, view, 2)
+    assert not problems
+    captions = [
+        text for text in written if re.fullmatch(r"[\d.]+ s.*", text) and " to " not in text
+    ]
+    times = [0.1, 0.3, 0.6, 0.8]
+    seen = ["", "", " last seen", " last seen"]
+    assert sorted(captions) == sorted(
+        [f"{time:.2f} s" for time in times]
+        + [f"{time:.2f} s{note}" for time, note in zip(times, seen, strict=True)]
+    )
+    assert any("aligned face in 150 x 150 pixels" in text for text in written)
+    # the overview has a box in the colour of each side
+    for colour in preview._COLOURS["left"], preview._COLOURS["right"]:
+        near = (np.abs(picture[: preview._OVERVIEW].astype(int) - colour) < 40).all(axis=2)
+        assert near.sum() > 100
