@@ -21,9 +21,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,14 +94,14 @@ FULL = Sizes(
     trained=500,
 )
 QUICK = Sizes(
-    films=2,
-    seconds=9,
+    films=1,
+    seconds=5,
     network="resnet18",
     clip=SMALL,
     wavlm={**SMALL, "num_conv_pos_embedding_groups": 4},
-    utterances=8,
-    epoch=200,
-    trained=30,
+    utterances=2,
+    epoch=32,
+    trained=15,
 )
 
 
@@ -177,7 +178,7 @@ def measured(
 
     batch()  # allocates memory
     alone, _ = race({"batch": batch}, 5)
-    workers = compute.processes(0)
+    workers = compute.processes(0) if cuda else 1
     with busy() as share:
         start = time.perf_counter()
         values = extracted(modality, {"stream": extractor}, rows, context, workers=workers)
@@ -190,7 +191,7 @@ def measured(
         "per s": round(extracted_per_s, 1),
         "bare per s": round(bare_per_s, 1),
         "% of bare": round(100 * extracted_per_s / bare_per_s, 1),
-        "% busy": share(),
+        **share(),
     }
 
 
@@ -245,7 +246,7 @@ def epoch(folder: Path, sizes: Sizes, device: str) -> dict[str, Any]:
     return {
         "measured": "AMH-7, utterances of an epoch",
         "per s": round(sizes.epoch / taken, 1),
-        "% busy": share(),
+        **share(),
     }
 
 
@@ -270,7 +271,7 @@ def same_bytes(folder: Path, sizes: Sizes, device: str) -> list[dict[str, Any]]:
         )
         if way == "killed and resumed":
             _stop_after_a_validation(job)
-        folds.train_fold(job)
+        _train(job)
         hashes[way] = sha256(job.weights)
     return [
         {"measured": f"training {way}: same bytes", "result": hashes[way] == hashes["once"]}
@@ -279,9 +280,8 @@ def same_bytes(folder: Path, sizes: Sizes, device: str) -> list[dict[str, Any]]:
 
 
 def _stop_after_a_validation(job: folds.Job) -> None:
-    """Train in a process that is killed when it has written its first checkpoint."""
-    context = torch.multiprocessing.get_context("spawn")
-    process = context.Process(target=folds.train_fold, args=(job,))
+    """Train in a process until the first checkpoint is written, then kill it."""
+    process = get_context("spawn").Process(target=_train, args=(job,))
     process.start()
     while process.is_alive() and job.checkpoint.load() is None:
         time.sleep(0.01)
@@ -289,23 +289,23 @@ def _stop_after_a_validation(job: folds.Job) -> None:
     process.join()
 
 
+def _train(job: folds.Job) -> None:
+    torch.set_num_threads(1)  # as in training; another number changes the last digits
+    folds.train_fold(job)
+
+
 @contextmanager
-def busy() -> Iterator[Any]:
-    """Yield a function that returns the mean use of the GPU in %, afterwards; None if unknown."""
+def busy() -> Iterator[Callable[[], dict[str, float]]]:
+    """Yield a function that afterwards returns the mean use of the GPU; empty if unknown."""
     if not shutil.which("nvidia-smi"):
-        yield lambda: None
+        yield dict
         return
     query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
     with subprocess.Popen(["nvidia-smi", *query], stdout=subprocess.PIPE, text=True) as process:
         found: list[float] = []
-
-        def mean() -> float | None:
-            return round(sum(found) / len(found), 1) if found else None
-
-        yield mean
+        yield lambda: {"% busy": round(sum(found) / len(found), 1)} if found else {}
         process.terminate()
-        output = process.communicate()[0]
-        found += [float(line) for line in output.split() if line.strip().isdigit()]
+        found += [float(line) for line in process.communicate()[0].split() if line.isdigit()]
 
 
 if __name__ == "__main__":

@@ -312,3 +312,26 @@ def test_a_stage_is_timed_and_its_status_kept(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (3, "two words\n")
     assert repro.read_seconds(log).keys() == {"audio"}
     assert repro.read_seconds(log)["audio"] > 0
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_runs_in_small_on_any_machine() -> None:
+    run = subprocess.run(
+        ["bash", str(ROOT / "benchmarks/gpu.sh"), "--quick", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(run.stdout[: run.stdout.rindex("]") + 1])
+    named = {row["measured"]: row for row in rows}
+    assert {row["device"] for row in rows} == {"no GPU"}
+    for name in (
+        "Torchvision, frames",
+        "ImageEncoder, frames",
+        "SpeechEncoder, utterances of 4.5 s",
+    ):
+        assert named[name]["per s"] > 0 and named[name]["bare per s"] > 0
+    assert named["AMH-7, utterances of an epoch"]["per s"] > 0
+    same = [row["result"] for row in rows if "same bytes" in row["measured"]]
+    assert same == [True, True]
