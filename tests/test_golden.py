@@ -15,12 +15,15 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import skimage.data
 import soundfile
 
+from benchmarks import clips
 from pipeline import params
 from pipeline.corpus.utterance import Source, Utterance
 from pipeline.features.external import External
 from pipeline.features.extractor import Context, Extractor
+from pipeline.features.face_network import FaceNetwork
 from pipeline.features.glove import Glove
 from pipeline.features.image_encoder import ImageEncoder
 from pipeline.features.mfcc import Mfcc
@@ -163,6 +166,14 @@ GOLDEN: dict[str, dict[int, Golden]] = {
             },
         ),
     },
+    "FaceNetwork": {
+        1: Golden(
+            steps=6,
+            mean=-0.0144898,
+            deviation=0.127652,
+            values={(0, 0): -0.0659264, (2, 10): 0.16949, (5, 127): -0.0107711},
+        ),
+    },
     "ImageEncoder": {
         1: Golden(
             steps=6,
@@ -263,9 +274,14 @@ def case(name: str, root: Path) -> tuple[Extractor, Context, list[Utterance]]:
         (root / "vectors.txt").write_text(VECTORS, encoding="utf-8")
         return Glove(vectors=str(root / "vectors.txt")), text_context(), spoken(*TEXTS)
     extractor: Extractor
+    visual = params.Visual(frames_per_second=3.0, max_frames=4, streams={})
+    if name == "FaceNetwork":
+        photo = skimage.data.astronaut()[:256, 96:352, ::-1]
+        clips.write(root / "dialog.mp4", None, [np.hstack([photo, photo[:, ::-1]])] * 20)
+        (root / "dialog.mp4").rename(root / "dialog.avi")
+        return FaceNetwork(), Context(root, "cpu", visual), seen()
     if name in ("Torchvision", "ImageEncoder"):
         videos.write_avi(root / "dialog.avi", 60, "MJPG")
-        visual = params.Visual(frames_per_second=3.0, max_frames=4, streams={})
         extractor = (
             Torchvision(network="resnet18", weights="random", crop=224)
             if name == "Torchvision"

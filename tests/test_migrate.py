@@ -85,7 +85,8 @@ def test_every_value_finds_its_place(old: Path, tmp_path: Path) -> None:
     assert (settings.visual.frames_per_second, settings.visual.max_frames) == (2.0, 16)
     assert settings.visual.streams["resnet"].model_dump() == {
         **{"extractor": "torchvision", "network": "resnet34", "weights": "random"},
-        **{"region": "speaker", "crop": 112, "batch_size": 4, "precision": "float32"},
+        **{"region": "speaker", "crop": 112, "detector": "dlib", "batch_size": 4},
+        "precision": "float32",
         **stored,
     }
     assert settings.corpus.reader.marked_actor == "right"
