@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,19 @@ from pipeline import params
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import State, Steps
 from pipeline.store.writing import pack
+from pipeline.system import compute
 from pipeline.system.kept import Kept
 from pipeline.training import folds
 from tests.test_training import planned, settings
+
+
+class Here(Executor):
+    """Calls at once, in this process."""
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(call(*given, **named))
+        return future
 
 
 def chosen(**groups: dict[str, Any]) -> params.Params:
@@ -35,7 +46,9 @@ def train(store: Path, folder: Path, wanted: params.Params) -> dict[str, bytes]:
     for name in ("models", "curves"):  # as DVC deletes outputs before a stage runs
         for path in sorted((folder / name).rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-    folds.train_folds(planned(store, folder, wanted), 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute, "pool", lambda *_: Here())  # a process starts in five seconds
+        folds.train_folds(planned(store, folder, wanted), 1)
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for name in ("models", "curves")
