@@ -36,12 +36,13 @@ import torch
 from benchmarks import memory, results
 from benchmarks import store as store_benchmark
 from benchmarks.extraction import extracted, race
-from benchmarks.speech import RATE, recorded
+from benchmarks.speech import RATE, recorded, save_network
 from benchmarks.synthetic import table
 from benchmarks.training import Runner
 from pipeline import params
 from pipeline.features.extractor import Context, NetworkExtractor
-from pipeline.features.image_encoder import ImageEncoder, pixel_values
+from pipeline.features.image_encoder import ImageEncoder
+from pipeline.features.resnet import headless
 from pipeline.features.speech_encoder import SpeechEncoder
 from pipeline.features.transformer import library
 from pipeline.features.visual import Torchvision
@@ -113,11 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = str(compute.device(options.device))
     sizes = QUICK if options.quick else FULL
     compute.large_pages()
-    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [*frames(folder, sizes, device), speech(folder, sizes, device)]
-        with torch.inference_mode(mode=False):
-            rows += [epoch(folder, sizes, device), *same_bytes(folder, sizes, device)]
+        with torch.inference_mode():
+            rows = [*frames(folder, sizes, device), speech(folder, sizes, device)]
+        rows += [epoch(folder, sizes, device), *same_bytes(folder, sizes, device)]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else "no GPU"
     results.show([{"device": name, **row} for row in rows])
 
@@ -128,21 +129,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def frames(folder: Path, sizes: Sizes, device: str) -> Iterator[dict[str, Any]]:
     """Frames per second of the visual networks."""
     rows = filmed(folder, sizes)
-    clip = save(folder / "clip", "CLIPVisionModel", "CLIPVisionConfig", sizes.clip)
+    clip = save_network(folder / "clip", "CLIPVisionConfig", sizes.clip)
     library().CLIPImageProcessor().save_pretrained(clip)
     visual = params.Visual(frames_per_second=3.0, max_frames=32, streams={})
-    extractors: tuple[Torchvision | ImageEncoder, ...] = (
-        Torchvision(network=sizes.network, weights="random"),  # type: ignore[arg-type]
-        ImageEncoder(model=clip, pooling="class"),
-    )
-    for extractor in extractors:
-        images = np.zeros((extractor.batch_size, 224, 224, 3), np.uint8)
-        if isinstance(extractor, ImageEncoder):
-            pixels = pixel_values(extractor.preprocessor(), images).to(device)
-            bare = partial(extractor.net(device), pixel_values=pixels)
-        else:
-            bare = partial(extractor.embed, images, device)
-        yield measured("visual", extractor, rows, Context(folder, device, visual), bare)
+    context = Context(folder, device, visual)
+    resnet = Torchvision(network=sizes.network, weights="random")  # type: ignore[arg-type]
+    encoder = ImageEncoder(model=clip, pooling="class")
+    pixels = torch.zeros(resnet.batch_size, 3, 224, 224, device=device)
+    last = torch.channels_last
+    network = headless(sizes.network, "random")[0].to(device, memory_format=last)  # type: ignore[call-overload]
+    bare = partial(network, pixels.contiguous(memory_format=last))
+    yield measured("visual", resnet, rows, context, bare)
+    yield measured("visual", encoder, rows, context, partial(encoder.net(device), pixels))
 
 
 def speech(folder: Path, sizes: Sizes, device: str) -> dict[str, Any]:
@@ -152,7 +150,7 @@ def speech(folder: Path, sizes: Sizes, device: str) -> dict[str, Any]:
     rows = recorded(
         sounds, np.full((max(1, sizes.utterances // 32), min(32, sizes.utterances)), 4.5)
     )
-    model = save(folder / "wavlm", "WavLMModel", "WavLMConfig", sizes.wavlm)
+    model = save_network(folder / "wavlm", "WavLMConfig", sizes.wavlm)
     library().Wav2Vec2FeatureExtractor().save_pretrained(model)
     extractor = SpeechEncoder(model=model)
     context = Context(sounds, device, params.Audio(sampling_rate=RATE, streams={}))
@@ -214,14 +212,6 @@ def filmed(folder: Path, sizes: Sizes) -> pd.DataFrame:
     places = np.tile(["left", "right"], len(rows))[: len(rows)]
     videos = np.repeat(names, turns)
     return rows.assign(start=starts, end=starts + 4.5, video=videos, place=places)
-
-
-def save(folder: Path, model: str, config: str, sizes: dict[str, Any]) -> str:
-    """Save a network of random weights; return its folder."""
-    torch.manual_seed(0)
-    network = getattr(library(), model)(getattr(library(), config)(**sizes))
-    network.save_pretrained(folder)
-    return str(folder)
 
 
 # --- training -------------------------------------------------------------------------------------

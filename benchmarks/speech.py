@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,12 +130,17 @@ def recorded(folder: Path, seconds: np.ndarray, name: str = "") -> pd.DataFrame:
 
 def save_model(folder: Path, **sizes: Any) -> str:
     """Save a HuBERT of random weights, of base size but for `sizes`; return its folder."""
+    library().Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return save_network(folder, "HubertConfig", sizes)
+
+
+def save_network(folder: Path, config: str, sizes: Mapping[str, Any]) -> str:
+    """Save the network of a configuration of transformers, of random weights; return its folder."""
     import torch
 
-    transformers = library()
     torch.manual_seed(0)
-    transformers.HubertModel(transformers.HubertConfig(**sizes)).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    network = library().AutoModel.from_config(getattr(library(), config)(**sizes))
+    network.save_pretrained(folder)
     return str(folder)
 
 

@@ -16,12 +16,11 @@ from benchmarks.synthetic import make_store
 from pipeline import params
 from pipeline.comparison import rows, table, writing
 from pipeline.evaluation import metrics
-from pipeline.system.cluster import Cluster
-from pipeline.training import folds
 from stages import compare as compare_stage
 from stages import run
 from stages import table as table_stage
 from tests.test_training import settings
+from tests.trained import in_this_process
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "comparison"
@@ -212,12 +211,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def train_here(jobs: list[folds.Job], parallel: int, cluster: Cluster | None) -> None:
-    """In this process, since starting another takes longer than such models do."""
-    for job in jobs:
-        folds.train_fold(job)
-
-
 def common() -> params.Params:
     raw = settings().model_dump()
     raw["split"] |= {"protocol": "random", "folds": 3}
@@ -226,8 +219,7 @@ def common() -> params.Params:
 
 
 def make(found: rows.Rows, key: str, store: Path, output: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folds, "train_folds", train_here)
+    with in_this_process():
         rows.run(
             key,
             found.settings(key, common()),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,10 @@ from pipeline import params
 from pipeline.corpus.utterance import Utterance
 from pipeline.features.extractor import State, Steps
 from pipeline.store.writing import pack
-from pipeline.system import compute
 from pipeline.system.kept import Kept
 from pipeline.training import folds
 from tests.test_training import planned, settings
-
-
-class Here(Executor):
-    """Calls at once, in this process."""
-
-    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(call(*given, **named))
-        return future
+from tests.trained import in_this_process
 
 
 def chosen(**groups: dict[str, Any]) -> params.Params:
@@ -46,8 +36,7 @@ def train(store: Path, folder: Path, wanted: params.Params) -> dict[str, bytes]:
     for name in ("models", "curves"):  # as DVC deletes outputs before a stage runs
         for path in sorted((folder / name).rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compute, "pool", lambda *_: Here())  # a process starts in five seconds
+    with in_this_process():
         folds.train_folds(planned(store, folder, wanted), 1)
     return {
         str(path.relative_to(folder)): path.read_bytes()

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from pipeline import params
 from pipeline.store import FeatureStore
 from pipeline.store.inputs import of_model
+from pipeline.system import compute
 from pipeline.training import folds
 from tests.test_training import settings
 
 STEPS = {"audio": 6, "text": 5, "video": 6}  # cuts some sequences of the synthetic store
+
+
+class _Here(Executor):
+    """Calls at once, in this process."""
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(call(*given, **named))
+        return future
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Folds are trained here: starting a process takes longer than training such models."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute, "pool", lambda *_: _Here())
+        yield
 
 
 def jobs_of(store: Path, chosen: params.Params, folder: Path) -> list[folds.Job]:

@@ -23,11 +23,8 @@ from pipeline.system.cluster import Cluster
 from pipeline.system.filesystem import write_csv, write_text
 from pipeline.training import folds
 
-_DEFAULTS: dict[str, Any] = {
-    "prosody": None,
-    "hops": 1,
-    "context": "none",
-}  # instead of the parameter file's
+# instead of the parameter file's
+_DEFAULTS: dict[str, Any] = {"prosody": None, "hops": 1, "context": "none"}
 _GROUPS = ("model", "train")
 
 

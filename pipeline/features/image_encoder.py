@@ -63,14 +63,9 @@ class ImageEncoder(Transformer, VisualExtractor):
     also: ClassVar = hub.PREPROCESSOR
     part: ClassVar = "vision_config"
     optional: ClassVar = ("pooler.", "head.", "embeddings.mask_token")
-    later: ClassVar = VisualExtractor.later
     libraries: ClassVar = ("av", "opencv-python-headless", "torch", "torchvision", "transformers")
 
     pooling: Literal["class", "mean"] = "mean"
-
-    def files(self) -> dict[str, str]:
-        """SHA-256 of the files of the model, and of those that find faces."""
-        return VisualExtractor.files(self) | super().files()
 
     def identity(self, context: Context) -> dict[str, Any]:
         """Also the library that scales pictures, since another one gives other values."""

@@ -69,7 +69,7 @@ class Transformer(NetworkExtractor):
         return hub.Model(self.model, self.also, self.revision, self.pickled_weights)
 
     def files(self) -> dict[str, str]:
-        return self.pretrained.files()
+        return super().files() | self.pretrained.files()
 
     def origin(self) -> dict[str, str]:
         """The commit of a model of the hub."""
